@@ -1,0 +1,97 @@
+"""Weights as safetensors with metadata. Nothing is ever unpickled: a pickle can run code when it is opened."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rain.images import WeightsError
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Returns: the tensors by name, on the CPU, and the metadata that the file carries (its weight card; empty if it has none).
+
+    Raises:
+        WeightsError: the file is missing, a pickle (.pt, .pth, .ckpt, .bin), truncated, or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weight file")
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise WeightsError(
+            f"{path}: this is a pickle, which can run code when it is opened, and is refused. Convert it where you trust it: "
+            'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file, truncated or damaged ({error})") from None
+
+
+def load(module: nn.Module, path: str | Path) -> dict[str, str]:
+    """Load a safetensors file into ``module``, exactly: no missing and no surplus keys, every shape as it is, every value finite.
+
+    Returns: the file's metadata.
+
+    Raises:
+        WeightsError: the file cannot be read, or belongs to another architecture; ``module`` is then unchanged.
+    """
+    state, card = read(path)
+    fit(module, state, str(path))
+    return card
+
+
+def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``module`` after checking names, shapes and values; ``source`` is what the error names.
+
+    Raises:
+        WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module`` is then unchanged.
+    """
+    own = module.state_dict()
+    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    # Files written before 2017 or by other frameworks lack this counter, which no inference reads.
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or surplus:
+        raise WeightsError(f"{source}: not weights of {type(module).__name__}: missing {_some(missing)}; surplus {_some(surplus)}")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(f"{source}: {name} holds NaN or infinite values")
+    module.load_state_dict(state, strict=False)
+
+
+def save(module: nn.Module, path: str | Path, card: dict[str, str]) -> None:
+    """Write the weights and their card, atomically: a reader sees the old file or the new one, never a part."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    try:
+        save_file(state, temporary, metadata=card)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest(module: nn.Module) -> str:
+    """Digest all weights and buffers: SHA-256 over names, types, shapes and bytes, in the order of the names; the first 16 hex digits."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def _some(names: list[str]) -> str:
+    return (", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")) or "none"

@@ -1,0 +1,1 @@
+"""Defences: images to images, one file each."""

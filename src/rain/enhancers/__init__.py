@@ -1,0 +1,57 @@
+"""DG, detail generation: super-resolution networks from (N, 3, h, w) to (N, 3, 2h, 2w), both RGB in [0, 1]. One file each.
+
+``weights`` of an enhancer is the name of a shipped file (``rain list enhancers --verbose`` shows them), a path to a safetensors file, or
+None for an untrained network.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rain import checkpoints
+from rain.images import WeightsError
+from rain.registry import did_you_mean
+
+
+def shipped(architecture: str) -> dict[str, Path]:
+    """The weight files that the package ships for an architecture, by name."""
+    folder = Path(str(files("rain") / "weights"))
+    return {path.stem.removeprefix(f"{architecture}-"): path for path in sorted(folder.glob(f"{architecture}-*.safetensors"))}
+
+
+def load_weights(module: nn.Module, weights: str | Path | None) -> None:
+    """Load shipped weights by name or a safetensors file by path, and keep its card in ``module.card``.
+
+    Raises:
+        WeightsError: no such name or file, or the file does not fit.
+    """
+    architecture = type(module).__module__.rpartition(".")[2]
+    module.card = {}  # type: ignore[assignment]
+    if weights is None:
+        return
+    named = shipped(architecture)
+    if str(weights) not in named and not Path(weights).is_file():
+        raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {did_you_mean(str(weights), list(named))}")
+    module.card = checkpoints.load(module, named.get(str(weights), Path(weights)))  # type: ignore[assignment]
+
+
+def card(module: nn.Module, side: int = 112) -> dict[str, Any]:
+    """Describe an enhancer: parameters, multiply-adds for one image of ``side`` x ``side``, digest, and what its weight file says."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    tensor = next(iter(module.parameters()), torch.zeros(()))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, 3, side, side, device=tensor.device, dtype=tensor.dtype))
+    told = getattr(module, "card", {})
+    return {
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        f"multiply_adds_{side}x{side}": counter.get_total_flops() // 2,
+        "data": told.get("data", "none: not trained" if not told else "not said"),
+        "licence": told.get("licence", "Apache-2.0" if not told else "not said"),
+        "digest": checkpoints.digest(module),
+        **{key: json.loads(value) if value[:1] in "[{" else value for key, value in told.items() if key not in ("data", "licence", "format")},
+    }

@@ -1,0 +1,137 @@
+"""SRd, structured randomisation, as pure functions of (images, draw), and the functions that draw.
+
+Source: RAIN (arXiv 2004.14798), section 3.1: random down-sampling (RdmDU) and random circular shift (RdmSCS).
+
+Convention:
+    The functions named ``draw_*`` are the only place where anything is random. They draw on the generator's device and move the draw to
+    the images, so that a CPU generator gives the same draw for images on a GPU. Without a generator, torch's default one serves.
+    Everything else is exact, differentiable in ``images``, and made of gathers: there is no loop over images.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from rain.images import ImageError, Images
+
+
+def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None) -> Tensor:
+    device = generator.device if generator is not None else images.device
+    return torch.randint(low, high, shape, generator=generator, device=device).to(images.device)
+
+
+def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3) -> Tensor:
+    """Draw which pixel of each 2x2 cell is kept, uniformly and independently for every image and cell.
+
+    Args:
+        images: (N, 3, H, W); only its shape and device are used.
+        channels: 3 draws for each colour channel apart (as released), 1 draws once for all three.
+
+    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3.
+    """
+    count, _, height, width = images.shape
+    return _randint(0, 4, (count, channels, (height + 1) // 2, (width + 1) // 2), images, generator)
+
+
+def pick(images: Images, choice: Tensor) -> Images:
+    """Keep one pixel of each 2x2 cell: down-sampling by two that an attacker cannot foresee.
+
+    Args:
+        images: (N, 3, H, W).
+        choice: (N, 3 or 1, h, w), integers 0-3, row-major in the cell (0 top left, 1 top right, 2 bottom left, 3 bottom right).
+
+    Shape: returns (N, 3, h, w).
+
+    Convention:
+        An odd height or width leaves half a cell at the bottom or right. With h = ceil(H/2), as ``draw_choice`` gives, the missing half
+        repeats the edge pixel; with h = H // 2 the half cell is dropped.
+
+    Raises:
+        ImageError: ``choice`` does not fit the images, is not made of integers, or leaves 0-3.
+
+    Source: RAIN, section 3.1, RdmDU. Differs: the release loops over boolean masks; the result is the same.
+    """
+    count, channels, height, width = images.shape
+    if choice.ndim != 4 or choice.shape[0] != count or choice.shape[1] not in (1, channels):
+        raise ImageError(f"choice must be ({count}, {channels} or 1, H/2, W/2), got {tuple(choice.shape)}")
+    rows, columns = choice.shape[2:]
+    if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
+        raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
+    _check_integers(choice, "choice")
+    if not torch.compiler.is_compiling() and choice.numel() and (choice.amin() < 0 or choice.amax() > 3):
+        raise ImageError("choice must hold integers 0-3")
+    choice = choice.long()
+    row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
+    column = torch.arange(columns, device=images.device) * 2 + (choice & 1)
+    index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
+    flat = index.flatten(2).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, flat).unflatten(2, (rows, columns))
+
+
+def draw_offsets(images: Images, generator: Generator | None = None, *, fraction: float = 0.05, shared: bool = False) -> Tensor:
+    """Draw a circular shift, each axis an integer uniform in +-floor(fraction * side).
+
+    Args:
+        images: (N, 3, H, W); only its shape and device are used.
+        fraction: of the side, in [0, 1]: 0.05 gives +-5 pixels at 112 and +-2 at 48.
+        shared: one draw for the whole batch, as the release does, instead of one for each image.
+
+    Shape: returns (N or 1, 2), integers (rows, columns).
+    """
+    count, _, height, width = images.shape
+    limits = [int(fraction * side + 1e-9) for side in (height, width)]
+    shape = (1 if shared else count, 1)
+    return torch.cat([_randint(-limit, limit + 1, shape, images, generator) for limit in limits], 1)
+
+
+def shift(images: Images, offsets: Tensor) -> Images:
+    """Shift circularly: what leaves on one side comes back on the other.
+
+    Args:
+        images: (N, 3, H, W).
+        offsets: (N or 1, 2), integers (rows, columns); signs as in ``torch.roll``: positive moves down and to the right.
+
+    Shape: returns (N, 3, H, W).
+
+    Raises:
+        ImageError: ``offsets`` does not fit the images or is not made of integers.
+
+    Source: RAIN, section 3.1, RdmSCS. Differs: each image may have its own shift; the release has one for the batch.
+    """
+    count, channels, height, width = images.shape
+    if offsets.ndim != 2 or offsets.shape[0] not in (1, count) or offsets.shape[1] != 2:
+        raise ImageError(f"offsets must be ({count} or 1, 2), got {tuple(offsets.shape)}")
+    _check_integers(offsets, "offsets")
+    offsets = offsets.long()
+    row = (torch.arange(height, device=images.device) - offsets[:, :1]) % height
+    column = (torch.arange(width, device=images.device) - offsets[:, 1:]) % width
+    index = (row[:, :, None] * width + column[:, None, :]).flatten(1)
+    flat = index[:, None, :].expand(count, channels, -1)
+    return images.flatten(2).gather(2, flat).unflatten(2, (height, width))
+
+
+def draw_size(images: Images, generator: Generator | None = None, *, scale: tuple[float, float] = (1.5, 2.5)) -> Tensor:
+    """Draw the size of a random-scale down-sampling: one size for the whole batch, since a batch has one shape.
+
+    Args:
+        images: (N, 3, H, W); only its shape and device are used.
+        scale: the least and the greatest factor; the factor is uniform between the two, and both sides use the same.
+
+    Shape: returns (2,), integers (height, width), each side / factor, rounded, at least 1. Always on the CPU: it is a shape.
+    """
+    low, high = scale
+    device = generator.device if generator is not None else "cpu"
+    factor = low + (high - low) * torch.rand((), generator=generator, device=device, dtype=torch.float64).cpu()
+    sides = torch.tensor(images.shape[2:], dtype=torch.float64)
+    return (sides / factor).round().clamp_min(1).long()
+
+
+def resize(images: Images, size: Tensor | tuple[int, int]) -> Images:
+    """Resize to ``size`` = (height, width): bicubic, with antialiasing, clamped to [0, 1] because bicubic overshoots."""
+    height, width = (int(side) for side in size)
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _check_integers(draw: Tensor, what: str) -> None:
+    if draw.dtype.is_floating_point or draw.dtype.is_complex or draw.dtype == torch.bool:
+        raise ImageError(f"{what} must hold integers, got {draw.dtype}")

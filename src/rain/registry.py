@@ -1,0 +1,159 @@
+"""Names to definitions: one file in a plug-in folder is one entry, found by its name and built with its options checked.
+
+A *spec* is what a user types: ``pgd``, ``rain(enhancer=bicubic, shift=0)``, ``torchvision/resnet50``, ``folder:pictures/val``.
+Third parties register through the entry-point groups ``rain.attacks``, ``rain.defenses``, ``rain.enhancers``, ``rain.classifiers``
+and ``rain.datasets``: the entry's name is the spec's, its value the definition.
+"""
+
+import ast
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from rain.images import OptionError, UnknownNameError
+
+
+class Registry:
+    """The entries of one kind.
+
+    Args:
+        kind: singular, as errors call it.
+        folder: the plug-in package, whose files are the entries.
+        fallback: the entry that takes a spec with ":" whose head is no entry (for ``module:function``).
+    """
+
+    def __init__(self, kind: str, folder: str, fallback: str | None = None):
+        self.kind, self.folder, self.fallback = kind, folder, fallback
+        self._entries: dict[str, Callable[..., Any]] = {}
+        self._arguments: dict[str, str] = {}
+
+    def register(self, definition: Callable[..., Any] | None = None, *, argument: str = "") -> Any:
+        """Register a class or function under the name of the file that it stands in.
+
+        Args:
+            argument: what follows the name in a spec, as help shows it ("/NAME", ":PATH"); the definition gets it as first argument.
+        """
+
+        def add(target: Callable[..., Any]) -> Callable[..., Any]:
+            name = target.__module__.rpartition(".")[2]
+            self._entries[name], self._arguments[name] = target, argument
+            return target
+
+        return add(definition) if definition is not None else add
+
+    def names(self) -> list[str]:
+        """All names, sorted, without importing anything."""
+        package = importlib.import_module(self.folder)
+        own = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        return sorted(own | self._others().keys())
+
+    def usages(self) -> list[str]:
+        """All names with what follows them in a spec, as help shows them."""
+        return [self.usage(name) for name in self.names()]
+
+    def usage(self, name: str) -> str:
+        """One name with what follows it in a spec, as help shows it."""
+        self.get(name)
+        argument = self._arguments.get(name, "")
+        return argument.removeprefix(":") if name == self.fallback else name + argument
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """Find a definition.
+
+        Raises:
+            UnknownNameError: with the nearest name, or all names.
+        """
+        if name not in self._entries:
+            others = self._others()
+            if name in others:
+                self._entries[name] = others[name].load()
+            elif name in self.names():
+                importlib.import_module(f"{self.folder}.{name}")
+        if name not in self._entries:
+            raise UnknownNameError(f"no {self.kind} {name!r}; {did_you_mean(name, self.names())}")
+        return self._entries[name]
+
+    def summary(self, name: str) -> str:
+        """The first line of a definition's docstring."""
+        return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
+
+    def split(self, spec: str) -> tuple[str, str | None, dict[str, Any]]:
+        """Split a spec into name, argument and options, without building anything."""
+        head, options = parse(spec)
+        for separator in "/:":
+            name, found, argument = head.partition(separator)
+            if found and name in self.names():
+                return name, argument, options
+        if ":" in head and self.fallback:
+            return self.fallback, head, options
+        return head.partition("/")[0] if "/" in head else head, None, options
+
+    def build(self, spec: str, **options: Any) -> Any:
+        """Build what a spec names; ``options`` go over the spec's own.
+
+        Raises:
+            UnknownNameError: no such name.
+            OptionError: no such option, or the argument is missing or surplus.
+        """
+        name, argument, own = self.split(spec)
+        definition = self.get(name)
+        wanted = self._arguments.get(name, "")
+        if bool(wanted) != (argument is not None) or argument == "":
+            raise OptionError(f"{self.kind} {spec!r}: write {self.usage(name)}")
+        options = own | options
+        self.check_options(name, options)
+        return definition(argument, **options) if wanted else definition(**options)
+
+    def check_options(self, name: str, options: dict[str, Any]) -> None:
+        """Raise ``OptionError`` for an option that the definition's signature does not have."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return
+        skip = 1 if self._arguments.get(name) else 0
+        known = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL][skip:]
+        for option in options:
+            if option not in known:
+                raise OptionError(f"{self.kind} {name!r} has no option {option!r}; {did_you_mean(option, known)}")
+
+    def _others(self) -> dict[str, Any]:
+        return {entry.name: entry for entry in entry_points(group=self.folder)}
+
+
+def parse(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split ``name(key=value, ...)`` into the name and its options; values are Python literals, anything else is a string.
+
+    Raises:
+        OptionError: the brackets hold something else than ``key=value`` pairs.
+    """
+    if not spec.endswith(")") or "(" not in spec:
+        return spec, {}
+    name, _, inside = spec[:-1].partition("(")
+    options: dict[str, Any] = {}
+    for pair in filter(str.strip, inside.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not key.isidentifier():
+            raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return name.strip(), options
+
+
+def did_you_mean(name: str, names: list[str]) -> str:
+    """The end of an error about an unknown name: the nearest one, or the list."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+
+
+ATTACKS = Registry("attack", "rain.attacks")
+DEFENSES = Registry("defense", "rain.defenses")
+ENHANCERS = Registry("enhancer", "rain.enhancers")
+CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
+DATASETS = Registry("dataset", "rain.datasets")
+
+REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, "classifiers": CLASSIFIERS, "datasets": DATASETS}
