@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rain.images import WeightsError
+from rain.errors import WeightsError
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

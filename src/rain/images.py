@@ -1,20 +1,8 @@
-"""The tensor convention, the error classes, checks, norms and projections. Everything else in the package rests on this file.
+"""The tensor convention: checks, norms, projections, geometry, and reading image files.
 
 Convention:
     ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty.
     ``eps`` and distances are in the same unit: 8/255 is eight grey levels.
-
-Errors (all of them are a ``RainError``, and the built-in one would expect)::
-
-    RainError
-    ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be read
-    ├── UnknownNameError (LookupError)   a name that is not registered
-    ├── OptionError (TypeError)          an option that a definition does not have, or a value that it cannot take
-    ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
-    ├── DatasetError (ValueError)        a dataset that is missing or broken
-    ├── GridError (ValueError)           a grid file that does not say what to run
-    ├── ResultError (ValueError)         a result file that is not one of ours
-    └── AttackError (RuntimeError)       an attack returned images that break its own promise
 """
 
 from pathlib import Path
@@ -23,46 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rain.errors import ImageError, OptionError
+
 Images = Tensor
 """(N, 3, H, W), floating point, RGB in [0, 1]."""
 
 NORMS = ("linf", "l2")
-
-
-class RainError(Exception):
-    """Every error that this package raises on purpose."""
-
-
-class ImageError(RainError, ValueError):
-    """An image or a batch breaks the convention, or an image file cannot be read."""
-
-
-class UnknownNameError(RainError, LookupError):
-    """A name is not registered."""
-
-
-class OptionError(RainError, TypeError):
-    """An option does not exist, or cannot take this value."""
-
-
-class WeightsError(RainError, ValueError):
-    """A weight file is not safetensors, is corrupt, or is of another architecture."""
-
-
-class DatasetError(RainError, ValueError):
-    """A dataset is missing or broken."""
-
-
-class GridError(RainError, ValueError):
-    """A grid file does not say what to run."""
-
-
-class ResultError(RainError, ValueError):
-    """A result file is not one of ours, or a second run disagrees with it."""
-
-
-class AttackError(RainError, RuntimeError):
-    """An attack returned images that break its promise (shape, finiteness, range or budget)."""
 
 
 def check_images(images: Tensor, what: str = "images") -> None:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from rain.images import ImageError, Images
+from rain.errors import ImageError
+from rain.images import Images
 
 
 def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None) -> Tensor:

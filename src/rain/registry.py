@@ -5,7 +5,6 @@ Third parties register through the entry-point groups ``rain.attacks``, ``rain.d
 and ``rain.datasets``: the entry's name is the spec's, its value the definition.
 """
 
-import ast
 import difflib
 import importlib
 import inspect
@@ -14,7 +13,8 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from rain.images import OptionError, UnknownNameError
+from rain.errors import OptionError, UnknownNameError
+from rain.specs import parse
 
 
 class Registry:
@@ -121,27 +121,6 @@ class Registry:
 
     def _others(self) -> dict[str, Any]:
         return {entry.name: entry for entry in entry_points(group=self.folder)}
-
-
-def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split ``name(key=value, ...)`` into the name and its options; values are Python literals, anything else is a string.
-
-    Raises:
-        OptionError: the brackets hold something else than ``key=value`` pairs.
-    """
-    if not spec.endswith(")") or "(" not in spec:
-        return spec, {}
-    name, _, inside = spec[:-1].partition("(")
-    options: dict[str, Any] = {}
-    for pair in filter(str.strip, inside.split(",")):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or not key.isidentifier():
-            raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
-    return name.strip(), options
 
 
 def did_you_mean(name: str, names: list[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from rain import checkpoints
 from rain.classifiers import Preprocessed, imagenet_categories
-from rain.images import WeightsError
+from rain.errors import WeightsError
 from rain.registry import CLASSIFIERS
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

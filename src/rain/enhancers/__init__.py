@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rain import checkpoints
-from rain.images import WeightsError
+from rain.errors import WeightsError
 from rain.registry import did_you_mean
 
 
