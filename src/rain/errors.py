@@ -1,0 +1,48 @@
+"""The errors that the package raises on purpose: each is a ``RainError`` and the built-in error that a caller would expect.
+
+    RainError
+    ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be read
+    ├── UnknownNameError (LookupError)   a name that is not registered
+    ├── OptionError (TypeError)          an option that a definition does not have, or a value that it cannot take
+    ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
+    ├── DatasetError (ValueError)        a dataset that is missing or broken
+    ├── GridError (ValueError)           a grid file that does not say what to run
+    ├── ResultError (ValueError)         a result file that is not one of ours
+    └── AttackError (RuntimeError)       an attack returned images that break its own promise
+"""
+
+
+class RainError(Exception):
+    """Every error that this package raises on purpose."""
+
+
+class ImageError(RainError, ValueError):
+    """An image or a batch breaks the convention, or an image file cannot be read."""
+
+
+class UnknownNameError(RainError, LookupError):
+    """A name is not registered."""
+
+
+class OptionError(RainError, TypeError):
+    """An option does not exist, or cannot take this value."""
+
+
+class WeightsError(RainError, ValueError):
+    """A weight file is not safetensors, is corrupt, or is of another architecture."""
+
+
+class DatasetError(RainError, ValueError):
+    """A dataset is missing or broken."""
+
+
+class GridError(RainError, ValueError):
+    """A grid file does not say what to run."""
+
+
+class ResultError(RainError, ValueError):
+    """A result file is not one of ours, or cannot be written."""
+
+
+class AttackError(RainError, RuntimeError):
+    """An attack returned images that break its promise (shape, finiteness, range or budget)."""

@@ -1,0 +1,197 @@
+"""What was asked and what came out: cells, outcomes, and the files between runs. Never imports torch.
+
+A *cell* is one column of an evaluation: one attack on one defended classifier. It is measured in *chunks* of images, the single unit of
+randomness, batching and resuming: a finished chunk is one file, ``DIR/<key>/<chunk>.json``, that nothing rewrites. Pending work is the
+grid minus the files, so a killed run, a resumed run and a run on several workers leave the same files.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rain.errors import ResultError
+
+ACCESSES = ("transfer", "static", "adaptive", "query")
+"""What the attacker knows.
+
+transfer: attacks the bare classifier and hopes. static: attacks through the defence, ignoring that it is random. adaptive: attacks through
+the defence, averaging over its randomness (EOT) and passing over what has no gradient (BPDA). query: sees scores or labels only.
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of an evaluation.
+
+    Args:
+        dataset, classifier, defense, attack: canonical specs (``rain.specs``); attack "none" measures clean images only.
+        size: images enter as squares of this many pixels; None leaves each at its own size. The perturbation lives at this size.
+        norm: "linf" or "l2".
+        eps: the budget, for values in [0, 1].
+        access: one of ``ACCESSES``; "none" without an attack.
+        eot: draws that the attacker averages over at each step; 1 unless access is adaptive.
+        draws: fresh draws on which each image is scored; 1 for a defence without randomness.
+        seed: of all randomness.
+        examples: images, the first ones of the dataset.
+        chunk: images in a chunk.
+    """
+
+    dataset: str
+    size: int | None
+    classifier: str
+    defense: str
+    attack: str
+    norm: str
+    eps: float
+    access: str
+    eot: int
+    draws: int
+    seed: int
+    examples: int
+    chunk: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON, the first 16 hex digits."""
+        return hashlib.sha256(dump(asdict(self)).encode()).hexdigest()[:16]
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the cell has."""
+        return -(-self.examples // self.chunk)
+
+    def indices(self, chunk: int) -> range:
+        """The dataset's indices in a chunk."""
+        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.examples))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the classifier said to one image. Raw: averages are computed later, never stored.
+
+    Args:
+        index: of the image in the dataset.
+        label: the right answer.
+        clean: the answer to the clean image, for each draw.
+        clean_mean: the answer to the clean image by the probabilities averaged over the draws, as ``predict(draws=...)`` does.
+        robust, robust_mean: the same for the attacked image; as clean without an attack.
+        distance: how far the attack moved the image, in the cell's norm.
+        queries: forward passes that a query attack used; None for the others.
+    """
+
+    index: int
+    label: int
+    clean: tuple[int, ...]
+    clean_mean: int
+    robust: tuple[int, ...]
+    robust_mean: int
+    distance: float
+    queries: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """All finished chunks of one cell.
+
+    Args:
+        outcomes: sorted by index.
+        complete: whether every chunk is there.
+        made_by: what reproduces the numbers: versions, digests, device, revision (of the first chunk).
+    """
+
+    cell: Cell
+    outcomes: tuple[Outcome, ...]
+    complete: bool
+    made_by: Mapping[str, str]
+
+
+def dump(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces to choose, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def path_of(folder: Path, cell: Cell, chunk: int) -> Path:
+    """Where a finished chunk lies."""
+    return folder / cell.key / f"{chunk:05d}.json"
+
+
+def pending(folder: Path, cells: Iterable[Cell]) -> list[tuple[Cell, int]]:
+    """The chunks that have no file yet, in the order of the cells."""
+    return [(cell, chunk) for cell in cells for chunk in range(cell.chunks) if not path_of(folder, cell, chunk).is_file()]
+
+
+def save(folder: Path, cell: Cell, chunk: int, outcomes: Iterable[Outcome], made_by: Mapping[str, str]) -> Path:
+    """Write a finished chunk: to a temporary name first, then ``os.replace``, so that a reader sees all of it or nothing.
+
+    Raises:
+        ResultError: the disk is full or the folder cannot be written; nothing is left behind, and what was finished stays.
+    """
+    path = path_of(folder, cell, chunk)
+    content = dump({"cell": asdict(cell), "chunk": chunk, "outcomes": [asdict(outcome) for outcome in outcomes], "made_by": dict(made_by)})
+    write_file(path, (content + "\n").encode())
+    return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically and durably.
+
+    Raises:
+        ResultError: with the system's reason.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResultError(f"{path}: cannot be written: {error.strerror or error}. Finished chunks are kept; run the same command again") from error
+
+
+def load(folder: Path) -> list[Result]:
+    """Read all results below a folder, sorted by what they are about.
+
+    Raises:
+        ResultError: no such folder, nothing in it, or a file that is not a chunk of the cell that its folder names.
+    """
+    if not folder.is_dir():
+        raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
+    found: dict[Cell, dict[int, tuple[list[Outcome], dict[str, str]]]] = {}
+    for path in sorted(folder.glob("*/[0-9]*.json")):
+        cell, chunk, outcomes, made_by = _read(path)
+        found.setdefault(cell, {})[chunk] = (outcomes, made_by)
+    if not found:
+        raise ResultError(f"{folder}: no results in it; make some with: rain run GRID.toml --out {folder}")
+    return [
+        Result(
+            cell=cell,
+            outcomes=tuple(outcome for _, (outcomes, _) in sorted(chunks.items()) for outcome in outcomes),
+            complete=len(chunks) == cell.chunks,
+            made_by=chunks[min(chunks)][1],
+        )
+        for cell, chunks in sorted(found.items(), key=lambda item: tuple(map(str, asdict(item[0]).values())))
+    ]
+
+
+def _read(path: Path) -> tuple[Cell, int, list[Outcome], dict[str, str]]:
+    try:
+        content = json.loads(path.read_text())
+        cell = Cell(**content["cell"])
+        outcomes = [Outcome(**{field.name: _tuple(row[field.name]) for field in fields(Outcome)}) for row in content["outcomes"]]
+        chunk, made_by = int(content["chunk"]), dict(content["made_by"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); delete it and run the grid again") from None
+    if path != path_of(path.parent.parent, cell, chunk) or [outcome.index for outcome in outcomes] != list(cell.indices(chunk)):
+        raise ResultError(f"{path}: does not hold what its name says; delete it and run the grid again")
+    return cell, chunk, outcomes, made_by
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
