@@ -66,6 +66,8 @@ def main() -> None:
     begin, first = time.monotonic(), step
     while step < total:
         psnr_phase = step < arguments.psnr_steps
+        if step == arguments.psnr_steps:
+            begin, first = time.monotonic(), step
         done, length = (step, arguments.psnr_steps) if psnr_phase else (step - arguments.psnr_steps, arguments.accuracy_steps)
         for group in optimizer.param_groups:
             group["lr"] = arguments.rate * min(1, (done + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done / length)))

@@ -1,0 +1,57 @@
+"""RAIN: a defence to put in front of an image classifier, and the bench that says what it is worth.
+
+    classifier = rain.load_classifier("efficientnet_lite0")
+    hardened = rain.harden(classifier, "rain")
+    labels, probabilities, agreement = hardened.predict(images)
+
+Names are loaded when first used, so that what needs no torch (reports, grids) does not load it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rain.version import __version__
+
+if TYPE_CHECKING:
+    from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, randomize
+    from rain.adaptive import Expectation, Frozen, StraightThrough
+    from rain.classifiers import Preprocessed
+    from rain.defense import Defense, Hardened, Prediction, harden
+    from rain.errors import RainError
+    from rain.evaluate import evaluate
+    from rain.images import read_image
+    from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
+
+_HOMES = {
+    "Defense": "defense",
+    "Expectation": "adaptive",
+    "Frozen": "adaptive",
+    "Hardened": "defense",
+    "Prediction": "defense",
+    "Preprocessed": "classifiers",
+    "RainError": "errors",
+    "StraightThrough": "adaptive",
+    "evaluate": "evaluate",
+    "harden": "defense",
+    "load_attack": "registry",
+    "load_classifier": "registry",
+    "load_dataset": "registry",
+    "load_defense": "registry",
+    "load_enhancer": "registry",
+    "read_image": "images",
+}
+_MODULES = ("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize")
+
+__all__ = ["__version__", *_HOMES, *_MODULES]  # type: ignore[list-item]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"rain.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"rain.{name}")
+    raise AttributeError(f"module 'rain' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -134,5 +135,68 @@ DEFENSES = Registry("defense", "rain.defenses")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
 DATASETS = Registry("dataset", "rain.datasets")
-
 REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, "classifiers": CLASSIFIERS, "datasets": DATASETS}
+
+
+
+def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
+    """Bind options to an attack (``rain list attacks``): ``attack(model, images, labels, eps=..., norm=...)`` gives the attacked images.
+
+    Raises:
+        UnknownNameError: no such attack.
+        OptionError: no such option.
+    """
+    name, argument, own = ATTACKS.split(spec)
+    definition = ATTACKS.get(name)
+    options = own | options
+    if argument is not None:
+        raise OptionError(f"attack {spec!r}: write {name}")
+    ATTACKS.check_options(name, options)
+    return partial(definition, **options)
+
+
+def load_classifier(spec: str, **options: Any) -> Any:
+    """Build a classifier (``rain list classifiers``): an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits, in eval mode.
+
+    ``efficientnet_lite0``, ``torchvision/resnet50``, ``timm/resnet50``, or your own ``package.module:function``.
+
+    Raises:
+        UnknownNameError: no such classifier.
+        OptionError: no such option.
+        WeightsError: its weights are missing, or do not fit.
+    """
+    return CLASSIFIERS.build(spec, **options)
+
+
+def load_dataset(spec: str, **options: Any) -> Any:
+    """Open a dataset (``rain list datasets``): ``dataset[i]`` is (image (3, H, W) in [0, 1] at its own size, label).
+
+    ``samples``, ``folder:PATH``, ``csv:PATH``, ``stl10:ROOT``, ``imagenet:ROOT``.
+
+    Raises:
+        UnknownNameError: no such dataset.
+        OptionError: no such option.
+        DatasetError: it is missing or broken.
+    """
+    return DATASETS.build(spec, **options)
+
+
+def load_defense(spec: str, **options: Any) -> Any:
+    """Build a ``Defense`` (``rain list defenses``): a module from images to images.
+
+    Raises:
+        UnknownNameError: no such defence.
+        OptionError: no such option.
+    """
+    return DEFENSES.build(spec, **options).eval()
+
+
+def load_enhancer(spec: str, **options: Any) -> Any:
+    """Build a DG network (``rain list enhancers``): a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
+
+    Raises:
+        UnknownNameError: no such enhancer.
+        OptionError: no such option.
+        WeightsError: its weights are missing, or do not fit.
+    """
+    return ENHANCERS.build(spec, **options).eval()

@@ -8,7 +8,8 @@ from rain.errors import OptionError
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split ``name(key=value, ...)`` into the name and its options; values are Python literals, anything else is a string.
+    """Split ``name(key=value, ...)`` into the name and its options; values are Python literals or fractions
+    (``4/255``); anything else is text.
 
     Raises:
         OptionError: the brackets hold something else than ``key=value`` pairs.
@@ -21,10 +22,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key.isidentifier():
             raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
-        try:
-            options[key] = float("inf") if value == "inf" else ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
+        options[key] = _value(value)
     return name.strip(), options
 
 
@@ -37,5 +35,35 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     for key, value in options.items():
         if not isinstance(value, bool | int | float | str) or (isinstance(value, str) and set(value) & set(",()")):
             raise OptionError(f"{name}: option {key} = {value!r} must be a number, true, false, or text without commas and brackets")
-    pairs = ", ".join(f"{key}={value}" for key, value in sorted(options.items()))
+    pairs = ", ".join(f"{key}={number(value) if isinstance(value, float) else value}" for key, value in sorted(options.items()))
     return f"{name}({pairs})" if pairs else name
+
+
+def number(value: float) -> str:
+    """Write a number as a reader of papers expects it: grey levels as ``n/255``, everything else as it is."""
+    levels = round(value * 255) if 0 < value < 1 else 0
+    return f"{levels}/255" if levels and value == levels / 255 else str(value)
+
+
+def fraction(text: str) -> float:
+    """Read ``4/255``, ``0.5`` or ``inf``.
+
+    Raises:
+        OptionError: it is not a number.
+    """
+    above, slash, below = text.partition("/")
+    try:
+        return float(above) / float(below) if slash else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(f"{text!r} is not a number; write 4/255 or 0.0157") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return fraction(text)
+    except OptionError:
+        return text

@@ -1,1 +1,184 @@
-"""Datasets, one file each."""
+"""Datasets: ordered (image, label) pairs that are read when asked for. One file each.
+
+Images are float32 (3, H, W), RGB in [0, 1], each at its own size; labels are the indices of the classifier's logits.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from csv import DictReader
+from csv import Error as CsvError  # not "import csv": that name becomes our own csv.py as soon as it is loaded
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from rain.errors import DatasetError
+from rain.images import read_image
+
+SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+SMALL_BYTES = 256 * 2**20
+
+
+class Dataset(Protocol):
+    """What the package asks of a dataset; third parties need not inherit from it."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """The terms of the pictures, or "not said"."""
+        ...
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of the classes by label; empty if they are not known."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Read one (image, label); raise ``IndexError`` past the end. The order never changes."""
+        ...
+
+    def digest(self) -> str:
+        """Identify the data: the first 16 hex digits of a SHA-256."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A dataset of image files.
+
+    Args:
+        name: what reports call it.
+        root: the folder that the files lie under.
+        files: paths relative to ``root``, with "/", in the order of the dataset.
+        labels: one for each file.
+        categories: the names of the classes by label; empty if unknown.
+        licence: the terms of the pictures.
+
+    Raises:
+        DatasetError: there are no files, or a label has no category.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    categories: tuple[str, ...] = ()
+    licence: str = "not said"
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise DatasetError(f"{self.root}: no pictures; the file names must end in {', '.join(sorted(SUFFIXES))}")
+        if self.categories and max(self.labels) >= len(self.categories):
+            raise DatasetError(f"{self.root}: label {max(self.labels)} is past the {len(self.categories)} categories")
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Read one (image, label).
+
+        Raises:
+            IndexError: past the end.
+            ImageError: the file is damaged.
+        """
+        return read_image(self.root / self.files[index]), self.labels[index]
+
+    def digest(self) -> str:
+        """Identify the data: SHA-256, first 16 hex digits, over each file's relative name, label, size and content.
+
+        Differs: of a set larger than 256 MiB (``SMALL_BYTES``) the contents are left out, since reading them takes minutes.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        paths = [self.root / name for name in self.files]
+        sizes = [path.stat().st_size for path in paths]
+        small = sum(sizes) <= SMALL_BYTES
+        total = hashlib.sha256()
+        for path, name, label, size in zip(paths, self.files, self.labels, sizes, strict=True):
+            total.update(f"{name}\0{label}\0{size}\n".encode())
+            total.update(path.read_bytes() if small else b"")
+        return total.hexdigest()[:16]
+
+
+def existing_folder(path: str | Path, hint: str) -> Path:
+    """Expand ``~`` and check that a folder is there; ``hint`` ends the error by what the folder should hold.
+
+    Raises:
+        DatasetError: it is missing, or a file.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; {hint}")
+    return folder
+
+
+def class_folders(root: Path) -> list[str]:
+    """List the subfolders, sorted by name, without the hidden ones."""
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def picture_files(root: Path, folder: str) -> list[str]:
+    """List the pictures below ``root / folder``, relative to ``root``, sorted; hidden files and other formats are left out."""
+    paths = (root / folder).rglob("*")
+    return sorted(path.relative_to(root).as_posix() for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file with a header, in UTF-8.
+
+    Args:
+        columns: the ones that must be there, with a value in every row; others are kept.
+
+    Raises:
+        DatasetError: the file is missing, is not such a table, is empty, or lacks a column or a value.
+    """
+    needs = f"it needs a first line with the columns {', '.join(columns)} and one line for each entry"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = DictReader(file, strict=True)
+            rows, found = list(reader), reader.fieldnames or []
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; {needs}") from None
+    except (OSError, UnicodeDecodeError, CsvError) as error:
+        raise DatasetError(f"{path}: not a CSV file in UTF-8 ({error}); {needs}") from None
+    for column in columns:
+        if column not in found:
+            raise DatasetError(f"{path}: no column {column!r} among {', '.join(found) or 'none'}; {needs}")
+    if not rows:
+        raise DatasetError(f"{path}: no entries; {needs}")
+    for line, row in enumerate(rows, 2):
+        for column in columns:
+            if not row[column]:
+                raise DatasetError(f"{path}: entry {line - 1} (about line {line}) has no {column}")
+    return rows
+
+
+def to_label(text: str, where: str) -> int:
+    """Read a label; ``where`` begins the error.
+
+    Raises:
+        DatasetError: not a whole number from 0.
+    """
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise DatasetError(f"{where}: label {text!r} must be a whole number from 0, the index of the classifier's logit")
+    return int(text)
+
+
+def imagenet_categories() -> tuple[str, ...]:
+    """The names of the 1000 ImageNet classes, in the order of the labels."""
+    from torchvision.models import ResNet50_Weights  # loading torchvision takes a second
+
+    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])

@@ -1,1 +1,1 @@
-"""Defences: images to images, one file each."""
+"""Defences: images to images, random or not. One file each; ``rain.defense.Defense`` is what they keep to."""

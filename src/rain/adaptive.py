@@ -1,0 +1,145 @@
+"""What makes any attack adaptive: wrappers from model to model that the attack never hears of.
+
+Source: Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of security" (arXiv 1802.00420): EOT and BPDA.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.defense import Defense, Draw, Hardened
+from rain.errors import ImageError, OptionError
+from rain.images import Images
+
+Model = Callable[[Images], Tensor]
+"""From images (N, 3, H, W) in [0, 1] to logits (N, classes): all that an attack sees."""
+
+
+class Seeded:
+    """A random model whose draws come from one generator, call after call, so that an attack on it can be repeated."""
+
+    def __init__(self, model: Hardened, generator: Generator):
+        self.model, self.generator = model, generator
+        self.independent = model.independent
+
+    def __call__(self, images: Images) -> Tensor:
+        """Classify with the generator's next draw."""
+        return self.model(images, generator=self.generator)
+
+
+class Expectation:
+    """EOT: the model averaged over fresh draws of its randomness, at each call.
+
+    Args:
+        model: random; all draws of an image go through it in batches when its attribute ``independent`` is true (each image of a batch has
+            its own draw), else draw by draw.
+        draws: how many to average over.
+        average: "logits" (the default: their mean; its gradient does not vanish where single draws are certain) or "probabilities"
+            (the logarithm of the mean probability, what ``predict`` averages).
+        batch: images in one forward pass.
+
+    Shape: (N, 3, H, W) to (N, classes).
+
+    Raises:
+        OptionError: an argument out of range.
+    """
+
+    def __init__(self, model: Model, draws: int = 20, *, average: str = "logits", batch: int = 40):
+        if draws < 1 or batch < 1:
+            raise OptionError(f"draws and batch must be at least 1, got {draws} and {batch}")
+        if average not in ("logits", "probabilities"):
+            raise OptionError(f"average must be logits or probabilities, got {average!r}")
+        self.model, self.draws, self.average, self.batch = model, draws, average, batch
+
+    def __call__(self, images: Images) -> Tensor:
+        """Average over ``draws`` fresh draws."""
+        if getattr(self.model, "independent", False):
+            # expand, not repeat: the copies of an image share its memory until a piece is cut.
+            many = images[None].expand(self.draws, *images.shape).flatten(0, 1)
+            logits = torch.cat([self.model(piece) for piece in many.split(self.batch)]).unflatten(0, (self.draws, len(images)))
+        else:
+            logits = torch.stack([self.model(images) for _ in range(self.draws)])
+        if self.average == "logits":
+            return logits.mean(0)
+        return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
+
+
+class StraightThrough(Defense):
+    """BPDA: the defence as it is forward, the identity backward.
+
+    Args:
+        defense: its output must have the shape of its input.
+    """
+
+    def __init__(self, defense: Defense):
+        super().__init__()
+        self.defense = defense
+        self.random, self.independent = defense.random, defense.independent
+
+    def draw(self, images: Images, generator: Generator | None = None) -> Draw:
+        """Draw as the wrapped defence does."""
+        return self.defense.draw(images, generator)
+
+    def transform(self, images: Images, draw: Draw) -> Images:
+        """Apply the wrapped defence; gradients pass as if it had done nothing.
+
+        Raises:
+            ImageError: the wrapped defence changed the shape.
+        """
+        return straight_through(lambda values: self.defense.transform(values, draw), images)
+
+
+class Frozen:
+    """The model with its randomness frozen to one draw, the same for every image and every call.
+
+    Args:
+        model: a hardened classifier.
+        seed: of the draw.
+
+    An attack on it is one on a deterministic model; what it finds carries over to other draws, or does not.
+    """
+
+    def __init__(self, model: Hardened, seed: int = 0):
+        self.model, self.seed = model, seed
+
+    def __call__(self, images: Images) -> Tensor:
+        """Classify with the frozen draw."""
+        if not len(images):
+            return self.model(images)
+        draw = self.model.defense.draw(images[:1], torch.Generator().manual_seed(self.seed))
+        shared = {name: value.expand(len(images), *value.shape[1:]) if value.shape[:1] == (1,) else value for name, value in draw.items()}
+        return self.model.classifier(self.model.defense.transform(images, shared))
+
+
+def straight_through(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Compute ``function(values)``, exactly, with the identity as its gradient (BPDA).
+
+    Raises:
+        ImageError: the function changed the shape, so that the identity is no gradient for it.
+    """
+    return _StraightThrough.apply(values, function)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        output = function(values.detach())
+        if output.shape != values.shape:
+            raise ImageError(f"BPDA needs an output of the input's shape {tuple(values.shape)}, got {tuple(output.shape)}")
+        return output
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def attackable(model: Hardened) -> Hardened:
+    """The same model with BPDA over a defence that has no gradient of its own."""
+    if model.defense.differentiable:
+        return model
+    return Hardened(model.classifier, StraightThrough(model.defense))
+
+

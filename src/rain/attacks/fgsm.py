@@ -1,0 +1,32 @@
+"""FGSM, the fast gradient sign method."""
+
+from torch import Generator, Tensor
+
+from rain.adaptive import Model
+from rain.attacks import ascend, check_arguments, gradients
+from rain.images import Images, project
+from rain.registry import ATTACKS
+
+
+@ATTACKS.register
+def fgsm(
+    model: Model, images: Images, labels: Tensor, *, eps: float, norm: str = "linf", loss: str = "cross_entropy", generator: Generator | None = None
+) -> Images:
+    """One step of full length along the gradient.
+
+    Args:
+        model: images to logits.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" (the sign of the gradient) or "l2" (its direction).
+        loss: "cross_entropy" or "margin".
+        generator: unused, nothing here is random.
+
+    Source: Goodfellow, Shlens, Szegedy (arXiv 1412.6572).
+    """
+    check_arguments(norm, eps, loss)
+    if not len(images):
+        return images.clone()
+    gradient, _ = gradients(model, images, labels, loss)
+    return project(images + eps * ascend(gradient, norm), images, norm, eps)

@@ -1,0 +1,177 @@
+"""The evaluation checklist: what a robustness claim needs before it may be printed. Never imports torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, Literal
+
+from rain.metrics import Paired, eps_text, interval, paired, per_image, worst_images
+from rain.results import Cell, Result
+from rain.specs import parse
+
+Level = Literal["error", "warning", "note"]
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+LEAST_EOT = 10
+LEAST_IMAGES = 100
+NOISE = 0.05
+"""A difference with a p-value of at least this may be noise."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One point of the checklist that is not met.
+
+    Args:
+        level: "error": what is printed must not be called robustness. "warning": the figures may mislead. "note": good to know.
+        defense: its spec; "" when the whole report is concerned.
+        text: what is the matter and what to do.
+    """
+
+    level: Level
+    defense: str
+    text: str
+
+
+def check(results: Sequence[Result]) -> list[Finding]:
+    """Hold results against the checklist: errors first; an empty list when nothing is to be said."""
+    findings = list(_provenance(results))
+    for _, setting in _grouped(results, _setting):
+        findings += [*_images(setting), *_baseline(setting)]
+        for defense, column in _grouped(setting, lambda cell: (cell.defense,)):
+            findings += [*_complete(column), *_attacks(column), *_one_maker(column)]
+            if defense != ("none",):
+                findings += [*_adaptive(column), *_draws(column)]
+    return sorted(dict.fromkeys(findings), key=lambda finding: LEVELS.index(finding.level))
+
+
+def _provenance(results: Sequence[Result]) -> Iterable[Finding]:
+    # Digests of weights belong to one defence or classifier and differ between columns for good reason; versions do not.
+    for name in sorted({name for result in results for name in result.made_by if "digest" not in name and "weights" not in name}):
+        yield from _differing(name, results, "")
+
+
+def _one_maker(column: Sequence[Result]) -> Iterable[Finding]:
+    for name in sorted({name for result in column for name in result.made_by if "digest" in name or "weights" in name}):
+        yield from _differing(name, column, column[0].cell.defense)
+
+
+def _differing(name: str, results: Sequence[Result], defense: str) -> Iterable[Finding]:
+    values = sorted({result.made_by.get(name, "unknown") for result in results})
+    if len(values) > 1:
+        text = f"results in one report were made with different {name} ({', '.join(values)}): run the older ones again, into a fresh folder"
+        yield Finding("warning", defense, text)
+
+
+def _images(setting: Sequence[Result]) -> Iterable[Finding]:
+    images = min(len(result.outcomes) for result in setting)
+    if images < LEAST_IMAGES:
+        low, high = interval(0.5, images)
+        text = f"only {images} images of {setting[0].cell.dataset}: an accuracy near 50 % has a 95 % interval {100 * (high - low):.0f} points wide; "
+        yield Finding("warning", "", text + f"smaller differences between defences mean nothing here; measure at least {LEAST_IMAGES}")
+
+
+def _baseline(setting: Sequence[Result]) -> Iterable[Finding]:
+    bare = {_budget(result.cell) for result in setting if result.cell.defense == "none"}
+    for (defense,), column in _grouped(setting, lambda cell: (cell.defense,)):
+        missing = sorted({_budget(result.cell) for result in column if result.cell.attack != "none"} - bare)
+        if not bare:
+            text = "no bare classifier beside it, so that nobody can see what the defence costs and gains: add defense none to the grid"
+            yield Finding("warning", defense, text)
+        elif missing:
+            text = f"the bare classifier was not attacked at {_list(missing)}: add defense none there, or the gain over no defence is unknown"
+            yield Finding("note", defense, text)
+
+
+def _complete(column: Sequence[Result]) -> Iterable[Finding]:
+    unfinished = [result for result in column if not result.complete]
+    if unfinished:
+        done, asked = (sum(counts) for counts in zip(*((len(result.outcomes), result.cell.examples) for result in unfinished), strict=True))
+        text = f"{len(unfinished)} of {len(column)} cells are not finished ({done} of {asked} images): run the same grid again, it goes on from there"
+        yield Finding("warning", column[0].cell.defense, text)
+
+
+def _adaptive(column: Sequence[Result]) -> Iterable[Finding]:
+    """Ask for the adaptive figure beside every other one, and that it is the lower one."""
+    defense, missing = column[0].cell.defense, []
+    for budget, attacked in _grouped([result for result in column if result.cell.attack != "none"], _budget):
+        adaptive = [result for result in attacked if result.cell.access == "adaptive"]
+        others = [result for result in attacked if result.cell.access != "adaptive"]
+        if not adaptive:
+            missing.append(budget)
+            continue
+        for access, weaker in _grouped(others, lambda cell: (cell.access,)):
+            above = _above(worst_images(adaptive), worst_images(weaker))
+            if above:
+                text = (
+                    f"at {_list([budget])} the adaptive figure is {100 * above.difference:.1f} points above the {access[0]} one (p = {above.p:.2g}), "
+                )
+                yield Finding("warning", defense, text + "so the adaptive attack is too weak: give it more steps, a larger step or more draws (eot)")
+    if missing:
+        text = f"no adaptive attack at {_list(missing)}: what stands there is not a robustness claim; attack again with access adaptive"
+        yield Finding("error", defense, text)
+
+
+def _draws(column: Sequence[Result]) -> Iterable[Finding]:
+    defense, cells = column[0].cell.defense, [result.cell for result in column]
+    if all(cell.draws == 1 for cell in cells):
+        return
+    few = sorted({cell.eot for cell in cells if cell.access == "adaptive" and cell.eot < LEAST_EOT})
+    if few:
+        text = f"a random defence was attacked with only {', '.join(map(str, few))} draws a step (eot): "
+        text += f"set {LEAST_EOT} or more, and see that the figure stops falling"
+        yield Finding("warning", defense, text)
+    single = sum(cell.draws == 1 for cell in cells)
+    if single:
+        text = f"{single} of {len(cells)} cells score a random defence on 1 draw: set the same number of draws, more than 1, for all of them"
+        yield Finding("warning", defense, text)
+
+
+def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
+    """Look for attacks that cannot reach their budget, or that do worse with more of it."""
+    defense = column[0].cell.defense
+    for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
+        options = parse(attack)[1]
+        reach = _number(options.get("steps")) * _number(options.get("step", options.get("step_size")))
+        short = sorted({_budget(result.cell) for result in same if 0 < reach < result.cell.eps * (1 - 1e-6)})
+        if short:
+            text = f"{attack} cannot reach the edge of {_list(short)}, steps times step length is less: give it more steps or a larger step"
+            yield Finding("warning", defense, text)
+        for less, more in pairwise(sorted(same, key=lambda result: result.cell.eps)):
+            if less.cell.eps < more.cell.eps and _above(per_image(more), per_image(less)):
+                text = f"{attack} ({more.cell.access}) does less harm at {_list([_budget(more.cell)])} than at {_list([_budget(less.cell)])}: "
+                yield Finding("warning", defense, text + "it is too weak at the larger budget; give it more steps or draws, or a larger step")
+
+
+def _above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+    """Compare two scores per image; None unless the first is above the second by more than the noise."""
+    if not first.keys() & second.keys():
+        return None
+    found = paired(first, second)
+    return found if found.difference > 0 and found.p < NOISE else None
+
+
+def _setting(cell: Cell) -> tuple[Any, ...]:
+    return cell.dataset, cell.size or 0, cell.classifier
+
+
+def _budget(cell: Cell) -> tuple[Any, ...]:
+    return cell.norm, cell.eps
+
+
+def _attack(cell: Cell) -> tuple[Any, ...]:
+    return cell.attack, cell.norm, cell.access, cell.eot
+
+
+def _grouped(results: Sequence[Result], by: Any) -> list[tuple[tuple[Any, ...], list[Result]]]:
+    ordered = sorted(results, key=lambda result: by(result.cell))
+    return [(key, list(group)) for key, group in groupby(ordered, key=lambda result: by(result.cell))]
+
+
+def _list(budgets: Iterable[tuple[Any, ...]]) -> str:
+    return ", ".join(f"eps {eps_text(eps, norm)} ({norm})" for norm, eps in budgets)
+
+
+def _number(value: Any) -> float:
+    """Read an option of an attack; 0 where the spec leaves it to the attack."""
+    return float(value) if isinstance(value, int | float) else 0.0

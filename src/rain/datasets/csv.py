@@ -1,0 +1,47 @@
+"""Pictures with their labels in a CSV file."""
+
+from pathlib import Path
+
+from rain.datasets import Pictures, imagenet_categories, read_table, to_label
+from rain.errors import DatasetError, OptionError
+from rain.registry import DATASETS
+
+
+@DATASETS.register(argument=":PATH")
+def csv(path: str, *, categories: str | None = None, licence: str | None = None) -> Pictures:
+    """Pictures whose labels are in a table: a folder with labels.csv (columns file, label), the files beside it or in images/.
+
+    Args:
+        path: the folder, or the CSV file itself. Its order is the dataset's.
+        categories: "imagenet" names the 1000 classes of ImageNet. Otherwise a column "category" gives the names, if there is one.
+        licence: what reports say about the terms of the pictures; by default, what a column "licence" or "license" holds.
+
+    Raises:
+        DatasetError: the table is missing, broken, names files that are not there or that lie outside its folder, or a label is not a whole number.
+        OptionError: ``categories`` is something else than "imagenet".
+    """
+    if categories not in (None, "imagenet"):
+        raise OptionError(f"categories must be imagenet or left out, got {categories!r}; for other names add a column category to the table")
+    table = Path(path).expanduser()
+    table = table / "labels.csv" if table.is_dir() else table
+    rows = read_table(table, ("file", "label"))
+    root = table.parent
+    files = tuple(_file(table, row["file"]) for row in rows)
+    labels = tuple(to_label(row["label"], f"{table}, file {row['file']}") for row in rows)
+    named = {label: row["category"] for label, row in zip(labels, rows, strict=True) if row.get("category")}
+    names = tuple(named.get(label, str(label)) for label in range(max(labels) + 1)) if named else ()
+    terms = sorted({row.get("licence") or row.get("license") or "" for row in rows} - {""})
+    return Pictures(
+        f"csv:{path}", root, files, labels, imagenet_categories() if categories == "imagenet" else names, licence or ", ".join(terms) or "not said"
+    )
+
+
+def _file(table: Path, name: str) -> str:
+    relative = Path(name)
+    # A table may come from elsewhere: it must not make us read, and later show, what lies outside its folder.
+    if relative.is_absolute() or ".." in relative.parts:
+        raise DatasetError(f"{table}: {name!r} leaves the folder; write paths relative to it")
+    for candidate in (relative, "images" / relative):
+        if (table.parent / candidate).is_file():
+            return candidate.as_posix()
+    raise DatasetError(f"{table}: {name!r} is neither beside the table nor in images/; add the file or delete its line")

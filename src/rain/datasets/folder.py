@@ -1,0 +1,76 @@
+"""A folder with one subfolder for each class."""
+
+import re
+from pathlib import Path
+
+from rain.datasets import Pictures, class_folders, existing_folder, imagenet_categories, picture_files, read_table, to_label
+from rain.errors import DatasetError
+from rain.registry import DATASETS
+
+LAYOUT = "it must hold one subfolder of pictures for each class"
+
+# The ten classes of Imagenette. A subset says nothing about where its other members would stand, so these are known by heart.
+IMAGENETTE = {
+    "n01440764": 0,
+    "n02102040": 217,
+    "n02979186": 482,
+    "n03000684": 491,
+    "n03028079": 497,
+    "n03394916": 566,
+    "n03417042": 569,
+    "n03425413": 571,
+    "n03445777": 574,
+    "n03888257": 701,
+}
+
+
+@DATASETS.register(argument=":PATH")
+def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pictures:
+    """Pictures in one subfolder for each class; folders named after ImageNet classes get ImageNet's labels.
+
+    Args:
+        path: the folder. Within a class, pictures are sorted by path, and deeper folders are searched too.
+        labels: which label a subfolder gets.
+            "auto": "imagenet" if all subfolders are named like WordNet ids (n01440764), else "sorted".
+            "sorted": its place in the sorted list, as in torchvision's ImageFolder.
+            "imagenet": ImageNet's index; known for all 1000 classes together and for the ten of Imagenette.
+            Anything else is the path of a CSV file with the columns folder, label and, if you like, category.
+        licence: what reports say about the terms of the pictures.
+
+    Raises:
+        DatasetError: the folder or the CSV file is missing, empty, or does not give every subfolder a label.
+    """
+    root = existing_folder(path, LAYOUT)
+    folders = class_folders(root)
+    if not folders:
+        raise DatasetError(f"{root}: no subfolders; {LAYOUT}, or use csv:{path} with a labels.csv")
+    by_folder, categories = _labels(root, folders, labels)
+    pairs = [(file, by_folder[name]) for name in folders for file in picture_files(root, name)]
+    return Pictures(f"folder:{path}", root, tuple(file for file, _ in pairs), tuple(label for _, label in pairs), categories, licence)
+
+
+def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    wordnet = all(re.fullmatch(r"n\d{8}", name) for name in folders)
+    if labels == "sorted" or labels == "auto" and not wordnet:
+        return {name: label for label, name in enumerate(folders)}, tuple(folders)
+    if labels not in ("auto", "imagenet"):
+        return _labels_from(Path(labels).expanduser(), folders)
+    # ImageNet numbers its classes in the order of their WordNet ids.
+    known = dict(zip(folders, range(1000), strict=True)) if wordnet and len(folders) == 1000 else IMAGENETTE
+    unknown = [name for name in folders if name not in known]
+    if unknown:
+        raise DatasetError(
+            f"{root}: no ImageNet label known for {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; "
+            "give labels=PATH of a CSV file with the columns folder,label, or labels=sorted for 0, 1, 2, ..."
+        )
+    return known, imagenet_categories()
+
+
+def _labels_from(table: Path, folders: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    rows = read_table(table, ("folder", "label"))
+    known = {row["folder"]: to_label(row["label"], f"{table}, folder {row['folder']}") for row in rows}
+    unknown = [name for name in folders if name not in known]
+    if unknown:
+        raise DatasetError(f"{table}: no label for the folders {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; add a line for each")
+    names = {known[row["folder"]]: row.get("category") or row["folder"] for row in rows}
+    return known, tuple(names.get(label, str(label)) for label in range(max(names) + 1))

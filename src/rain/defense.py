@@ -1,0 +1,157 @@
+"""Defense, the only abstract class, and ``harden``, which puts one before a classifier."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rain.errors import OptionError
+from rain.images import Images, check_images
+from rain.registry import load_defense
+
+Draw = Mapping[str, Tensor]
+"""All randomness of one call, as tensors by name; where a tensor belongs to single images, its first axis is the batch."""
+
+
+class Defense(nn.Module, ABC):
+    """Images to images, in the same range, in two steps: ``draw`` all that is random, then ``transform``, which is pure.
+
+    ``eval()`` does not switch the randomness off: it is the defence.
+
+    Attributes:
+        random: False when ``draw`` draws nothing.
+        independent: True when each image of a batch has its own draw, so that EOT may put many draws into one batch.
+        differentiable: False when ``transform`` has no useful gradient; an adaptive attacker then wraps it in ``StraightThrough``.
+    """
+
+    random: bool = True
+    independent: bool = True
+    differentiable: bool = True
+
+    @abstractmethod
+    def draw(self, images: Images, generator: Generator | None = None) -> Draw:
+        """Draw what ``transform`` needs for a batch of this shape, on the images' device."""
+
+    @abstractmethod
+    def transform(self, images: Images, draw: Draw) -> Images:
+        """Apply the defence: same images and same draw give the same output, bit for bit."""
+
+    def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
+        """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""
+        return {"enhanced": self.transform(images, draw)}
+
+    def forward(self, images: Images, *, generator: Generator | None = None) -> Images:
+        """Defend a batch (N, 3, H, W) in [0, 1] with a fresh draw.
+
+        Raises:
+            ImageError: the batch breaks the convention.
+        """
+        check_images(images)
+        return self.transform(images, self.draw(images, generator))
+
+
+class Prediction(NamedTuple):
+    """What a hardened classifier says to a batch.
+
+    Attributes:
+        labels: (N,), the class with the highest averaged probability.
+        probabilities: (N, classes), float32, averaged over the draws.
+        agreement: (N,), the share of draws that alone give the same label.
+    """
+
+    labels: Tensor
+    probabilities: Tensor
+    agreement: Tensor
+
+
+class Hardened(nn.Module):
+    """A classifier behind a defence: images (N, 3, H, W) in [0, 1] to logits. Made by ``harden``.
+
+    The classifier in here has modules of its own around the given one's storage: no memory is doubled, and moving, halving, training or
+    back-propagating through this module leaves the given one's weights, statistics, flags and gradients alone.
+    It always runs in eval mode.
+    """
+
+    def __init__(self, classifier: nn.Module, defense: Defense):
+        super().__init__()
+        self.classifier = _view(classifier)
+        self.defense = defense
+        self.eval()
+
+    @property
+    def independent(self) -> bool:
+        """Whether each image of a batch has its own draw."""
+        return self.defense.independent
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the defence's training flag; the classifier stays in eval mode, so that its batch-norm statistics stay as given."""
+        super().train(mode)
+        self.classifier.eval()
+        return self
+
+    def forward(self, images: Images, *, generator: Generator | None = None) -> Tensor:
+        """Classify with one fresh draw.
+
+        Shape: (N, 3, H, W) in [0, 1] to logits (N, classes).
+
+        Raises:
+            ImageError: the batch breaks the convention.
+        """
+        defended = self.defense(images, generator=generator)
+        if not len(defended):
+            # Not every network takes an empty batch; one blank image tells how many classes there are.
+            return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]
+        return self.classifier(defended)
+
+    @torch.no_grad()
+    def predict(self, images: Images, draws: int = 8, seed: int | None = None) -> Prediction:
+        """Classify with the probabilities averaged over several draws.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            draws: fresh draws to average over; a defence without randomness needs one, and gets one.
+            seed: for the same answer every time, on any device. Do not use one where an attacker could learn it.
+
+        Raises:
+            ImageError: the batch breaks the convention.
+            OptionError: draws is not a positive integer.
+        """
+        if not isinstance(draws, int) or draws < 1:
+            raise OptionError(f"draws must be a positive integer, got {draws!r}")
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        count = draws if self.defense.random else 1
+        single = torch.stack([self(images, generator=generator).float().softmax(1) for _ in range(count)])
+        probabilities = single.mean(0)
+        labels = probabilities.argmax(1)
+        return Prediction(labels, probabilities, (single.argmax(2) == labels).float().mean(0))
+
+
+def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: Any) -> Hardened:
+    """Put a defence before a classifier, which is not changed in any way.
+
+    Args:
+        classifier: from images (N, 3, H, W) in [0, 1] to logits; it owns its resize, crop and normalisation (``rain.load_classifier``
+            gives such ones; ``rain.Preprocessed`` makes one of a network that wants normalised input).
+        defense: a name (``rain list defenses``) or a ``Defense``.
+        options: of the defence, by name.
+
+    Raises:
+        UnknownNameError: no such defence.
+        OptionError: no such option, or ``classifier`` is not an ``nn.Module``.
+    """
+    if not isinstance(classifier, nn.Module):
+        raise OptionError(f"classifier must be an nn.Module from images to logits, got {type(classifier).__name__}")
+    if isinstance(defense, Defense):
+        if options:
+            raise OptionError(f"options {', '.join(options)} go with a defence's name; this one is already made")
+        return Hardened(classifier, defense)
+    return Hardened(classifier, load_defense(defense, **options))
+
+
+def _view(module: nn.Module) -> nn.Module:
+    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.detach(), requires_grad=weight.requires_grad) for weight in module.parameters()}
+    memo |= {id(buffer): buffer.detach() for buffer in module.buffers()}
+    return copy.deepcopy(module, memo).eval()

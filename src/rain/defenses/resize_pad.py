@@ -1,0 +1,56 @@
+"""Random resizing and padding."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator
+
+from rain.defense import Defense, Draw
+from rain.errors import OptionError
+from rain.images import Images
+from rain.registry import DEFENSES
+
+
+@DEFENSES.register
+class ResizePad(Defense):
+    """Shrink each image to a random size, then pad it with black at a random place back to its own size.
+
+    Args:
+        smallest: the least size, as a fraction of the side, in (0, 1]. The default is the paper's 299 of 331.
+
+    Source: Xie et al., "Mitigating adversarial effects through randomization" (arXiv 1711.01991).
+
+    Differs: the paper enlarges (299 to at most 331) for a network that takes 331; here the size stays, so that the classifier's own resize
+    does not undo it. Bilinear instead of nearest; one draw for each image instead of one for the batch.
+    """
+
+    def __init__(self, smallest: float = 299 / 331):
+        super().__init__()
+        if not 0 < smallest <= 1:
+            raise OptionError(f"smallest must be in (0, 1], got {smallest!r}")
+        self.smallest = smallest
+
+    def draw(self, images: Images, generator: Generator | None = None) -> Draw:
+        """Draw for each image the size as a fraction and the place as a fraction of the room left: (N, 3), rows (size, top, left)."""
+        device = generator.device if generator is not None else images.device
+        uniform = torch.rand((len(images), 3), generator=generator, device=device).to(images.device)
+        return {"uniform": uniform}
+
+    def transform(self, images: Images, draw: Draw) -> Images:
+        """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""
+        if not len(images):
+            return images.clone()
+        uniform = draw["uniform"]
+        coordinates = []
+        for axis in (2, 1):
+            side = images.shape[1 + axis]
+            least = max(1, round(self.smallest * side))
+            size = (least + uniform[:, 0] * (side - least + 1)).floor().clamp(max=side)[:, None]
+            start = (uniform[:, axis, None] * (side - size + 1)).floor().clamp(max=side - 1)
+            pixel = torch.arange(side, device=images.device) + 0.5
+            coordinates.append((pixel - start) / size * 2 - 1)
+        x, y = coordinates
+        count, _, height, width = images.shape
+        grid = torch.stack([x[:, None, :].expand(count, height, width), y[:, :, None].expand(count, height, width)], 3)
+        inside = (grid.abs() < 1).all(3)[:, None]
+        sampled = F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+        return (sampled * inside).clamp(0, 1)
