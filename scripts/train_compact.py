@@ -46,14 +46,14 @@ def main() -> None:
     log = (arguments.out / "log.jsonl").open("a")
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = CLASSIFIERS.build(arguments.classifier).to(device, memory_format=torch.channels_last).requires_grad_(False)
+    classifier = CLASSIFIERS.build(arguments.classifier).to(device).to(memory_format=torch.channels_last).requires_grad_(False)
     sharp = [to_bytes(read_image(path)) for path in pictures(arguments.sharp)]
     images = [to_bytes(square(read_image(path))) for folder in arguments.images for path in pictures(folder)]
     validation = torch.stack([square(read_image(path)) for path in pictures(arguments.validation)[::5]])[:200]
     print(f"{len(sharp)} sharp, {len(images)} other, {len(validation)} validation images on {device}")
 
     torch.manual_seed(0)
-    network = Compact(weights=None).to(device, memory_format=torch.channels_last)
+    network = Compact(weights=None).to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     optimizer = torch.optim.Adam(network.parameters(), lr=arguments.rate)
     generator = torch.Generator().manual_seed(0)
@@ -94,9 +94,9 @@ def main() -> None:
             log.write(json.dumps(row) + "\n")
         if step % 200 == 0 or step == total:
             keep(state_file, step, network, average, optimizer, generator)
-            row = {"step": step} | validate(average.module, classifier, validation, device)
-            print("validation", json.dumps(row), flush=True)
-            log.write(json.dumps(row) + "\n")
+            measured = {"step": step, **validate(average.module, classifier, validation, device)}
+            print("validation", json.dumps(measured), flush=True)
+            log.write(json.dumps(measured) + "\n")
             log.flush()
             checkpoints.save(average.module, arguments.out / "compact.safetensors", {"steps": str(step)})
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, Prediction, harden
     from rain.errors import RainError
-    from rain.evaluate import evaluate
+    from rain.evaluate import run
     from rain.images import read_image
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
@@ -31,7 +31,6 @@ _HOMES = {
     "Preprocessed": "classifiers",
     "RainError": "errors",
     "StraightThrough": "adaptive",
-    "evaluate": "evaluate",
     "harden": "defense",
     "load_attack": "registry",
     "load_classifier": "registry",
@@ -39,10 +38,36 @@ _HOMES = {
     "load_defense": "registry",
     "load_enhancer": "registry",
     "read_image": "images",
+    "run": "evaluate",
 }
 _MODULES = ("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize")
 
-__all__ = ["__version__", *_HOMES, *_MODULES]  # type: ignore[list-item]
+__all__ = [
+    "Defense",
+    "Expectation",
+    "Frozen",
+    "Hardened",
+    "Prediction",
+    "Preprocessed",
+    "RainError",
+    "StraightThrough",
+    "__version__",
+    "adaptive",
+    "attacks",
+    "classifiers",
+    "datasets",
+    "defenses",
+    "enhancers",
+    "harden",
+    "load_attack",
+    "load_classifier",
+    "load_dataset",
+    "load_defense",
+    "load_enhancer",
+    "randomize",
+    "read_image",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

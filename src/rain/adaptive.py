@@ -141,5 +141,3 @@ def attackable(model: Hardened) -> Hardened:
     if model.defense.differentiable:
         return model
     return Hardened(model.classifier, StraightThrough(model.defense))
-
-

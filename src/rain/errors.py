@@ -1,14 +1,14 @@
 """The errors that the package raises on purpose: each is a ``RainError`` and the built-in error that a caller would expect.
 
-    RainError
-    ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be read
-    ├── UnknownNameError (LookupError)   a name that is not registered
-    ├── OptionError (TypeError)          an option that a definition does not have, or a value that it cannot take
-    ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
-    ├── DatasetError (ValueError)        a dataset that is missing or broken
-    ├── GridError (ValueError)           a grid file that does not say what to run
-    ├── ResultError (ValueError)         a result file that is not one of ours
-    └── AttackError (RuntimeError)       an attack returned images that break its own promise
+RainError
+├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be read
+├── UnknownNameError (LookupError)   a name that is not registered
+├── OptionError (TypeError)          an option that a definition does not have, or a value that it cannot take
+├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
+├── DatasetError (ValueError)        a dataset that is missing or broken
+├── GridError (ValueError)           a grid file that does not say what to run
+├── ResultError (ValueError)         a result file that is not one of ours
+└── AttackError (RuntimeError)       an attack returned images that break its own promise
 """
 
 

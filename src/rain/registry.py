@@ -138,7 +138,6 @@ DATASETS = Registry("dataset", "rain.datasets")
 REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, "classifiers": CLASSIFIERS, "datasets": DATASETS}
 
 
-
 def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
     """Bind options to an attack (``rain list attacks``): ``attack(model, images, labels, eps=..., norm=...)`` gives the attacked images.
 

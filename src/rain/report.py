@@ -1,28 +1,18 @@
 """Results for people: the honest summary, the table, one self-contained HTML file. Never imports torch."""
 
 import json
-import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
-from importlib import import_module
-from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rain.checks import NOISE, check
-from rain.errors import ResultError
-from rain.metrics import accuracy, eps_text, interval, paired, per_image, rows, worst_case, worst_images
+from rain.checks import check
+from rain.metrics import eps_text, rows
 from rain.results import ACCESSES, Result, dump, load, write_file
 
 Gallery = Mapping[str, NDArray[Any]]

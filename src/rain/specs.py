@@ -8,8 +8,9 @@ from rain.errors import OptionError
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split ``name(key=value, ...)`` into the name and its options; values are Python literals or fractions
-    (``4/255``); anything else is text.
+    """Split ``name(key=value, ...)`` into the name and its options.
+
+    Values are Python literals or fractions (``4/255``); anything else is text.
 
     Raises:
         OptionError: the brackets hold something else than ``key=value`` pairs.

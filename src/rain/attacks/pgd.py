@@ -51,7 +51,7 @@ def pgd(
     length = 2.5 * eps / steps if step is None else step
     best, best_margin = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     standing = torch.arange(len(images), device=images.device)
-    for restart in range(restarts):
+    for _ in range(restarts):
         active, clean, target = standing, images[standing], labels[standing]
         current = _start(clean, norm, eps, generator) if random_start else clean.clone()
         for _ in range(steps):

@@ -51,7 +51,7 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
 
 def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int], tuple[str, ...]]:
     wordnet = all(re.fullmatch(r"n\d{8}", name) for name in folders)
-    if labels == "sorted" or labels == "auto" and not wordnet:
+    if labels == "sorted" or (labels == "auto" and not wordnet):
         return {name: label for label, name in enumerate(folders)}, tuple(folders)
     if labels not in ("auto", "imagenet"):
         return _labels_from(Path(labels).expanduser(), folders)

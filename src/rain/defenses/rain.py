@@ -10,7 +10,7 @@ from rain.images import Images
 from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, shift
 from rain.registry import DEFENSES, ENHANCERS, did_you_mean
 
-DEFAULT = {"down": "channel", "shift": 0.05, "shared_shift": False, "enhancer": "compact", "scale_low": 1.5, "scale_high": 2.5}
+DEFAULT: dict[str, Any] = {"down": "channel", "shift": 0.05, "shared_shift": False, "enhancer": "compact", "scale_low": 1.5, "scale_high": 2.5}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "released": {"shared_shift": True},

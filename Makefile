@@ -1,0 +1,30 @@
+# Everything starts from nothing: each target makes .venv and installs what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test check slow clean
+
+demo: .venv/demo
+	$(BIN)/rain demo
+
+test: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Needs the development images and weights; an hour or more.
+slow: .venv/dev
+	$(BIN)/pytest -m slow
+
+.venv/demo .venv/dev: .venv/%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv runs build dist *.egg-info

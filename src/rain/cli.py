@@ -1,0 +1,219 @@
+"""The command ``rain``. What a command needs is loaded when it runs, so that ``--help`` and ``report`` stay fast."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from rain.errors import RainError
+from rain.version import __version__
+
+if TYPE_CHECKING:
+    from rain.grid import Grid
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="RAIN: a defence to put in front of an image classifier, and the bench that says what it is worth.",
+)
+Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets"])
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one.")]
+
+EXAMPLES = 400
+"""Images of a user's own dataset that the demo measures at most."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Options of ``rain`` itself."""
+    if version:
+        print(__version__)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add what each is; for enhancers the weight card.")] = False,
+) -> None:
+    """List attacks, defenses, enhancers, classifiers and datasets by the name that grids and options take, one a line."""
+    with _clean_errors():
+        from rain.registry import REGISTRIES
+
+        for name, registry in REGISTRIES.items():
+            if kind not in (None, name):
+                continue
+            for entry in registry.names():
+                line = registry.usage(entry) if kind else f"{name}\t{registry.usage(entry)}"
+                print(f"{line}\t{registry.summary(entry)}" if verbose else line)
+                if verbose and name == "enhancers" and registry.usage(entry) == entry:
+                    _print_card(entry)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE")],
+    classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
+    defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
+    draws: Annotated[int, typer.Option(min=1, help="Fresh draws whose probabilities are averaged.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="For the same answer every time. Not where an attacker could learn it.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=0, help="Side in pixels at which images enter; 0 for their own size; by default what the classifier sees."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes shown for each image.")] = 3,
+    device: Device = None,
+) -> None:
+    """Classify image files behind a defence, and say how many draws agree."""
+    with _clean_errors():
+        import torch
+
+        from rain.defense import harden
+        from rain.evaluate import enter
+        from rain.images import read_image
+        from rain.registry import load_classifier
+
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        hardened = harden(load_classifier(classifier), defense).to(target)
+        side = getattr(hardened.classifier, "crop", None) if size is None else size or None
+        names = getattr(hardened.classifier, "categories", ())
+        failed = False
+        for path in images:
+            try:
+                image = enter(read_image(path), side)
+            except RainError as error:
+                print(f"error: {error}", file=sys.stderr)
+                failed = True
+                continue
+            _, probabilities, agreement = hardened.predict(image[None].to(target), draws=draws, seed=seed)
+            count = draws if hardened.defense.random else 1
+            print(f"{path}: {round(float(agreement[0]) * count)} of {count} draws agree")
+            for probability, label in zip(*(values.tolist() for values in probabilities[0].topk(min(top, probabilities.shape[1]))), strict=True):
+                print(f"  {100 * probability:5.1f} %  {names[label] if names else label}")
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    grid: Annotated[str, typer.Argument(help="A grid file (TOML), or the name of a shipped grid.", metavar="GRID")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; a run into it again does only what is missing.")],
+    dataset: Annotated[str | None, typer.Option(help="Another dataset than the grid's, for example csv:PATH.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Another number of images than the grid's.")] = None,
+    device: Device = None,
+) -> None:
+    """Measure what a grid asks for and is not yet in the folder. Ctrl-C keeps what is finished."""
+    with _clean_errors(out):
+        from rain.grid import read
+
+        _measure(read(grid, dataset=dataset, examples=examples), out, device)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of the results.", metavar="DIR")],
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the rows of the table here; - for standard output, and nothing else there.")] = None,
+) -> None:
+    """Print what results say: the verdict, losses first, the table, and what the checklist misses."""
+    with _clean_errors():
+        from rain.metrics import rows
+        from rain.report import to_json, write_html
+        from rain.results import load, write_file
+
+        table = rows(load(folder))
+        if json and str(json) == "-":
+            print(to_json(table), end="")
+        else:
+            _print_report(folder)
+        if json and str(json) != "-":
+            write_file(json, to_json(table).encode())
+            print(f"rows: {json}", file=sys.stderr)
+        if html:
+            write_html(folder, html)
+            print(f"report: {html.resolve().as_uri()}", file=sys.stderr)
+
+
+@app.command()
+def demo(
+    dataset: Annotated[str | None, typer.Option(help=f"Other images than the samples, for example csv:PATH; the first {EXAMPLES} of them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results and the report; by default runs/demo.")] = None,
+    device: Device = None,
+) -> None:
+    """See RAIN at work: real images, a real classifier, four defences, and attackers who know ever more of them."""
+    slug = re.sub(r"\W+", "-", dataset).strip("-") if dataset else ""
+    out = out or Path("runs") / (f"demo-{slug}" if slug else "demo")
+    with _clean_errors(out):
+        from rain.grid import read
+        from rain.registry import load_dataset
+        from rain.report import write_html
+
+        grid = read("demo", dataset=dataset, examples=min(EXAMPLES, len(load_dataset(dataset))) if dataset else None)
+        _measure(grid, out, device)
+        write_html(out, out / "report.html")
+        print(f"\nreport: {(out / 'report.html').resolve().as_uri()}")
+
+
+def _measure(grid: "Grid", out: Path, device: str | None) -> None:
+    from rain.evaluate import run as measure
+
+    cells = grid.cells
+
+    def said(name: str) -> str:
+        return ", ".join(dict.fromkeys(str(getattr(cell, name)) for cell in cells if getattr(cell, name) not in (None, "none")))
+
+    eot, draws = max(cell.eot for cell in cells), max(cell.draws for cell in cells)
+    print(f"{said('classifier')} on {said('examples')} images of {said('dataset')}, at {said('size') or 'their own'} pixels; into {out}")
+    print(f"attacks: {said('attack')}; adaptive ones average over {eot} draws a step; a random defence is scored on {draws} fresh draws")
+    measure(grid, out, device=device, progress=True)
+    _print_report(out)
+
+
+def _print_report(folder: Path) -> None:
+    from rain.checks import check
+    from rain.metrics import rows
+    from rain.report import summary, table
+    from rain.results import load
+
+    results = load(folder)
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print()
+    for headline in summary(results):
+        console.print(headline.sentence, markup=False, highlight=False)
+    console.print()
+    console.print(table(rows(results)))
+    for finding in check(results):
+        console.print(f"{finding.level}: {finding.defense + ': ' if finding.defense else ''}{finding.text}", markup=False, highlight=False)
+
+
+def _print_card(entry: str) -> None:
+    from rain.enhancers import card
+    from rain.registry import load_enhancer
+
+    for name, value in card(load_enhancer(entry)).items():
+        print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")
+
+
+@contextmanager
+def _clean_errors(kept: Path | None = None) -> Iterator[None]:
+    """Say what went wrong in one line; tell after Ctrl-C where finished work is kept."""
+    try:
+        yield
+    except RainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; finished chunks are kept in {kept}, the same command goes on from there" if kept else "\ninterrupted", file=sys.stderr)
+        raise typer.Exit(130) from None

@@ -1,0 +1,342 @@
+"""Evaluate a grid: one chunk of one cell at a time, and the loop over what is pending."""
+
+import hashlib
+import inspect
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain import checkpoints
+from rain.adaptive import Expectation, Model, Seeded, attackable
+from rain.defense import Hardened, harden
+from rain.errors import AttackError, DatasetError, GridError, ResultError
+from rain.gallery import draw_gallery
+from rain.grid import Grid, read
+from rain.images import Images, centre_crop, distance, resize_shorter
+from rain.progress import Tick, bar
+from rain.registry import load_attack, load_classifier, load_dataset, load_defense
+from rain.results import Cell, Outcome, Result, load, path_of, pending, save, write_file
+from rain.version import __version__
+
+ATTACK_BATCH = 60
+"""Images times EOT draws in one gradient step, which bounds the memory: about 6 GB with EfficientNet-Lite0 at 224x224."""
+
+BACKWARD = 2
+"""What a backward pass costs, in forward passes."""
+
+
+def run(grid: Grid | str | Path, folder: str | Path, *, device: str | torch.device | None = None, progress: bool = False) -> list[Result]:
+    """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
+
+    Args:
+        grid: from ``rain.grid.read``, a path of a grid file, or the name of a shipped grid.
+        folder: of the result files; running the same grid into it again does only what is missing.
+        device: where to compute; by default a GPU if there is one.
+        progress: show a progress bar with the time left.
+
+    Returns: the grid's results.
+
+    Raises:
+        GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not there; said before anything is computed.
+        AttackError: an attack broke its promise.
+        ResultError: a result file cannot be written or read, or was made with other images or weights than there are now.
+    """
+    grid = grid if isinstance(grid, Grid) else read(grid)
+    folder, bench = Path(folder), Bench(device)
+    cells = tuple(dict.fromkeys(bench.settle(cell) for cell in grid.cells))
+    bench.refuse_others(folder, cells)
+    shown = largest_budgets(cells)
+    # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred attacks, and a run that is
+    # stopped early leaves a whole table, if a coarse one.
+    work = sorted(pending(folder, cells), key=lambda item: item[1])
+    with bar([(f"{cell.defense}, {cell.attack}, {cell.access}", cost(cell, chunk)) for cell, chunk in work], progress) as ticks:
+        for (cell, chunk), tick in zip(work, ticks, strict=True):
+            pictures = grid.gallery if chunk == 0 and cell in shown else 0
+            outcomes, gallery = bench.measure(cell, chunk, pictures=pictures, tick=tick)
+            if gallery:
+                write_file(path_of(folder, cell, chunk).with_name("gallery.npz"), gallery)
+            save(folder, cell, chunk, outcomes, bench.made_by(cell))
+    return [result for result in load(folder) if result.cell in cells]
+
+
+class Bench:
+    """Builds what cells name, each thing once, and measures chunks.
+
+    Args:
+        device: where to compute; by default a GPU if there is one.
+    """
+
+    def __init__(self, device: str | torch.device | None = None):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dataset = cache(load_dataset)
+        self.classifier = cache(lambda spec: load_classifier(spec).to(self.device).eval().requires_grad_(False))
+        self.hardened = cache(self._harden)
+        self.made_by = cache(self._made_by)
+        self._kept: dict[Any, Any] = {}
+
+    def settle(self, cell: Cell) -> Cell:
+        """Build everything that a cell names, so that a mistake shows before hours of work.
+
+        Returns: the cell, with a single draw where the defence has no randomness to draw.
+
+        Raises:
+            GridError: the dataset has fewer images than the cell asks for.
+            UnknownNameError, OptionError, DatasetError, WeightsError: as the loaders do.
+        """
+        defense = self.hardened(cell.classifier, cell.defense).defense
+        if cell.attack != "none":
+            load_attack(cell.attack)
+        count = len(self.dataset(cell.dataset))
+        if count < cell.examples:
+            raise GridError(f"{cell.dataset} has {count} images, the grid asks for {cell.examples}: set examples = {count}")
+        return cell if defense.random else replace(cell, draws=1, eot=1)
+
+    def refuse_others(self, folder: Path, cells: tuple[Cell, ...]) -> None:
+        """Raise ``ResultError`` if finished chunks were made with other images or weights: one table must be about one thing."""
+        begun = any(path_of(folder, cell, chunk).is_file() for cell in cells for chunk in range(cell.chunks))
+        for result in load(folder) if begun else ():
+            now = self.made_by(result.cell) if result.cell in cells else {}
+            for name in ("data_digest", "classifier_weights", "defense_weights"):
+                if now and result.made_by.get(name) != now[name]:
+                    what = name.replace("_", " ")
+                    raise ResultError(f"{folder} has results of {result.cell.defense} made with another {what} than now: choose a fresh folder")
+
+    def measure(self, cell: Cell, chunk: int, *, pictures: int = 0, tick: Tick = lambda units: None) -> tuple[list[Outcome], bytes]:
+        """Measure one chunk of one cell.
+
+        Args:
+            pictures: how many to keep for the report, attacked.
+            tick: told about work done, in image passes.
+
+        Returns: the outcomes, in the dataset's order, and the gallery as an .npz file (empty without pictures).
+
+        Raises:
+            DatasetError: an image cannot be used, or a label is not one of the classifier's.
+            AttackError: the attack broke its promise.
+        """
+        outcomes: dict[int, Outcome] = {}
+        gallery = b""
+        for number, (indices, images, labels) in enumerate(self._batches(cell, chunk)):
+            clean = self._clean(cell, chunk, number, images)
+            if int(labels.max()) >= clean.classes:
+                what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {clean.classes} classes"
+                raise DatasetError(f"{what}: they do not belong together")
+            attacked, moved = clean, torch.zeros(len(images))
+            if cell.attack != "none":
+                adversarial = self._attacked(cell, chunk, number, images, labels, tick)
+                attacked = self._answer(cell, adversarial, seeded(cell, chunk, number, "robust"))
+                moved = distance(adversarial.double(), images.double(), cell.norm)
+                if pictures and number == 0:
+                    bare, model = self.hardened(cell.classifier, "none"), self.hardened(cell.classifier, cell.defense)
+                    draw = seeded(cell, chunk, number, "gallery")
+                    names = getattr(bare.classifier, "categories", ()) or tuple(map(str, range(clean.classes)))
+                    gallery = draw_gallery(bare, model, images[:pictures], adversarial[:pictures], labels[:pictures], indices[:pictures], names, draw)
+            for row, index in enumerate(indices):
+                outcomes[index] = Outcome(
+                    index=index,
+                    label=int(labels[row]),
+                    clean=tuple(clean.single[:, row].tolist()),
+                    clean_mean=int(clean.mean[row]),
+                    robust=tuple(attacked.single[:, row].tolist()),
+                    robust_mean=int(attacked.mean[row]),
+                    distance=float(f"{moved[row].item():.6g}"),
+                )
+            tick(2 * cell.draws * len(images))
+        return [outcomes[index] for index in cell.indices(chunk)], gallery
+
+    def _batches(self, cell: Cell, chunk: int) -> list[tuple[list[int], Images, Tensor]]:
+        """Read the images of a chunk, one batch for each size that occurs: indices, images, labels."""
+
+        def make() -> list[tuple[list[int], Images, Tensor]]:
+            pairs = {index: self.dataset(cell.dataset)[index] for index in cell.indices(chunk)}
+            entering = {index: enter(image, cell.size) for index, (image, _) in pairs.items()}
+            groups = [[index for index in entering if entering[index].shape == shape] for shape in dict.fromkeys(i.shape for i in entering.values())]
+            return [
+                (group, torch.stack([entering[i] for i in group]).to(self.device), torch.tensor([pairs[i][1] for i in group], device=self.device))
+                for group in groups
+            ]
+
+        return self._keep(("images", cell.dataset, cell.size, cell.indices(chunk)), make)
+
+    def _clean(self, cell: Cell, chunk: int, number: int, images: Images) -> "Answers":
+        """The answers to the clean images, which serve every attack on the same defence."""
+        key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.indices(chunk), number)
+        return self._keep(key, lambda: self._answer(cell, images, seeded(cell, chunk, number, "clean")))
+
+    def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> Images:
+        """The attacked images, made once where several cells ask for the same ones."""
+        source = cell
+        if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
+            source = replace(cell, defense="none", access="transfer", draws=1)
+        elif cell.access == "adaptive" and not self.hardened(cell.classifier, cell.defense).defense.random:
+            source = replace(cell, access="static")
+
+        def attack() -> Images:
+            generator = seeded(source, chunk, number, "attack")
+            model = attacker_view(self.hardened(source.classifier, source.defense), source, generator, tick)
+            return attack_in_pieces(model, images, labels, source, generator)
+
+        return self._keep(("attacked", source, chunk, number), attack)
+
+    @torch.no_grad()
+    def _answer(self, cell: Cell, images: Images, generator: Generator) -> "Answers":
+        model = self.hardened(cell.classifier, cell.defense)
+        single = torch.stack([model(images, generator=generator).float().softmax(1) for _ in range(cell.draws)])
+        return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
+
+    def _harden(self, classifier: str, defense: str) -> Hardened:
+        return harden(self.classifier(classifier), load_defense(defense).requires_grad_(False)).to(self.device)
+
+    def _made_by(self, cell: Cell) -> dict[str, str]:
+        """What reproduces a cell's numbers. No time and no host: the same work gives the same file."""
+        defense = self.hardened(cell.classifier, cell.defense).defense
+        return {
+            "rain": __version__,
+            "revision": revision(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "data_digest": self.dataset(cell.dataset).digest(),
+            "classifier_weights": checkpoints.digest(self.classifier(cell.classifier)),
+            "defense_weights": checkpoints.digest(defense) if defense.state_dict() else "none",
+        }
+
+    def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what is kept under a key, or make it; the oldest goes when there are many."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            while len(self._kept) > 32:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[key]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to a batch of N images.
+
+    Args:
+        single: (draws, N), the label of each draw.
+        mean: (N,), the label of the probabilities averaged over the draws.
+        classes: how many the model knows.
+    """
+
+    single: Tensor
+    mean: Tensor
+    classes: int
+
+
+def enter(image: Tensor, size: int | None) -> Tensor:
+    """Bring an image (3, H, W) to the size at which it enters: the shorter side resized, the centre cut out; None leaves it."""
+    return image if size is None else centre_crop(resize_shorter(image[None], size), size)[0]
+
+
+def seeded(cell: Cell, chunk: int, number: int, role: str) -> Generator:
+    """The generator for one role in one batch of a chunk. It knows neither defence nor attack, so that columns are paired comparisons."""
+    text = f"{cell.seed}/{cell.dataset}/{chunk}/{number}/{role}"
+    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+
+
+def attacker_view(model: Hardened, cell: Cell, generator: Generator, tick: Tick = lambda units: None) -> Model:
+    """The model that an attacker with the cell's access has before him (``rain.results.ACCESSES``); for transfer, give the bare classifier."""
+    if cell.access == "query":
+
+        def scores(images: Images) -> Tensor:
+            with torch.no_grad():
+                return model(images, generator=generator)
+
+        return _ticking(scores, tick, 1)
+    seen = Seeded(attackable(model), generator)
+    if cell.access == "adaptive" and model.defense.random:
+        return _ticking(Expectation(seen, cell.eot), tick, cell.eot * (1 + BACKWARD))
+    return _ticking(seen, tick, 1 + BACKWARD)
+
+
+def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> Images:
+    """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
+
+    Raises:
+        AttackError: the attack broke its promise.
+    """
+    attack = load_attack(cell.attack)
+    options: dict[str, Any] = {"eps": cell.eps, "norm": cell.norm}
+    if "generator" in inspect.signature(attack).parameters:
+        options["generator"] = generator
+    size = max(1, ATTACK_BATCH // cell.eot)
+    made = []
+    for piece, target in zip(images.split(size), labels.split(size), strict=True):
+        adversarial = attack(model, piece, target, **options)
+        check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
+        made.append(adversarial.detach())
+    return torch.cat(made)
+
+
+def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
+    """Hold an attack to its promise: same shape, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
+
+    Raises:
+        AttackError: says which part is broken, and by how much.
+    """
+    if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
+        got = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
+        raise AttackError(f"{attack} returned {got}, not images of shape {tuple(images.shape)}")
+    if not torch.isfinite(adversarial).all():
+        raise AttackError(f"{attack} returned NaN or infinite values")
+    low, high = (bound.item() for bound in adversarial.aminmax())
+    if low < 0 or high > 1:
+        raise AttackError(f"{attack} left [0, 1]: its images span [{low:.6g}, {high:.6g}]")
+    moved = float(distance(adversarial.double(), images.double(), norm).max())
+    # Rounding of float32: 1e-6 for the subtraction, 1e-5 of eps for an L2 norm over all values.
+    if moved > eps * (1 + 1e-5) + 1e-6:
+        raise AttackError(f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}")
+
+
+def largest_budgets(cells: tuple[Cell, ...]) -> set[Cell]:
+    """The cells worth a picture: adaptive attacks on a defence, each at its largest eps."""
+    best: dict[Cell, Cell] = {}
+    for cell in cells:
+        if cell.access == "adaptive" and cell.defense != "none":
+            place = replace(cell, eps=0.0)
+            best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
+    return set(best.values())
+
+
+def cost(cell: Cell, chunk: int) -> float:
+    """Estimate the work of a chunk, in image passes, if no image leaves the attack early."""
+    count = len(cell.indices(chunk))
+    if cell.attack == "none":
+        return count * 2 * cell.draws
+    parameters = inspect.signature(load_attack(cell.attack)).parameters
+    steps = parameters["steps"].default if "steps" in parameters else 1
+    return float(count * (2 * cell.draws + steps * cell.eot * (1 + BACKWARD)))
+
+
+@cache
+def revision() -> str:
+    """The git revision of the package's sources, with "+" if they were changed since; "released" outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if not git("ls-files", "--error-unmatch", "version.py"):
+            return "released"
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "released"
+
+
+def _ticking(model: Model, tick: Tick, units: int) -> Model:
+    def counted(images: Images) -> Tensor:
+        logits = model(images)
+        tick(units * len(images))
+        return logits
+
+    return counted
