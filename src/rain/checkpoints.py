@@ -65,20 +65,26 @@ def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise WeightsError(f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}")
+    check_finite(state, source)
+    module.load_state_dict(state, strict=False)
+
+
+def check_finite(state: dict[str, Tensor], source: str) -> None:
+    """Raise ``WeightsError`` for a NaN or infinite value; ``source`` is what the error names."""
+    for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise WeightsError(f"{source}: {name} holds NaN or infinite values")
-    module.load_state_dict(state, strict=False)
 
 
 def save(module: nn.Module, path: str | Path, card: dict[str, str]) -> None:
     """Write the weights and their card, atomically: a reader sees the old file or the new one, never a part."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     try:
-        save_file(state, temporary, metadata=card)
+        temporary.write_bytes(to_bytes(state, metadata=card))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

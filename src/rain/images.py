@@ -5,13 +5,18 @@ Convention:
     ``eps`` and distances are in the same unit: 8/255 is eight grey levels.
 """
 
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Images = Tensor
 """(N, 3, H, W), floating point, RGB in [0, 1]."""
@@ -86,14 +91,17 @@ def project(images: Images, centre: Images, norm: str, eps: float) -> Images:
     return inside.clamp(0, 1)
 
 
-def resize_shorter(images: Images, side: int) -> Images:
-    """Resize so that the shorter side is ``side`` pixels: bicubic with antialiasing, clamped to [0, 1]; nothing to do, nothing done."""
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") -> Images:
+    """Resize so that the shorter side is ``side`` pixels: with antialiasing, clamped to [0, 1]; nothing to do, nothing done."""
     height, width = images.shape[2:]
     if min(height, width) == side:
         return images
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return F.interpolate(images, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
 
 
 def centre_crop(images: Images, side: int) -> Images:
@@ -109,67 +117,68 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read one image file as RGB in [0, 1].
 
     Args:
-        path: any format that Pillow reads.
-        max_pixels: a larger picture is refused from its header, before anything is decoded.
+        path: any format that Pillow reads, except PostScript.
+        max_pixels: a larger picture is refused from its header, before anything is decoded. Pillow's own limit, twice its
+            ``MAX_IMAGE_PIXELS`` (179 million unless it was changed), stays in force.
 
     Shape: returns (3, H, W), float32, at the picture's own size.
 
     Convention:
-        EXIF rotation is applied. Grey-scale is repeated on three channels, 16-bit keeps its precision, CMYK and palettes
-        become RGB, transparency is laid over white, of an animation the first frame is taken.
+        EXIF rotation is applied. Grey-scale is repeated on three channels, CMYK and palettes become RGB, transparency is laid over
+        white, of an animation the first frame is taken. Grey integers of more than 8 bits are divided by 65535, grey floats are taken
+        as they are. Colour has 8 bits: Pillow cuts 16-bit colour down.
 
     Raises:
         ImageError: the file is missing, not an image, truncated or too large.
     """
-    import numpy as np  # Pillow and NumPy are loaded when a file is read, not when the package is imported
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError  # Pillow is loaded when a file is read, not when the package is imported
 
     path = Path(path)
     try:
-        with _bomb_check_is_ours(Image), Image.open(path) as picture:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 million pixels on; ``max_pixels`` decides instead.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
             if picture.width * picture.height > max_pixels:
                 raise ImageError(
                     f"{path}: {picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}; scale the picture down first"
                 )
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16"):
-                grey = np.asarray(upright).astype(np.float32) / 65535
-                return torch.from_numpy(grey).expand(3, -1, -1).clone()
-            if upright.mode in ("I", "F"):
-                return _wide_grey(np.asarray(upright).astype(np.float32), path)
-            if upright.has_transparency_data:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            values = np.array(upright.convert("RGB"))
+            if picture.format == "EPS":
+                raise ImageError(f"{path}: PostScript is a program, which is not run here; save the picture as PNG")
+            return _decode(picture, path)
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise ImageError(f"{path}: cannot be opened as a file ({error.strerror})") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image that Pillow can read") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: far more pixels than the limit of {max_pixels:,}; scale the picture down first ({error})") from None
+    except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise ImageError(f"{path}: cannot be read, the file is truncated or damaged ({error})") from None
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous().float() / 255
 
 
-def _bomb_check_is_ours(pillow_image):
-    """Silence Pillow's own size guard: ``max_pixels`` is checked from the header, and a warning may be an error to the caller."""
-    import contextlib
+def _decode(picture: "Image.Image", path: Path) -> Tensor:
+    """Decode an opened picture to (3, H, W) in [0, 1]; ``path`` is what the error names.
 
-    @contextlib.contextmanager
-    def guard():
-        saved, pillow_image.MAX_IMAGE_PIXELS = pillow_image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            pillow_image.MAX_IMAGE_PIXELS = saved
+    Raises:
+        ImageError: its grey values have no known range. Pillow's own errors pass.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
 
-    return guard()
-
-
-def _wide_grey(grey, path: Path) -> Tensor:
-    """Turn 32-bit integer or float grey values into [0, 1]: 16-bit files arrive in Pillow's mode "I" too."""
-    low, high = float(grey.min()), float(grey.max())
-    if not low >= 0 or high > 65535:
-        raise ImageError(f"{path}: grey values span [{low:.4g}, {high:.4g}]; save the picture as 8- or 16-bit RGB")
-    return torch.from_numpy(grey / (1.0 if high <= 1.0 and grey.dtype.kind == "f" and path.suffix.lower() in (".tif", ".tiff") else 65535)).expand(3, -1, -1).clone()
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
+        white = 65535 if upright.mode[0] == "I" else 1
+        grey = torch.from_numpy(np.array(upright, dtype=np.float32))
+        low, high = grey.min().item(), grey.max().item()
+        if not (low >= 0 and high <= white):
+            raise ImageError(f"{path}: grey values span [{low:.4g}, {high:.4g}], not [0, {white}]; save the picture as 8- or 16-bit PNG")
+        return (grey / white).expand(3, -1, -1).contiguous()
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1).contiguous().float() / 255

@@ -101,6 +101,7 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
 
     Convention:
         Images that score the same on both sides say nothing and are left out. Where every score is 0 or 1 this is McNemar's exact test.
+        Where the mean goes one way and most images go the other, nothing is proven either way, and p is 1.
 
     Raises:
         ResultError: no image is on both sides.
@@ -108,7 +109,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     gaps = {index: first[index] - second[index] for index in first.keys() & second.keys()}
     difference = _mean(gaps)
     better, worse = sum(gap > 0 for gap in gaps.values()), sum(gap < 0 for gap in gaps.values())
-    return Paired(len(gaps), difference, _sign_test(better, worse))
+    agree = (difference > 0) == (better > worse)
+    return Paired(len(gaps), difference, _sign_test(better, worse) if agree else 1.0)
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:

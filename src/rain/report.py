@@ -1,36 +1,36 @@
 """Results for people: the honest summary, the table, one self-contained HTML file. Never imports torch."""
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal
+from zipfile import BadZipFile
 
+import numpy as np
 from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rain.checks import check
-from rain.metrics import eps_text, rows
-from rain.results import ACCESSES, Result, dump, load, write_file
+from rain.checks import NOISE, check
+from rain.errors import ResultError
+from rain.metrics import Paired, eps_text, interval, paired, per_image, rows, worst_images
+from rain.results import ACCESSES, Cell, Result, load, write_file
 
 Gallery = Mapping[str, NDArray[Any]]
 """The arrays of a cell's ``gallery.npz``: clean, adversarial, randomized (may be absent), enhanced, perturbation, index, says, truth."""
 
-PICTURES = {
-    "clean": "Clean",
-    "adversarial": "Attacked",
-    "perturbation": "Perturbation",
-    "randomized": "After SRd",
-    "enhanced": "After DG",
-}
-GALLERY_IMAGES = 20
-"""Images shown over all galleries: more would make the file too heavy to send."""
+Verdict = Literal["weaker", "none", "unclaimed", "unknown", "noise", "gain"]
 
-INK = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKS = {"s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
-"""Colours (Okabe and Ito, for all kinds of sight) and marks of the defences; the bare classifier is a grey circle."""
+VERDICTS: tuple[Verdict, ...] = ("weaker", "none", "unclaimed", "unknown", "noise", "gain")
+"""What a defence is worth, in the order of the report: losses first.
+
+weaker: attacked, it holds less than the bare classifier. none: it holds no more. unclaimed: no adaptive attack was run. unknown: there is no
+bare classifier to compare with. noise: it holds more, but so much happens by chance. gain: it holds more.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Headline:
     """What one defence is worth at one eps, as fractions of all images on single draws.
 
     Args:
-        images: that every attack measured.
+        images: that every attack on the defence measured, and on the bare classifier where there is one.
         lost: clean accuracy lost against the bare classifier; None without one.
         transfer, static, adaptive, query: under the worst attack of that access on each image; None where none was run.
         worst: under the worst attack of all on each image; ``low`` and ``high`` bound it at 95 %.
@@ -63,48 +63,48 @@ class Headline:
     low: float
     high: float
     bare: float | None
+    verdict: Verdict
     sentence: str
 
 
 def summary(results: Sequence[Result]) -> list[Headline]:
-    """Sum up each defence at each eps, with a sentence that says first where it loses."""
-    budgets = dict.fromkeys(
-        (result.cell.dataset, result.cell.size, result.cell.classifier, result.cell.defense, result.cell.norm, result.cell.eps)
-        for result in sorted(results, key=lambda result: (result.cell.defense, result.cell.norm, result.cell.eps))
-        if result.cell.attack != "none" and result.cell.defense != "none"
-    )
-    return [_headline(results, *budget) for budget in budgets]
+    """Sum up each defence at each eps, with a sentence that says first where it loses; the defences that lose most come first."""
+    measured = [result for result in results if result.outcomes]
+    attacked = [result.cell for result in measured if result.cell.attack != "none" and result.cell.defense != "none"]
+    lines = []
+    for place, defense, norm, eps in sorted({(_place(cell), cell.defense, cell.norm, cell.eps) for cell in attacked}):
+        line = _headline([result for result in measured if _place(result.cell) == place], defense, norm, eps)
+        lines += [line] if line else []
+    return sorted(lines, key=lambda line: (_place(line), min(VERDICTS.index(other.verdict) for other in lines if _same(other, line)), line.defense))
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Lay the rows out for the terminal. What all rows share stands in the title, everything else in a column."""
     rows = list(rows)
-    shared = {name: {row[name] for row in rows} for name in ("dataset", "size", "classifier", "norm", "images")}
-    columns = [name for name, values in shared.items() if len(values) > 1]
-    said = {name: f"{next(iter(values))}" for name, values in shared.items() if len(values) == 1}
-    title = ", ".join(f"{value} images" if name == "images" else f"{value} px" if name == "size" else value for name, value in said.items())
-    made = Table(title=title.replace("None px", "own size"), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
+    values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in ("dataset", "size", "classifier", "norm", "images")}
+    columns = [name for name in values if len(values[name]) > 1]
+    title = ", ".join(_said(name, shared[0]) for name, shared in values.items() if len(shared) == 1)
+    made = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
     for name in ("defense", "attack", *columns):
         made.add_column(name, overflow="fold")
-    for name in ("eps", "access", "eot", "draws", "clean %", "robust %"):
+    for name in ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %"):
         made.add_column(name, no_wrap=True, justify="left" if name in ("eps", "access") else "right")
-    made.add_column("95 %", no_wrap=True, justify="right")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         attacked = row["attack"] != "none"
-        cells = [
+        texts = [
             row["defense"] + ("" if row["complete"] else " *"),
             row["attack"],
             *(str(row[name]) for name in columns),
             eps_text(row["eps"], row["norm"]) if attacked else "-",
-            row["access"],
+            row["access"] if attacked else "-",
             str(row["eot"]) if row["access"] == "adaptive" else "-",
             str(row["draws"]),
             f"{100 * row['clean']:.1f}",
-            f"{100 * row['robust']:.1f}",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}",
+            f"{100 * row['robust']:.1f}" if attacked else "-",
+            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}" if attacked else "-",
         ]
         last = following is None or (following["defense"], following["draws"]) != (row["defense"], row["draws"])
-        made.add_row(*map(Text, cells), end_section=last)
+        made.add_row(*map(Text, texts), end_section=last)
     caption = "access: what the attacker knows. Accuracies are of all images; draws 1: mean over single draws, draws n: probabilities averaged."
     made.caption = caption + ("" if all(row["complete"] for row in rows) else " *: not finished; run the same grid again.")
     return made
@@ -113,6 +113,21 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Table:
 def to_json(rows: Iterable[Mapping[str, Any]]) -> str:
     """Write the rows as JSON, one row a line."""
     return "[\n" + ",\n".join(json.dumps(dict(row), allow_nan=False) for row in rows) + "\n]\n"
+
+
+def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
+    """Make the report: one HTML page that loads nothing and runs nothing. The same results give the same page.
+
+    Args:
+        results: from ``rain.results.load``.
+        galleries: by the key of the cell, from ``read_galleries``.
+
+    Raises:
+        RainError: the report's libraries are not installed.
+    """
+    from rain.page import render
+
+    return render(results, headlines=summary(results), rows=rows(results), findings=check(results), galleries=galleries)
 
 
 def write_html(folder: Path, path: Path) -> None:
@@ -127,41 +142,173 @@ def write_html(folder: Path, path: Path) -> None:
 
 
 def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:
-    """Read ``gallery.npz`` of the cells that have one; nothing is unpickled.
+    """Read ``gallery.npz`` of the cells that have one, by the key of the cell; nothing is unpickled.
 
     Raises:
-        ResultError: the file is not a gallery.
+        ResultError: a file is not a gallery.
     """
     paths = {result.cell.key: folder / result.cell.key / "gallery.npz" for result in results}
     return {key: _read_gallery(path) for key, path in paths.items() if path.is_file()}
 
 
-def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
-    """Make the report: one HTML page that loads nothing and runs nothing. The same results give the same page.
+def _read_gallery(path: Path) -> Gallery:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
+        raise ResultError(f"{path}: not a gallery ({type(error).__name__}: {error}); delete it") from None
+    wrong = _wrong(arrays)
+    if wrong:
+        raise ResultError(f"{path}: not a gallery ({wrong}); delete it")
+    return arrays
 
-    Args:
-        results: from ``rain.results.load``.
-        galleries: by the key of the cell, from ``read_galleries``.
 
-    Raises:
-        RainError: the report's libraries are not installed.
-    """
-    jinja2 = _library("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rain", "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def _wrong(arrays: Gallery) -> str:
+    """Name the first array that is not as it should be; empty when all are."""
+    pictures = [name for name in ("clean", "adversarial", "randomized", "enhanced") if name in arrays or name != "randomized"]
+    missing = [name for name in (*pictures, "perturbation", "index", "says", "truth") if name not in arrays]
+    if missing:
+        return f"without {', '.join(missing)}"
+    count, kinds = arrays["index"].size, {"perturbation": "f", "index": "iu", "says": "U", "truth": "U"}
+    for name in (*pictures, "perturbation", "index", "says", "truth"):
+        array, picture = arrays[name], name in pictures or name == "perturbation"
+        shape = (count, *array.shape[1:3], 3) if picture else (count, 4) if name == "says" else (count,)
+        if array.shape != shape or not array.size or array.dtype.kind not in kinds.get(name, "u") or (name in pictures and array.dtype != np.uint8):
+            return f"{name} has shape {array.shape} and type {array.dtype}"
+    return "" if np.isfinite(arrays["perturbation"]).all() else "perturbation is not finite"
+
+
+def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> Headline | None:
+    """Sum up one defence; None where its attacks, not finished yet, have no image in common."""
+    column, bare = ([result for result in here if _attacked_at(result.cell, name, norm, eps)] for name in (defense, "none"))
+    worst, bare_worst = worst_images(column), worst_images(bare)
+    clean, bare_clean = _clean(here, defense), _clean(here, "none")
+    # Every figure of a sentence is about the same images, or a comparison within it would be a comparison of images.
+    images = set(worst)
+    for scores in (bare_worst, bare_clean):
+        images = images & scores.keys() or images
+    if not images:
+        return None
+    cost = _paired_on(images, bare_clean, clean)
+    gain = _paired_on(images, worst, bare_worst)
+    known = {access: _mean_on(images, worst_images([result for result in column if result.cell.access == access])) for access in ACCESSES}
+    level = _mean_on(images, worst) or 0.0
+    low, high = interval(level, len(images))
+    cell = column[0].cell
+    verdict = _verdict(known["adaptive"], gain)
+    bare_level = _mean_on(images, bare_worst)
+    sentence = " ".join(
+        [
+            f"{defense} {_cost_text(_mean_on(images, clean) or 0.0, cost)} and",
+            f"{_held_text(known, level, bare_level, 'at ' + eps_text(eps, norm) + ('' if norm == 'linf' else f' in {norm}'))}:",
+            f"{_verdict_text(verdict, level, gain)}{_others_text(known)}{_images_text(column + bare, len(images))}.",
+        ]
     )
-    environment.filters.update(percent=_percent, eps=eps_text)
-    headlines = summary(results)
-    page: str = environment.get_template("report.html").render(
-        settings=[{"name": name, "rows": rows(group), "curves": curves(group)} for name, group in _settings(results).items()],
-        headlines={place: [line for line in headlines if _place(line) == place] for place in dict.fromkeys(map(_place, headlines))},
-        findings=check(results),
-        galleries=_galleries(results, galleries),
-        made_by={name: sorted({result.made_by.get(name, "unknown") for result in results}) for name in sorted({n for r in results for n in r.made_by})},
-        cells=[{"key": result.cell.key, "json": dump(asdict(result.cell)), "measured": len(result.outcomes)} for result in results],
-        attacks=sorted({result.cell.attack for result in results} - {"none"}),
-        defenses=sorted({result.cell.defense for result in results} - {"none"}),
-        accesses=ACCESSES,
-        unfinished=sum(not result.complete for result in results),
+    return Headline(
+        dataset=cell.dataset,
+        size=cell.size,
+        classifier=cell.classifier,
+        defense=defense,
+        norm=norm,
+        eps=eps,
+        images=len(images),
+        clean=_mean_on(images, clean) or 0.0,
+        lost=cost.difference if cost else None,
+        **known,
+        worst=level,
+        low=low,
+        high=high,
+        bare=bare_level,
+        verdict=verdict,
+        sentence=sentence,
     )
-    return page
+
+
+def _verdict(adaptive: float | None, gain: Paired | None) -> Verdict:
+    if adaptive is None:
+        return "unclaimed"
+    if gain is None:
+        return "unknown"
+    if gain.difference > 0:
+        return "gain" if gain.p < NOISE else "noise"
+    return "weaker" if gain.difference < 0 and gain.p < NOISE else "none"
+
+
+def _cost_text(clean: float, cost: Paired | None) -> str:
+    if cost is None:
+        return f"has {_percent(clean)} clean accuracy (at what cost is unknown, without the bare classifier)"
+    if abs(cost.difference) < 0.0005:
+        return f"keeps clean accuracy at {_percent(clean)}"
+    chance = "" if cost.p < NOISE else ", which may be noise,"
+    return f"{'loses' if cost.difference > 0 else 'adds'} {_points(cost)} of clean accuracy{chance}"
+
+
+def _held_text(known: Mapping[str, float | None], worst: float, bare: float | None, where: str) -> str:
+    adaptive = known["adaptive"]
+    if adaptive is None:
+        return f"was not attacked adaptively {where}"
+    beside = [] if bare is None else [f"the bare classifier {_percent(bare)}"]
+    if _percent(worst) != _percent(adaptive):
+        beside = [f"{_percent(worst)} when each image meets the worst of all attacks", *beside]
+    return f"keeps {_percent(adaptive)} under the adaptive attack {where}" + (f" ({'; '.join(beside)})" if beside else "")
+
+
+def _verdict_text(verdict: Verdict, worst: float, gain: Paired | None) -> str:
+    points = _points(gain) if gain else ""
+    return {
+        "weaker": f"it makes the classifier weaker, by {points}, against an attacker who knows it",
+        "none": f"it {'adds' if worst >= 0.0005 else 'gives'} no robustness against an attacker who knows it",
+        "unclaimed": "nothing here is a robustness claim",
+        "unknown": "what it gains is unknown, because the bare classifier was not attacked there",
+        "noise": f"it gains {points} against an attacker who knows it, which may be noise",
+        "gain": f"it gains {points} against an attacker who knows it",
+    }[verdict]
+
+
+def _others_text(known: Mapping[str, float | None]) -> str:
+    others = [f"{access} {_percent(rate)}" for access, rate in known.items() if rate is not None and access != "adaptive"]
+    return f"; against {', '.join(others)}" if others else ""
+
+
+def _images_text(results: Iterable[Result], images: int) -> str:
+    return "" if all(result.complete for result in results) else f" (not finished: {images} images so far)"
+
+
+def _paired_on(images: set[int], first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+    shared = images & first.keys() & second.keys()
+    return paired({index: first[index] for index in shared}, {index: second[index] for index in shared}) if shared else None
+
+
+def _mean_on(images: set[int], scores: Mapping[int, float]) -> float | None:
+    found = [scores[index] for index in sorted(images & scores.keys())]
+    return fmean(found) if found else None
+
+
+def _clean(here: Sequence[Result], defense: str) -> dict[int, float]:
+    return {index: score for result in here if result.cell.defense == defense for index, score in per_image(result, attacked=False).items()}
+
+
+def _attacked_at(cell: Cell, defense: str, norm: str, eps: float) -> bool:
+    return cell.attack != "none" and (cell.defense, cell.norm, cell.eps) == (defense, norm, eps)
+
+
+def _same(first: Headline, second: Headline) -> bool:
+    return (_place(first), first.defense) == (_place(second), second.defense)
+
+
+def _place(item: Cell | Headline) -> tuple[str, int, str]:
+    return item.dataset, item.size or 0, item.classifier
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "size":
+        return f"{value} pixels" if value else "own size"
+    return f"{value} images" if name == "images" else str(value)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
+
+
+def _points(found: Paired) -> str:
+    return f"{100 * abs(found.difference):.1f} points"

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from rain.images import Images, centre_crop, resize_shorter
+from rain.errors import OptionError
+from rain.images import INTERPOLATIONS, Images, centre_crop, resize_shorter
 
 
 class Preprocessed(nn.Module):
@@ -11,26 +12,41 @@ class Preprocessed(nn.Module):
 
     Args:
         network: gets normalised images (N, 3, crop, crop).
-        resize: the shorter side's length, in pixels, before the crop; bicubic with antialiasing. Images already at that size are not touched.
-        crop: the side of the square that the network sees.
+        resize: the shorter side's length, in pixels, before the crop; with antialiasing.
+        crop: the side of the square that the network sees. Images that already are such squares are neither resized nor cropped.
         mean, std: per channel, for values in [0, 1].
         categories: the names of the classes, if known.
+        interpolation: "bicubic" or "bilinear", for the resize.
+
+    Raises:
+        OptionError: the crop is larger than the resized image, or there is no such interpolation.
     """
 
-    def __init__(self, network: nn.Module, *, resize: int, crop: int, mean: tuple[float, ...], std: tuple[float, ...], categories: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        resize: int,
+        crop: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        categories: tuple[str, ...] = (),
+        interpolation: str = "bicubic",
+    ):
         super().__init__()
-        self.network, self.resize, self.crop, self.categories = network, resize, crop, categories
+        if not 1 <= crop <= resize:
+            raise OptionError(f"crop must be at least 1 and at most resize = {resize}, got {crop}")
+        if interpolation not in INTERPOLATIONS:
+            raise OptionError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+        self.network, self.resize, self.crop, self.categories, self.interpolation = network, resize, crop, categories, interpolation
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, images: Images) -> Tensor:
         """Classify (N, 3, H, W) in [0, 1]; returns logits (N, classes)."""
-        images = centre_crop(resize_shorter(images, self.resize), self.crop)
-        return self.network((images - self.mean) / self.std)  # type: ignore[operator]
-
-
-def imagenet_categories() -> tuple[str, ...]:
-    """The names of the 1000 ImageNet classes, in the order of the logits."""
-    from torchvision.models import ResNet50_Weights
-
-    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+        if images.shape[2:] != (self.crop, self.crop):
+            images = centre_crop(resize_shorter(images, self.resize, self.interpolation), self.crop)
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits

@@ -175,10 +175,3 @@ def to_label(text: str, where: str) -> int:
     if not (text.strip().isascii() and text.strip().isdigit()):
         raise DatasetError(f"{where}: label {text!r} must be a whole number from 0, the index of the classifier's logit")
     return int(text)
-
-
-def imagenet_categories() -> tuple[str, ...]:
-    """The names of the 1000 ImageNet classes, in the order of the labels."""
-    from torchvision.models import ResNet50_Weights  # loading torchvision takes a second
-
-    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from rain.datasets import Pictures, imagenet_categories, read_table, to_label
+from rain import imagenet
+from rain.datasets import Pictures, read_table, to_label
 from rain.errors import DatasetError, OptionError
 from rain.registry import DATASETS
 
@@ -32,7 +33,7 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
     names = tuple(named.get(label, str(label)) for label in range(max(labels) + 1)) if named else ()
     terms = sorted({row.get("licence") or row.get("license") or "" for row in rows} - {""})
     return Pictures(
-        f"csv:{path}", root, files, labels, imagenet_categories() if categories == "imagenet" else names, licence or ", ".join(terms) or "not said"
+        f"csv:{path}", root, files, labels, imagenet.categories() if categories == "imagenet" else names, licence or ", ".join(terms) or "not said"
     )
 
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from rain.datasets import Pictures, class_folders, existing_folder, imagenet_categories, picture_files, read_table, to_label
+from rain import imagenet
+from rain.datasets import Pictures, class_folders, existing_folder, picture_files, read_table, to_label
 from rain.errors import DatasetError
 from rain.registry import DATASETS
 
@@ -63,7 +64,7 @@ def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int]
             f"{root}: no ImageNet label known for {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; "
             "give labels=PATH of a CSV file with the columns folder,label, or labels=sorted for 0, 1, 2, ..."
         )
-    return known, imagenet_categories()
+    return known, imagenet.categories()
 
 
 def _labels_from(table: Path, folders: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -4,7 +4,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from rain.datasets import Pictures, imagenet_categories
+from rain import imagenet
+from rain.datasets import Pictures
 from rain.errors import DatasetError
 from rain.registry import DATASETS
 
@@ -31,6 +32,6 @@ def samples() -> Pictures:
         root,
         tuple(file for _, _, file in found),
         tuple(label for _, label, _ in found),
-        imagenet_categories(),
+        imagenet.categories(),
         "ImageNet terms (non-commercial research and education), as shipped by foolbox",
     )

@@ -13,6 +13,7 @@ from rain.registry import DATASETS
 SPLITS = ("test", "train")
 SIDE = 96
 FOLDER = "stl10_binary"
+HOME = "cs.stanford.edu/~acoates/stl10"
 
 
 @DATASETS.register(argument=":ROOT")
@@ -43,7 +44,7 @@ class Stl10:
         missing = [name for name in (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt") if not (folder / name).is_file()]
         if missing:
             raise DatasetError(
-                f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack stl10_binary.tar.gz from cs.stanford.edu/~acoates/stl10 there"
+                f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}"
             )
         self.categories = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
         self._pixels, self._labels = _read(folder, split, len(self.categories))
@@ -69,7 +70,7 @@ def _download(root: Path, split: str) -> None:
     try:
         STL10(str(root), split=split, download=True)
     except (OSError, RuntimeError) as error:
-        raise DatasetError(f"STL-10 could not be fetched ({error}); unpack stl10_binary.tar.gz from cs.stanford.edu/~acoates/stl10 in {root}") from error
+        raise DatasetError(f"STL-10 could not be fetched ({error}); unpack stl10_binary.tar.gz from {HOME} in {root}") from error
 
 
 def _read(folder: Path, split: str, classes: int) -> tuple[Any, Any]:

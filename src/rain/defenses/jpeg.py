@@ -1,8 +1,12 @@
 """JPEG compression, by a real encoder."""
 
+import io
+from typing import Any
+
+import numpy as np
 import torch
-from torch import Generator
-from torchvision.io import decode_jpeg, encode_jpeg
+from PIL import Image
+from torch import Generator, Tensor
 
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
@@ -13,7 +17,7 @@ from rain.registry import DEFENSES
 
 @DEFENSES.register
 class Jpeg(Defense):
-    """Encode and decode as JPEG (libjpeg, chroma at half resolution); the gradient is BPDA's, the identity.
+    """Encode and decode as JPEG (Pillow's libjpeg, chroma at half resolution); the gradient is BPDA's, the identity.
 
     Args:
         quality: 1 to 100.
@@ -40,6 +44,10 @@ class Jpeg(Defense):
     def _compress(self, images: Images) -> Images:
         if not len(images):
             return images.clone()
-        levels = (images.float() * 255).round().to(torch.uint8).cpu()
-        files = encode_jpeg(list(levels), quality=self.quality)
-        return torch.stack(decode_jpeg(files)).to(images.device, images.dtype) / 255
+        levels = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return torch.stack([self._through_a_file(picture) for picture in levels]).to(images.device, images.dtype) / 255
+
+    def _through_a_file(self, picture: "np.ndarray[Any, Any]") -> Tensor:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
+        return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

@@ -23,20 +23,29 @@ def shipped(architecture: str) -> dict[str, Path]:
     return {path.stem.removeprefix(f"{architecture}-"): path for path in sorted(folder.glob(f"{architecture}-*.safetensors"))}
 
 
+def find_weights(module: nn.Module, weights: str | Path) -> Path:
+    """Find shipped weights by name, or a safetensors file by path.
+
+    Raises:
+        WeightsError: no such name or file.
+    """
+    architecture = type(module).__module__.rpartition(".")[2]
+    named = shipped(architecture)
+    if str(weights) in named:
+        return named[str(weights)]
+    if Path(weights).is_file():
+        return Path(weights)
+    near = did_you_mean(str(weights), list(named))
+    raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
+
+
 def load_weights(module: nn.Module, weights: str | Path | None) -> None:
     """Load shipped weights by name or a safetensors file by path, and keep its card in ``module.card``.
 
     Raises:
         WeightsError: no such name or file, or the file does not fit.
     """
-    architecture = type(module).__module__.rpartition(".")[2]
-    module.card = {}  # type: ignore[assignment]
-    if weights is None:
-        return
-    named = shipped(architecture)
-    if str(weights) not in named and not Path(weights).is_file():
-        raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {did_you_mean(str(weights), list(named))}")
-    module.card = checkpoints.load(module, named.get(str(weights), Path(weights)))  # type: ignore[assignment]
+    module.card = {} if weights is None else checkpoints.load(module, find_weights(module, weights))  # type: ignore[assignment]
 
 
 def card(module: nn.Module, side: int = 112) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Your own classifier: a function that returns it, named as ``package.module:function``."""
+
+import importlib
+import inspect
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from rain.errors import OptionError, UnknownNameError
+from rain.registry import CLASSIFIERS, did_you_mean
+
+
+@CLASSIFIERS.register(argument=":PACKAGE.MODULE:FUNCTION")
+def module(target: str, **options: Any) -> nn.Module:
+    """Your own function (or class) that returns an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits; set to eval mode.
+
+    Args:
+        target: ``package.module:function``. The working directory is searched first, as for ``python -m``, and stays importable.
+        options: the function's own, as in ``package.module:function(depth=18)``.
+
+    Raises:
+        UnknownNameError: no such module, or no such function in it.
+        OptionError: the function has no such option, raises, or returns something else; or the module raises when it is imported.
+
+    Convention: the network owns its resize, crop, mean and std; ``rain.Preprocessed`` gives them to one that has none.
+    """
+    path, _, name = target.partition(":")
+    home = _import(path, target)
+    function = getattr(home, name, None)
+    if not callable(function):
+        own = [other for other, value in vars(home).items() if callable(value) and not other.startswith("_")]
+        raise UnknownNameError(f"classifier {target!r}: no function {name!r} in {path}; {did_you_mean(name, own)}")
+    try:
+        inspect.signature(function).bind(**options)
+    except TypeError as error:
+        raise OptionError(f"classifier {target!r}: {error}; its signature is {name}{inspect.signature(function)}") from None
+    try:
+        network = function(**options)
+    except Exception as error:  # whatever the user's code raises, the cause is shown below ours
+        raise OptionError(f"classifier {target!r} raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise OptionError(f"classifier {target!r} returned {type(network).__name__}, not an nn.Module")
+    return network.eval()
+
+
+def _import(path: str, target: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(path)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (path == missing or path.startswith(f"{missing}.")):
+            raise UnknownNameError(f"classifier {target!r}: no module {missing!r}, neither in {here} nor installed") from None
+        raise OptionError(f"classifier {target!r}: importing {path} raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,109 @@
+"""EDSR: the super-resolution network that RAIN was published with."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rain import checkpoints
+from rain.enhancers import find_weights
+from rain.errors import WeightsError
+from rain.images import Images
+from rain.registry import ENHANCERS
+
+MEAN = (0.4488, 0.4371, 0.4040)
+"""The mean colour of DIV2K, in [0, 1]: EDSR subtracts it before the network and adds it after."""
+
+WHITE = 255.0
+"""Inside the network, images reach from 0 to 255."""
+
+
+@ENHANCERS.register
+class Edsr(nn.Module):
+    """EDSR-baseline x2, as published: 1.37 million parameters, 17 billion multiply-adds at 112x112.
+
+    Args:
+        weights: path of a safetensors file with the keys of the authors' release (``head.0.weight``, ``body.0.body.0.weight``, ...),
+            or None for an untrained network. The constants ``sub_mean`` and ``add_mean`` may be in the file or not.
+        features: channels; 64 is the baseline, 256 the large model.
+        blocks: residual blocks; 16 is the baseline, 32 the large model.
+        residual_scale: what a block's result is multiplied by before the skip; 1 is the baseline, 0.1 the large model.
+
+    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
+
+    Raises:
+        WeightsError: the file cannot be read, belongs to another architecture, or was trained with another mean or range.
+
+    Source: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution (2017), section 3; the mean and the names of the
+    weights are those of the authors' PyTorch release.
+    """
+
+    def __init__(self, weights: str | Path | None = None, *, features: int = 64, blocks: int = 16, residual_scale: float = 1.0):
+        super().__init__()
+        self.sub_mean = MeanShift(-1)
+        self.head = nn.Sequential(_convolution(3, features))
+        self.body = nn.Sequential(*[Block(features, residual_scale) for _ in range(blocks)], _convolution(features, features))
+        self.tail = nn.Sequential(nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2)), _convolution(features, 3))
+        self.add_mean = MeanShift(1)
+        self.card: dict[str, str] = {}
+        if weights is not None:
+            path = find_weights(self, weights)
+            state, self.card = checkpoints.read(path)
+            checkpoints.fit(self, self._with_constants(state, path), str(path))
+
+    def forward(self, images: Images) -> Images:
+        """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w)."""
+        near = self.head(self.sub_mean(images * WHITE))
+        enlarged: Tensor = self.add_mean(self.tail(near + self.body(near)))
+        return (enlarged / WHITE).clamp(0, 1)
+
+    def _with_constants(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Put our constants in the place of the file's, which may be missing but must not be others: the network would get wrong colours.
+
+        Raises:
+            WeightsError: the file's constants are others.
+        """
+        own = {name: value for name, value in self.state_dict().items() if name.startswith(("sub_mean.", "add_mean."))}
+        for name, value in own.items():
+            told = state.get(name, value)
+            if told.shape != value.shape or not torch.allclose(told.to(value), value, rtol=0, atol=0.01):
+                raise WeightsError(
+                    f"{path}: {name} is {told.flatten().tolist()[:9]}, not the {value.flatten().tolist()} of EDSR on 0-255; "
+                    "these weights were trained with another mean or range"
+                )
+        return state | own
+
+
+class MeanShift(nn.Module):
+    """Add ``sign`` times the mean colour: a 1x1 convolution whose weights are constants, so that no optimiser ever finds them."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, sign: int):
+        super().__init__()
+        self.register_buffer("weight", torch.eye(3)[:, :, None, None])
+        self.register_buffer("bias", sign * WHITE * torch.tensor(MEAN))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Keep the shape (N, 3, h, w)."""
+        return F.conv2d(images, self.weight, self.bias)
+
+
+class Block(nn.Module):
+    """Two convolutions and a skip, without batch norm."""
+
+    def __init__(self, features: int, scale: float):
+        super().__init__()
+        self.body = nn.Sequential(_convolution(features, features), nn.ReLU(), _convolution(features, features))
+        self.scale = scale
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Keep the shape (N, features, h, w)."""
+        change: Tensor = self.body(values)
+        return values + change * self.scale
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)

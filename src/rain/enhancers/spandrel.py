@@ -1,0 +1,78 @@
+"""Super-resolution checkpoints of many architectures, by way of the PyPI package spandrel."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rain import checkpoints
+from rain.errors import WeightsError
+from rain.images import Images
+from rain.registry import ENHANCERS
+
+
+@ENHANCERS.register(argument=":PATH")
+class Spandrel(nn.Module):
+    """A x2 checkpoint of any architecture that spandrel knows (RCAN, SwinIR, SPAN, Compact, OmniSR, DAT, ...).
+
+    Args:
+        path: a safetensors file; spandrel finds out the architecture and its sizes from the names and shapes in it.
+
+    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
+
+    Convention:
+        Where the architecture wants sides of a minimum, of a multiple, or equal, the image is padded at the bottom and on the right by
+        repeating its edge, and the result cropped.
+
+    Raises:
+        WeightsError: spandrel is not installed, the file is a pickle or damaged, of no known architecture, or not RGB to RGB at x2.
+
+    Differs: spandrel's own call switches gradients off and pads by reflection; here an attacker can differentiate.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        state, card = checkpoints.read(Path(path).expanduser())
+        checkpoints.check_finite(state, str(path))
+        descriptor = _recognise(state, path)
+        if descriptor.scale != 2 or descriptor.input_channels != 3 or descriptor.output_channels != 3:
+            raise WeightsError(
+                f"{path}: {descriptor.architecture.name} from {descriptor.input_channels} to {descriptor.output_channels} channels at "
+                f"x{descriptor.scale}; detail generation needs 3 to 3 at x2"
+            )
+        self.network: nn.Module = descriptor.model
+        self.card = card | {"architecture": descriptor.architecture.name, "tags": ", ".join(descriptor.tags)}
+        # Some architectures take more than the image, or give more than one; spandrel knows how each is called.
+        self._call = descriptor._call_fn
+        self._requirements = descriptor.size_requirements
+        self.eval()
+
+    def forward(self, images: Images) -> Images:
+        """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w)."""
+        height, width = images.shape[2:]
+        if not len(images):  # attention in windows cannot reshape an empty batch
+            return images.new_zeros((0, 3, 2 * height, 2 * width))
+        right, below = self._requirements.get_padding(width, height)
+        padded = F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
+        enlarged: Tensor = self._call(self.network, padded)
+        return enlarged[..., : 2 * height, : 2 * width].clamp(0, 1)
+
+
+def _recognise(state: dict[str, Tensor], path: str | Path) -> Any:
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+    except ImportError as error:
+        raise WeightsError(f'checkpoints of other architectures need spandrel ({error}): pip install "rain-defense[spandrel]"') from None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's copies of old code
+            descriptor = ModelLoader().load_from_state_dict(state)
+    except UnsupportedModelError:
+        raise WeightsError(f"{path}: no architecture that spandrel knows") from None
+    except Exception as error:  # the architectures take a state apart without checking it, and fail each in its own way
+        raise WeightsError(f"{path}: spandrel cannot load it ({type(error).__name__}: {error})") from error
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise WeightsError(f"{path}: {descriptor.architecture.name} needs a mask beside the image; detail generation has none")
+    return descriptor

@@ -1,0 +1,36 @@
+"""Classifiers for the tests, loaded as ``models:NAME``."""
+
+import torch
+from torch import nn
+
+
+class Tiny(nn.Module):
+    """Five classes, any size; batch norm and dropout, so that a forgotten eval mode shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, 5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images - 0.5))
+
+
+def tiny() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return Tiny()
+
+
+def other() -> nn.Module:
+    model = tiny()
+    with torch.no_grad():
+        model.head[1].bias += 1
+    return model
+
+
+def linear(weights: torch.Tensor, bias: torch.Tensor) -> nn.Module:
+    """Logits W x + b of images of a fixed size."""
+    layer = nn.Linear(weights.shape[1], weights.shape[0])
+    layer.weight.data, layer.bias.data = weights.clone(), bias.clone()
+    return nn.Sequential(nn.Flatten(), layer)

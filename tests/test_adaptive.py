@@ -1,0 +1,114 @@
+import pytest
+import torch
+from models import tiny
+from torch import Tensor
+
+import rain
+from rain.adaptive import Expectation, Frozen, Seeded, StraightThrough, attackable
+from rain.errors import ImageError, OptionError
+
+
+class Noisy:
+    """Adds a fresh offset to every image's logits."""
+
+    def __init__(self, independent: bool):
+        self.independent, self.calls = independent, 0
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return images.flatten(1)[:, :4] + torch.randn(len(images), 4, generator=self.generator)
+
+
+def test_expectation_averages_logits_draw_by_draw_or_in_batches(images: Tensor) -> None:
+    slow, fast = Noisy(independent=False), Noisy(independent=True)
+    one, two = Expectation(slow, 2000), Expectation(fast, 2000, batch=1500)
+    target = images.flatten(1)[:, :4]
+    assert torch.allclose(one(images), target, atol=0.15)
+    assert torch.allclose(two(images), target, atol=0.15)
+    assert (slow.calls, fast.calls) == (2000, 4)
+
+
+def test_expectation_of_a_certain_model_is_the_model(images: Tensor) -> None:
+    model = rain.harden(tiny(), "none")
+    assert torch.allclose(Expectation(model, 3)(images), model(images), atol=1e-5)
+    assert torch.allclose(Expectation(model, 3, average="probabilities")(images), model(images).log_softmax(1), atol=1e-5)
+
+
+def test_expectation_of_probabilities_is_what_predict_averages(images: Tensor) -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic", shared_shift=True)
+    assert not hardened.independent
+    averaged = Expectation(Seeded(hardened, torch.Generator().manual_seed(3)), 6, average="probabilities")(images)
+    assert torch.allclose(averaged.exp(), hardened.predict(images, draws=6, seed=3).probabilities, atol=1e-6)
+
+
+def test_each_copy_of_an_image_gets_its_own_draw() -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
+    seen: list[Tensor] = []
+    hardened.classifier.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
+    Expectation(hardened, 4)(torch.rand(1, 3, 32, 32))
+    assert len(seen[0]) == 4
+    assert len({tuple(copy.flatten().tolist()) for copy in seen[0]}) == 4
+
+
+@pytest.mark.parametrize("options", [{"draws": 0}, {"batch": 0}, {"average": "votes"}])
+def test_expectation_refuses_odd_arguments(options: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        Expectation(rain.harden(tiny(), "none"), **options)  # type: ignore[arg-type]
+
+
+def test_straight_through_is_the_defence_forward_and_the_identity_backward(images: Tensor) -> None:
+    jpeg = rain.load_defense("jpeg", quality=20)
+    images.requires_grad_()
+    output = StraightThrough(jpeg)(images)
+    assert torch.equal(output, jpeg(images.detach()))
+    weights = torch.rand_like(output)
+    (output * weights).sum().backward()
+    assert images.grad is not None
+    assert torch.equal(images.grad, weights)
+
+
+def test_straight_through_refuses_a_defence_that_changes_the_shape(images: Tensor) -> None:
+    class Halved(rain.Defense):
+        random = False
+
+        def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+            return {}
+
+        def transform(self, images: Tensor, draw: object) -> Tensor:
+            return images[:, :, ::2, ::2]
+
+    with pytest.raises(ImageError, match="BPDA"):
+        StraightThrough(Halved())(images)
+
+
+def test_attackable_wraps_only_what_has_no_gradient(images: Tensor) -> None:
+    class Stepped(rain.Defense):
+        random = differentiable = False
+
+        def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+            return {}
+
+        def transform(self, images: Tensor, draw: object) -> Tensor:
+            return (images * 4).round() / 4
+
+    hardened = rain.harden(tiny(), Stepped())
+    images.requires_grad_()
+    hardened(images).sum().backward()
+    assert images.grad is not None
+    assert not images.grad.any()
+    attackable(hardened)(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+    plain = rain.harden(tiny(), "none")
+    assert attackable(plain) is plain
+
+
+def test_frozen_is_one_draw_for_every_image_and_call() -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
+    twins = torch.rand(1, 3, 32, 32).expand(3, -1, -1, -1)
+    frozen = Frozen(hardened, seed=1)
+    first = frozen(twins)
+    assert torch.equal(first, frozen(twins))
+    assert torch.allclose(first[0], first[2], atol=1e-6)
+    assert not torch.allclose(first, Frozen(hardened, seed=2)(twins))
+    assert frozen(twins[:0]).shape == (0, 5)

@@ -1,0 +1,124 @@
+"""What every plug-in promises, held against every plug-in that is there."""
+
+import inspect
+
+import pytest
+import torch
+from models import tiny
+from torch import Tensor
+
+from rain.defense import Defense
+from rain.images import distance
+from rain.registry import ATTACKS, DEFENSES, ENHANCERS, REGISTRIES, load_attack, load_defense, load_enhancer
+
+PRESETS = [f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")]
+FURTHER = ["rain(down=pixel)", "rain(down=scale, enhancer=bicubic)", "jpeg(quality=30)"]
+DEFENSE_SPECS = [*DEFENSES.names(), *PRESETS, *FURTHER]
+ENHANCER_NAMES = [name for name in ENHANCERS.names() if ENHANCERS.usage(name) == name]
+
+
+@pytest.fixture(params=DEFENSE_SPECS)
+def defense(request: pytest.FixtureRequest) -> Defense:
+    return load_defense(request.param)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 40), (7, 5)])
+def test_a_defense_keeps_shape_and_range(defense: Defense, size: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, *size)
+    defended = defense(images)
+    assert defended.shape == images.shape
+    assert defended.dtype == images.dtype
+    assert 0 <= defended.min() <= defended.max() <= 1
+
+
+def test_a_defense_is_pure_given_its_draw(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+    before = images.clone()
+    draw = defense.draw(images, generator)
+    assert torch.equal(defense.transform(images, draw), defense.transform(images, draw))
+    assert torch.equal(images, before)
+    assert bool(draw) or not defense.random
+
+
+def test_a_random_defense_draws_afresh_and_repeats_with_the_same_seed(defense: Defense, images: Tensor) -> None:
+    first, again, fresh = (defense(images, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert torch.equal(first, fresh) is not defense.random
+
+
+def test_an_independent_defense_draws_for_each_image(defense: Defense, generator: torch.Generator) -> None:
+    twins = torch.rand(1, 3, 48, 48).expand(6, -1, -1, -1)
+    defended = defense(twins, generator=generator)
+    same = all(torch.equal(defended[0], other) for other in defended[1:])
+    assert same is not (defense.random and defense.independent) or (defense.random and not defense.independent)
+
+
+def test_the_gradient_of_a_defense_reaches_the_images(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+    images.requires_grad_()
+    defense(images, generator=generator).sum().backward()
+    assert images.grad is not None
+    assert torch.isfinite(images.grad).all()
+    assert images.grad.abs().sum() > 0
+
+
+def test_the_last_stage_of_a_defense_is_its_output(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+    draw = defense.draw(images, generator)
+    stages = defense.stages(images, draw)
+    assert torch.equal(list(stages.values())[-1], defense.transform(images, draw))
+
+
+@pytest.mark.parametrize("name", ENHANCER_NAMES)
+def test_an_enhancer_doubles_the_sides_within_the_range(name: str) -> None:
+    enhancer = load_enhancer(name)
+    for size in ((16, 16), (9, 14)):
+        images = torch.rand(2, 3, *size, requires_grad=True)
+        enlarged = enhancer(images)
+        assert enlarged.shape == (2, 3, 2 * size[0], 2 * size[1])
+        assert 0 <= enlarged.min() <= enlarged.max() <= 1
+        enlarged.sum().backward()
+        assert images.grad is not None
+        assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ATTACKS.names())
+class TestAttack:
+    def test_stays_within_its_budget_and_the_box(self, name: str, norm: str, images: Tensor) -> None:
+        eps = {"linf": 0.03, "l2": 0.5}[norm]
+        labels = tiny().eval()(images).argmax(1)
+        images[0] = images[0].round()  # black and white: the box is reached at once
+        adversarial = load_attack(name)(tiny().eval(), images, labels, eps=eps, norm=norm)
+        assert adversarial.shape == images.shape
+        assert not adversarial.requires_grad
+        assert 0 <= adversarial.min() <= adversarial.max() <= 1
+        assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
+
+    def test_takes_an_empty_batch(self, name: str, norm: str) -> None:
+        empty = torch.zeros(0, 3, 16, 16)
+        adversarial = load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+        assert adversarial.shape == empty.shape
+
+    def test_leaves_model_images_and_weights_alone(self, name: str, norm: str, images: Tensor) -> None:
+        model, before = tiny().eval(), images.clone()
+        load_attack(name)(model, images, torch.zeros(3, dtype=torch.long), eps=0.1, norm=norm)
+        assert torch.equal(images, before)
+        assert not images.requires_grad
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+    def test_repeats_with_the_same_generator(self, name: str, norm: str, images: Tensor) -> None:
+        attack, labels = load_attack(name), torch.zeros(3, dtype=torch.long)
+        options = [{"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {} for _ in range(2)]
+        first, second = (attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options)
+        assert torch.equal(first, second)
+
+    def test_hurts(self, name: str, norm: str) -> None:
+        images = torch.rand(20, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+        model = tiny().eval()
+        labels = model(images).argmax(1)
+        adversarial = load_attack(name)(model, images, labels, eps={"linf": 0.2, "l2": 6.0}[norm], norm=norm)
+        assert (model(adversarial).argmax(1) == labels).float().mean() < 0.5
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_every_entry_is_documented(kind: str) -> None:
+    for name in REGISTRIES[kind].names():
+        assert len(REGISTRIES[kind].summary(name)) > 20, f"{kind} {name} needs a docstring that says what it is"

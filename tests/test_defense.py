@@ -1,0 +1,150 @@
+import copy
+
+import pytest
+import torch
+from models import tiny
+from torch import Tensor
+
+import rain
+from rain.errors import ImageError, OptionError, UnknownNameError
+
+
+def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_given_classifier_is_not_changed_in_any_way(images: Tensor, training: bool) -> None:
+    classifier = tiny().train(training)
+    classifier.head[1].bias.requires_grad_(False)
+    before, flags = snapshot(classifier), [parameter.requires_grad for parameter in classifier.parameters()]
+    hardened = rain.harden(classifier, "rain", enhancer="bicubic")
+    hardened.train()
+    hardened(images).sum().backward()
+    hardened.predict(images)
+    hardened.half().requires_grad_(False)
+    assert classifier.training is training
+    assert all(module.training is training for module in classifier.modules())
+    assert [parameter.requires_grad for parameter in classifier.parameters()] == flags
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+    after = classifier.state_dict()
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+
+
+def test_no_memory_is_doubled() -> None:
+    classifier = tiny()
+    inside = rain.harden(classifier, "none").classifier
+    assert [p.data_ptr() for p in inside.parameters()] == [p.data_ptr() for p in classifier.parameters()]
+
+
+def test_without_defence_logits_are_the_classifiers(images: Tensor) -> None:
+    classifier = tiny().eval()
+    assert torch.equal(rain.harden(classifier, "none")(images), classifier(images))
+
+
+def test_rain_is_random_in_eval_mode_and_repeats_with_a_generator(images: Tensor) -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic").eval()
+    assert not torch.equal(hardened(images), hardened(images))
+    first, second = (hardened(images, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_predict_averages_probabilities_over_draws(images: Tensor) -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        single = torch.stack([hardened(images, generator=generator).softmax(1) for _ in range(5)])
+    prediction = hardened.predict(images, draws=5, seed=7)
+    assert torch.allclose(prediction.probabilities, single.mean(0))
+    assert torch.equal(prediction.labels, single.mean(0).argmax(1))
+    assert torch.allclose(prediction.agreement, (single.argmax(2) == prediction.labels).float().mean(0))
+    labels, probabilities, agreement = hardened.predict(images, draws=5, seed=7)
+    assert torch.equal(probabilities, prediction.probabilities)
+    assert labels.shape == agreement.shape == (3,)
+
+
+def test_predict_leaves_the_global_generator_alone_when_seeded(images: Tensor) -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
+    state = torch.get_rng_state()
+    hardened.predict(images, seed=1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, "8"])
+def test_predict_refuses_odd_numbers_of_draws(images: Tensor, draws: object) -> None:
+    with pytest.raises(OptionError, match="draws"):
+        rain.harden(tiny(), "none").predict(images, draws=draws)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("defense", ["none", "jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain(enhancer=bicubic, down=scale)"])
+def test_an_empty_batch_gives_empty_answers(defense: str) -> None:
+    hardened = rain.harden(tiny(), defense)
+    empty = torch.zeros(0, 3, 16, 16)
+    assert hardened(empty).shape == (0, 5)
+    labels, probabilities, agreement = hardened.predict(empty)
+    assert (labels.shape, probabilities.shape, agreement.shape) == ((0,), (0, 5), (0,))
+
+
+@pytest.mark.parametrize(
+    ("bad", "hint"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"images.float\(\) / 255"),
+        (torch.full((1, 3, 8, 8), 255.0), "divide by 255"),
+        (torch.full((1, 3, 8, 8), -2.0), "before any normalisation"),
+        (torch.full((1, 3, 8, 8), float("nan")), "NaN"),
+        (torch.zeros(3, 8, 8), r"image\[None\]"),
+        (torch.zeros(1, 8, 8, 3), "permute"),
+        (torch.zeros(1, 1, 8, 8), r"\(N, 3, H, W\)"),
+        ([[0.0]], "torch.Tensor"),
+    ],
+)
+def test_bad_batches_are_refused_with_advice(bad: Tensor, hint: str) -> None:
+    with pytest.raises(ImageError, match=hint):
+        rain.harden(tiny(), "rain", enhancer="bicubic")(bad)
+
+
+def test_unknown_names_and_options_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'rain'"):
+        rain.harden(tiny(), "rian")
+    with pytest.raises(OptionError, match="did you mean 'shift'"):
+        rain.harden(tiny(), "rain", shfit=0.1)
+    with pytest.raises(OptionError, match=r"nn\.Module"):
+        rain.harden("efficientnet_lite0")  # type: ignore[arg-type]
+
+
+def test_state_dict_round_trip_and_deepcopy(images: Tensor) -> None:
+    first, second = rain.harden(tiny(), "rain", enhancer="compact(weights=None)"), rain.harden(tiny(), "rain", enhancer="compact(weights=None)")
+    second.load_state_dict(first.state_dict())
+    seeds = [torch.Generator().manual_seed(0) for _ in range(3)]
+    answers = [model(images, generator=seed) for model, seed in zip((first, second, copy.deepcopy(first)), seeds, strict=True)]
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+
+
+@pytest.mark.parametrize("defense", ["none", "rain(enhancer=bicubic)", "rain(enhancer='compact(weights=None)')", "resize_pad"])
+def test_torch_compile_gives_the_same_logits_in_one_graph(images: Tensor, defense: str) -> None:
+    hardened = rain.harden(tiny(), "rain", enhancer="compact(weights=None)") if "compact" in defense else rain.harden(tiny(), defense)
+    compiled = torch.compile(lambda batch, draw: hardened.classifier(hardened.defense.transform(batch, draw)), backend="aot_eager", fullgraph=True)
+    draw = hardened.defense.draw(images, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(compiled(images, draw), hardened(images, generator=torch.Generator().manual_seed(0)), atol=1e-5)
+        whole = torch.compile(hardened, backend="eager")
+        assert whole(images).shape == (3, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(images: Tensor, dtype: torch.dtype) -> None:
+    full = rain.harden(tiny(), "rain", enhancer="compact(weights=None)")
+    half = rain.harden(tiny(), "rain", enhancer="compact(weights=None)").to(dtype)
+    one, two = (torch.Generator().manual_seed(0) for _ in range(2))
+    with torch.no_grad():
+        logits = half(images.to(dtype), generator=two)
+        assert logits.dtype == dtype
+        assert torch.allclose(logits.float(), full(images, generator=one), atol=0.05)
+
+
+def test_attacked_gradients_reach_the_images(images: Tensor) -> None:
+    images.requires_grad_()
+    rain.harden(tiny(), "rain", enhancer="bicubic")(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0

@@ -1,0 +1,198 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rain import evaluate
+from rain.errors import AttackError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
+from rain.evaluate import Bench, attacker_view, seeded
+from rain.grid import Grid, expand
+from rain.images import distance
+from rain.results import Cell, load, path_of
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven pictures of two sizes, in five classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    lines = ["file,label"]
+    for index in range(7):
+        size = (40, 32) if index % 3 else (36, 36)
+        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / f"{index}.png")
+        lines.append(f"{index}.png,{index % 5}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
+def grid(pictures: Path, **changes: Any) -> Grid:
+    table = {
+        "dataset": f"csv:{pictures}",
+        "classifier": "models:tiny",
+        "defenses": ["none", "jpeg", "rain(enhancer=bicubic)"],
+        "examples": 7,
+        "chunk": 4,
+        "draws": 3,
+        "gallery": 2,
+        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "static", "adaptive"], "eps": "8/255", "eot": 4}],
+    }
+    return expand(table | changes)
+
+
+def cell_of(results: list[Any], defense: str, access: str) -> Any:
+    (found,) = [result for result in results if result.cell.defense == defense and result.cell.access == access]
+    return found
+
+
+def test_a_grid_is_measured_whole_at_each_images_own_size(pictures: Path, tmp_path: Path) -> None:
+    results = evaluate.run(grid(pictures), tmp_path)
+    assert len(results) == 12
+    for result in results:
+        assert result.complete
+        assert [outcome.index for outcome in result.outcomes] == list(range(7))
+        assert [outcome.label for outcome in result.outcomes] == [0, 1, 2, 3, 4, 0, 1]
+        limit = result.cell.eps * 1.00001 + 1e-6
+        assert all(outcome.distance <= limit and len(outcome.clean) == len(outcome.robust) == result.cell.draws for outcome in result.outcomes)
+
+
+def test_only_what_is_random_gets_several_draws(pictures: Path, tmp_path: Path) -> None:
+    results = evaluate.run(grid(pictures), tmp_path)
+    draws = {(result.cell.defense, result.cell.draws, result.cell.eot) for result in results if result.cell.access == "adaptive"}
+    assert draws == {("none", 1, 1), ("jpeg", 1, 1), ("rain(enhancer=bicubic)", 3, 4)}
+
+
+def test_columns_are_paired(pictures: Path, tmp_path: Path) -> None:
+    """All attacks on a defence see the same clean draws; on the bare classifier all three accesses are one attack."""
+    results = evaluate.run(grid(pictures), tmp_path)
+    for defense in ("none", "jpeg", "rain(enhancer=bicubic)"):
+        assert len({tuple(outcome.clean for outcome in result.outcomes) for result in results if result.cell.defense == defense}) == 1
+    bare = {tuple((o.robust, o.distance) for o in cell_of(results, "none", access).outcomes) for access in ("transfer", "static", "adaptive")}
+    assert len(bare) == 1
+    # What is transferred is what was made on the bare classifier.
+    far = {defense: [o.distance for o in cell_of(results, defense, "transfer").outcomes] for defense in ("none", "jpeg", "rain(enhancer=bicubic)")}
+    assert far["none"] == far["jpeg"] == far["rain(enhancer=bicubic)"]
+
+
+def test_seeds_know_neither_defence_nor_attack(pictures: Path) -> None:
+    cell = grid(pictures).cells[0]
+    other = replace(cell, defense="x", attack="y", eps=0.5, access="adaptive", eot=9, draws=9, classifier="z")
+    assert seeded(cell, 1, 0, "attack").initial_seed() == seeded(other, 1, 0, "attack").initial_seed()
+    different = [
+        seeded(cell, 1, 0, "clean"),
+        seeded(cell, 2, 0, "attack"),
+        seeded(cell, 1, 1, "attack"),
+        seeded(replace(cell, seed=1), 1, 0, "attack"),
+    ]
+    assert len({generator.initial_seed() for generator in [*different, seeded(cell, 1, 0, "attack")]}) == 5
+
+
+def test_a_second_run_computes_nothing_and_a_part_is_completed(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate.run(grid(pictures), tmp_path)
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    gone = sorted(contents)[3]
+    gone.unlink()
+    measured: list[tuple[Cell, int]] = []
+    real = Bench.measure
+    monkeypatch.setattr(Bench, "measure", lambda self, cell, chunk, **rest: (measured.append((cell, chunk)), real(self, cell, chunk, **rest))[1])
+    assert evaluate.run(grid(pictures), tmp_path) == first
+    assert len(measured) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == contents
+
+
+def test_results_of_other_weights_or_images_are_not_mixed_in(pictures: Path, tmp_path: Path) -> None:
+    small = grid(pictures, attacks=[{"attack": "none"}], defenses=["none"])
+    evaluate.run(small, tmp_path)
+    path = path_of(tmp_path, small.cells[0], 0)
+    path.write_text(path.read_text().replace(load(tmp_path)[0].made_by["classifier_weights"], "0123456789abcdef"))
+    with pytest.raises(ResultError, match="another classifier weights than now: choose a fresh folder"):
+        evaluate.run(small, tmp_path)
+
+
+def test_a_gallery_is_kept_of_the_strongest_adaptive_attack(pictures: Path, tmp_path: Path) -> None:
+    attacks = [{"attack": "pgd(steps=2)", "access": ["static", "adaptive"], "eps": ["1/255", "8/255"], "eot": 2}]
+    results = evaluate.run(grid(pictures, attacks=attacks, size=32), tmp_path)
+    kept = {path.parent.name for path in tmp_path.rglob("gallery.npz")}
+    assert kept == {r.cell.key for r in results if r.cell.access == "adaptive" and r.cell.eps > 0.01 and r.cell.defense != "none"}
+    rain = next(r for r in results if r.cell.key in kept and r.cell.defense.startswith("rain"))
+    with np.load(tmp_path / rain.cell.key / "gallery.npz", allow_pickle=False) as arrays:
+        assert arrays["clean"].shape == arrays["enhanced"].shape == (2, 32, 32, 3)
+        assert arrays["randomized"].shape == (2, 16, 16, 3)
+        assert arrays["says"].shape == (2, 4)
+        assert np.abs(arrays["perturbation"]).max() <= 8 / 255 + 1e-6
+        # The first images of the set, not ones that were chosen for what happened to them.
+        assert arrays["index"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda images, eps: images + 3 * eps, r"moved an image|left \[0, 1\]"),
+        (lambda images, eps: images * float("nan"), "NaN"),
+        (lambda images, eps: images[:, :, :-1], "returned"),
+        (lambda images, eps: images[:1], "returned"),
+        (lambda images, eps: None, "NoneType"),
+        (lambda images, eps: images - eps * (images < eps), r"left \[0, 1\]"),
+        (lambda images, eps: (images + 1.01 * eps).clamp(0, 1), "moved an image by 0.0316"),
+    ],
+)
+def test_an_attack_that_breaks_its_promise_is_named_and_nothing_is_saved(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[[Tensor, float], Any], message: str
+) -> None:
+    def attack(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str) -> Any:
+        return broken(images, eps)
+
+    monkeypatch.setattr(evaluate, "load_attack", lambda spec: attack)
+    with pytest.raises(AttackError, match=message):
+        evaluate.run(grid(pictures, attacks=[{"attack": "pgd", "access": "static", "eps": "8/255"}]), tmp_path)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"examples": 8}, GridError, "has 7 images, the grid asks for 8"),
+        ({"defenses": ["rian"]}, UnknownNameError, "did you mean 'rain'"),
+        ({"classifier": "models:tinny"}, Exception, "tinny"),
+        ({"attacks": [{"attack": "pgd(stepz=3)", "access": "static", "eps": 0.1}]}, OptionError, "no option 'stepz'; did you mean 'step"),
+        ({"attacks": [{"attack": "pdg", "access": "static", "eps": 0.1}]}, UnknownNameError, "did you mean 'pgd'"),
+        ({"dataset": "csv:nowhere"}, DatasetError, "nowhere"),
+    ],
+)
+def test_a_mistake_in_a_grid_shows_before_anything_is_computed(
+    pictures: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        evaluate.run(grid(pictures, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_the_classifier_does_not_know_are_named(pictures: Path, tmp_path: Path) -> None:
+    table = pictures / "wrong.csv"
+    table.write_text("file,label\n0.png,77\n")
+    with pytest.raises(DatasetError, match=r"label 77.*5 classes"):
+        evaluate.run(grid(pictures, dataset=f"csv:{table}", examples=1), tmp_path)
+
+
+def test_query_access_gives_no_gradient(pictures: Path) -> None:
+    cell = replace(grid(pictures).cells[0], access="query", defense="rain(enhancer=bicubic)")
+    view = attacker_view(Bench().hardened(cell.classifier, cell.defense), cell, torch.Generator())
+    assert not view(torch.rand(1, 3, 32, 32, requires_grad=True)).requires_grad
+
+
+def test_an_adaptive_attacker_sees_fresh_draws_at_every_call(pictures: Path) -> None:
+    cell = replace(grid(pictures).cells[0], access="adaptive", defense="rain(enhancer=bicubic)", eot=2)
+    view = attacker_view(Bench().hardened(cell.classifier, cell.defense), cell, torch.Generator())
+    images = torch.rand(1, 3, 32, 32)
+    assert not torch.equal(view(images), view(images))
+
+
+def test_the_budget_is_measured_in_the_cells_norm() -> None:
+    images = torch.zeros(1, 3, 4, 4)
+    assert distance(images, images + 0.1, "linf").item() == pytest.approx(0.1)
+    assert distance(images, images + 0.1, "l2").item() == pytest.approx(0.1 * 48**0.5)
