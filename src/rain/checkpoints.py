@@ -25,7 +25,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: no such weight file")
     with path.open("rb") as file:
         start = file.read(64)
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes do); then comes a brace.
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:9] != b"{":
         raise WeightsError(
             f"{path}: this is a pickle, which can run code when it is opened, and is refused. Convert it where you trust it: "
             'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'

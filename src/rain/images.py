@@ -95,18 +95,21 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 
 
 def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") -> Images:
-    """Resize so that the shorter side is ``side`` pixels: with antialiasing, clamped to [0, 1]; nothing to do, nothing done."""
+    """Resize so that the shorter side is ``side`` pixels: with antialiasing, clamped to [0, 1]; nothing to do, nothing done.
+
+    Convention: the longer side is rounded down, as torchvision and timm do.
+    """
     height, width = images.shape[2:]
-    if min(height, width) == side:
+    shorter = min(height, width)
+    if shorter == side:
         return images
-    scale = side / min(height, width)
-    size = (max(side, round(height * scale)), max(side, round(width * scale)))
+    size = (side * height // shorter, side * width // shorter)
     return F.interpolate(images, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
 
 
 def centre_crop(images: Images, side: int) -> Images:
-    """Cut the central square of ``side`` pixels."""
-    top, left = (images.shape[2] - side) // 2, (images.shape[3] - side) // 2
+    """Cut the central square of ``side`` pixels; where the centre lies between two pixels, torchvision's choice."""
+    top, left = (round((length - side) / 2) for length in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
 
 

@@ -40,4 +40,4 @@ def efficientnet_lite0() -> Preprocessed:
         network = EfficientNet.from_name("efficientnet-lite0")
     checkpoints.fit(network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), path.name)
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    return Preprocessed(network.eval(), resize=224, crop=224, mean=mean, std=std, categories=imagenet.categories())
+    return Preprocessed(network, resize=224, crop=224, mean=mean, std=std, categories=imagenet.categories()).eval()

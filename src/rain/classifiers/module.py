@@ -14,7 +14,7 @@ from rain.registry import CLASSIFIERS, did_you_mean
 
 
 @CLASSIFIERS.register(argument=":PACKAGE.MODULE:FUNCTION")
-def module(target: str, **options: Any) -> nn.Module:
+def module(target: str, /, **options: Any) -> nn.Module:
     """Your own function (or class) that returns an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits; set to eval mode.
 
     Args:
@@ -31,12 +31,16 @@ def module(target: str, **options: Any) -> nn.Module:
     home = _import(path, target)
     function = getattr(home, name, None)
     if not callable(function):
-        own = [other for other, value in vars(home).items() if callable(value) and not other.startswith("_")]
+        own = [other for other, value in vars(home).items() if getattr(value, "__module__", None) == home.__name__ and callable(value)]
         raise UnknownNameError(f"classifier {target!r}: no function {name!r} in {path}; {did_you_mean(name, own)}")
     try:
-        inspect.signature(function).bind(**options)
+        signature = inspect.signature(function)
+    except ValueError:  # some classes written in C
+        raise OptionError(f"classifier {target!r} has no signature; write a function that returns the network") from None
+    try:
+        signature.bind(**options)
     except TypeError as error:
-        raise OptionError(f"classifier {target!r}: {error}; its signature is {name}{inspect.signature(function)}") from None
+        raise OptionError(f"classifier {target!r}: {error}; its signature is {name}{signature}") from None
     try:
         network = function(**options)
     except Exception as error:  # whatever the user's code raises, the cause is shown below ours

@@ -52,14 +52,14 @@ def timm(
         raise OptionError(f"timm/{name} takes {channels} x {height} x {width}; only networks for square RGB images can be used")
     crop = crop or height
     return Preprocessed(
-        network.eval(),
+        network,
         resize=resize or max(crop, math.floor(crop / config["crop_pct"])),
         crop=crop,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         categories=imagenet.categories() if network.num_classes == 1000 else (),
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-    )
+    ).eval()
 
 
 def _create(library: Any, name: str, pretrained: bool, options: dict[str, Any]) -> Any:

@@ -61,13 +61,13 @@ def torchvision(
         # Inception and GoogLeNet were converted from weights that expect another normalisation, and turn the input around themselves.
         network.transform_input = True
     return Preprocessed(
-        network.eval(),
+        network,
         **sides,
         mean=tuple(preprocessing.mean),
         std=tuple(preprocessing.std),
         categories=imagenet.categories() if count == 1000 else (),
         interpolation=preprocessing.interpolation.value,
-    )
+    ).eval()
 
 
 def _arguments(name: str, side: int) -> dict[str, Any]:

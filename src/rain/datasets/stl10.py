@@ -43,9 +43,7 @@ class Stl10:
             _download(folder.parent, split)
         missing = [name for name in (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt") if not (folder / name).is_file()]
         if missing:
-            raise DatasetError(
-                f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}"
-            )
+            raise DatasetError(f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}")
         self.categories = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
         self._pixels, self._labels = _read(folder, split, len(self.categories))
 

@@ -33,8 +33,9 @@ def find_weights(module: nn.Module, weights: str | Path) -> Path:
     named = shipped(architecture)
     if str(weights) in named:
         return named[str(weights)]
-    if Path(weights).is_file():
-        return Path(weights)
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
     near = did_you_mean(str(weights), list(named))
     raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
 

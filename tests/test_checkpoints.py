@@ -1,0 +1,176 @@
+"""Weights as safetensors: exact loading, refused pickles, atomic saving."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rain import checkpoints
+from rain.errors import WeightsError
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_saves_and_loads_bit_for_bit(network: nn.Sequential, tmp_path: Path) -> None:
+    checkpoints.save(network, tmp_path / "own.safetensors", {"data": "none"})
+    torch.manual_seed(1)
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    assert checkpoints.digest(other) != checkpoints.digest(network)
+    assert checkpoints.load(other, tmp_path / "own.safetensors") == {"data": "none"}
+    assert checkpoints.digest(other) == checkpoints.digest(network)
+    state, card = checkpoints.read(tmp_path / "own.safetensors")
+    assert state.keys() == network.state_dict().keys()
+    assert card == {"data": "none"}
+
+
+def test_saves_shared_and_non_contiguous_weights(tmp_path: Path) -> None:
+    module = nn.Module()
+    module.first = nn.Parameter(torch.arange(6.0).reshape(2, 3).T)
+    module.second = module.first
+    checkpoints.save(module, tmp_path / "tied.safetensors", {})
+    assert torch.equal(checkpoints.read(tmp_path / "tied.safetensors")[0]["second"], module.first)
+
+
+class Alarm:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_refuses_pickles_without_opening_them(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "evil.safetensors").write_bytes(pickle.dumps(Alarm(tmp_path / "ran"), protocol=protocol))
+    with pytest.raises(WeightsError, match=r"evil\.safetensors"):
+        checkpoints.read(tmp_path / "evil.safetensors")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("modern", [True, False])
+def test_refuses_what_torch_saves_and_says_how_to_convert(tmp_path: Path, modern: bool) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "own.pth", _use_new_zipfile_serialization=modern)
+    with pytest.raises(WeightsError, match=r"this is a pickle.*save_file"):
+        checkpoints.read(tmp_path / "own.pth")
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580, 0x4B50])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+    path, state = tmp_path / "own.safetensors", {"weight": torch.ones(2)}
+    save_file(state, path, metadata={"x": ""})
+    short = int.from_bytes(path.read_bytes()[:8], "little")
+    save_file(state, path, metadata={"x": "x" * (length - short)})
+    assert int.from_bytes(path.read_bytes()[:8], "little") == length
+    assert torch.equal(checkpoints.read(path)[0]["weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize("keep", [0, 4, 20, -1])
+def test_refuses_truncated_files(network: nn.Sequential, tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "cut.safetensors"
+    checkpoints.save(network, path, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="truncated or damaged"):
+        checkpoints.load(network, path)
+
+
+def test_refuses_text_missing_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "letter.safetensors").write_text("not weights at all, only a letter")
+    with pytest.raises(WeightsError, match="truncated or damaged"):
+        checkpoints.read(tmp_path / "letter.safetensors")
+    for path in (tmp_path / "gone.safetensors", tmp_path):
+        with pytest.raises(WeightsError, match="no such weight file"):
+            checkpoints.read(path)
+
+
+def remove(state: dict[str, Tensor]) -> None:
+    del state["0.bias"]
+
+
+def add(state: dict[str, Tensor]) -> None:
+    state["3.weight"] = torch.ones(1)
+
+
+def reshape(state: dict[str, Tensor]) -> None:
+    state["2.weight"] = torch.ones(4, 2)
+
+
+def spoil(state: dict[str, Tensor]) -> None:
+    state["1.running_var"][0] = float("nan")
+
+
+def overflow(state: dict[str, Tensor]) -> None:
+    state["0.weight"][0, 0, 0, 0] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (remove, "missing 0.bias; surplus none"),
+        (add, "missing none; surplus 3.weight"),
+        (reshape, r"2.weight has shape \(4, 2\), Sequential needs \(2, 4\)"),
+        (spoil, "1.running_var holds NaN"),
+        (overflow, "0.weight holds NaN or infinite"),
+    ],
+)
+def test_refuses_weights_that_do_not_fit_and_changes_nothing(
+    network: nn.Sequential, tmp_path: Path, change: Callable[[dict[str, Tensor]], None], says: str
+) -> None:
+    state = {name: value + 1 for name, value in copy_of(network).items()}
+    change(state)
+    save_file(state, tmp_path / "odd.safetensors")
+    before = checkpoints.digest(network)
+    with pytest.raises(WeightsError, match=says):
+        checkpoints.load(network, tmp_path / "odd.safetensors")
+    assert checkpoints.digest(network) == before
+
+
+def test_old_files_may_lack_the_batch_counter(network: nn.Sequential) -> None:
+    state = {name: value for name, value in copy_of(network).items() if not name.endswith("num_batches_tracked")}
+    checkpoints.fit(network, state, "old")
+
+
+def test_long_lists_of_names_are_cut() -> None:
+    with pytest.raises(WeightsError, match=r"missing 0.bias, 0.weight, 1.bias, 1.weight and 2 more; surplus none"):
+        checkpoints.fit(nn.Sequential(*[nn.Linear(1, 1) for _ in range(3)]), {}, "empty")
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_rubbish(network: nn.Sequential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "own.safetensors"
+    checkpoints.save(network, path, {"version": "1"})
+    before = path.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.save(network, path, {"version": "2"})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["own.safetensors"]
+
+
+def test_the_digest_knows_values_names_and_types(network: nn.Sequential) -> None:
+    before = checkpoints.digest(network)
+    assert len(before) == 16
+    assert checkpoints.digest(network) == before
+    assert checkpoints.digest(nn.Sequential(*network, nn.ReLU())) == before
+    assert checkpoints.digest(network.double()) != before
+    network.float()
+    with torch.no_grad():
+        network[0].bias[0] += 1e-6
+    assert checkpoints.digest(network) != before

@@ -1,0 +1,235 @@
+"""SRd: the picks and shifts against naive loops, the draws against their distributions."""
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from rain.errors import ImageError
+from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, shift
+
+SIZES = [(6, 8), (7, 8), (6, 5), (9, 3), (2, 2)]
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def rand(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=seeded())
+
+
+def naive_pick(images: Tensor, choice: Tensor) -> Tensor:
+    """Go through all cells one by one; a missing half repeats the edge."""
+    count, channels, height, width = images.shape
+    rows, columns = choice.shape[2:]
+    kept = torch.empty(count, channels, rows, columns)
+    for n in range(count):
+        for c in range(channels):
+            for i in range(rows):
+                for j in range(columns):
+                    drawn = int(choice[n, c if choice.shape[1] > 1 else 0, i, j])
+                    kept[n, c, i, j] = images[n, c, min(2 * i + drawn // 2, height - 1), min(2 * j + drawn % 2, width - 1)]
+    return kept
+
+
+# --- pick
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pick_equals_the_naive_loop(size: tuple[int, int], channels: int) -> None:
+    images = rand(2, 3, *size)
+    choice = draw_choice(images, seeded(), channels=channels)
+    assert choice.shape == (2, channels, (size[0] + 1) // 2, (size[1] + 1) // 2)
+    assert torch.equal(pick(images, choice), naive_pick(images, choice))
+    dropped = choice[:, :, : size[0] // 2, : size[1] // 2]
+    assert torch.equal(pick(images, dropped), naive_pick(images, dropped))
+
+
+@pytest.mark.parametrize(("value", "row", "column"), [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1)])
+def test_pick_counts_row_by_row(value: int, row: int, column: int) -> None:
+    images = rand(1, 3, 8, 6)
+    assert torch.equal(pick(images, torch.full((1, 3, 4, 3), value)), images[:, :, row::2, column::2])
+
+
+def test_one_draw_for_all_channels_keeps_pixels_together() -> None:
+    places = torch.arange(64.0).reshape(1, 1, 8, 8).expand(1, 3, 8, 8)
+    together = pick(places, draw_choice(places, seeded(), channels=1))
+    apart = pick(places, draw_choice(places, seeded(), channels=3))
+    assert torch.equal(together[:, 0], together[:, 1])
+    assert torch.equal(together[:, 0], together[:, 2])
+    assert not torch.equal(apart[:, 0], apart[:, 1])
+
+
+def test_small_integer_types_serve_as_draws() -> None:
+    images = rand(1, 3, 8, 8)
+    choice = draw_choice(images, seeded())
+    assert torch.equal(pick(images, choice.to(torch.uint8)), pick(images, choice))
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        (torch.zeros(2, 3, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
+        (torch.zeros(1, 2, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
+        (torch.zeros(1, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
+        (torch.zeros(1, 3, 3, 4, dtype=torch.long), "3 x 4 cells does not fit"),
+        (torch.zeros(1, 3, 4, 4), "must hold integers"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.bool), "must hold integers"),
+        (torch.full((1, 3, 4, 4), 4), "integers 0-3"),
+        (torch.full((1, 3, 4, 4), -1), "integers 0-3"),
+    ],
+)
+def test_pick_refuses_bad_draws(choice: Tensor, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        pick(rand(1, 3, 8, 8), choice)
+
+
+# --- shift
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (1, 0), (0, -1), (-2, 3), (7, -9), (100, -100)])
+@pytest.mark.parametrize("size", SIZES)
+def test_shift_equals_roll(offset: tuple[int, int], size: tuple[int, int]) -> None:
+    images = rand(2, 3, *size)
+    assert torch.equal(shift(images, torch.tensor([offset])), images.roll(offset, (2, 3)))
+
+
+def test_each_image_has_its_own_shift() -> None:
+    images, offsets = rand(3, 3, 6, 7), torch.tensor([[1, -2], [0, 0], [-3, 5]])
+    rolled = torch.stack([image.roll(tuple(offset), (1, 2)) for image, offset in zip(images, offsets.tolist(), strict=True)])
+    assert torch.equal(shift(images, offsets), rolled)
+
+
+def test_shifting_back_restores_every_bit() -> None:
+    images = rand(4, 3, 9, 12)
+    offsets = draw_offsets(images, seeded(), fraction=0.5)
+    assert torch.equal(shift(shift(images, offsets), -offsets), images)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "says"),
+    [
+        (torch.zeros(3, 2, dtype=torch.long), r"must be \(2 or 1, 2\)"),
+        (torch.zeros(2, dtype=torch.long), r"must be \(2 or 1, 2\)"),
+        (torch.zeros(2, 3, dtype=torch.long), r"must be \(2 or 1, 2\)"),
+        (torch.zeros(2, 2), "must hold integers"),
+    ],
+)
+def test_shift_refuses_bad_draws(offsets: Tensor, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        shift(rand(2, 3, 8, 8), offsets)
+
+
+# --- draws
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
+    images = rand(2, 3, 40, 40)
+    for draw in (draw_choice, draw_offsets, draw_size):
+        assert torch.equal(draw(images, seeded(3)), draw(images, seeded(3)))
+        assert any(not torch.equal(draw(images, seeded(3)), draw(images, seeded(seed))) for seed in range(4, 9))
+
+
+def test_a_generator_leaves_the_global_one_alone() -> None:
+    images, before = rand(2, 3, 40, 40), torch.get_rng_state()
+    for draw in (draw_choice, draw_offsets, draw_size):
+        draw(images, seeded())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_generator_the_global_seed_counts() -> None:
+    images = rand(1, 3, 16, 16)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        first = draw_choice(images)
+        torch.manual_seed(5)
+        assert torch.equal(draw_choice(images), first)
+
+
+def chi_squared(draws: Tensor, bins: int) -> float:
+    counts = torch.bincount(draws.flatten(), minlength=bins).double()
+    return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
+
+
+def test_choices_are_uniform_for_every_channel() -> None:
+    choice = draw_choice(torch.empty(4, 3, 200, 200), seeded())
+    assert choice.amin() == 0
+    assert choice.amax() == 3
+    for channel in range(3):
+        assert chi_squared(choice[:, channel], 4) < 16.3  # three degrees of freedom, one in a thousand
+    # Two channels agree in a quarter of the cells: 40,000 cells, five standard deviations.
+    assert (choice[:, 0] == choice[:, 1]).float().mean().item() == pytest.approx(0.25, abs=0.011)
+
+
+@pytest.mark.parametrize(("side", "limit"), [(112, 5), (48, 2), (20, 1), (19, 0), (100, 5)])
+def test_offsets_are_uniform_up_to_the_limit(side: int, limit: int) -> None:
+    offsets = draw_offsets(torch.empty(4000, 3, side, 2), seeded())
+    assert offsets.shape == (4000, 2)
+    assert offsets[:, 0].unique().tolist() == list(range(-limit, limit + 1))
+    assert offsets[:, 1].unique().tolist() == [0]
+    assert chi_squared(offsets[:, 0] + limit, 2 * limit + 1) < 2 * limit + 6 * (4 * limit + 1) ** 0.5
+
+
+def test_a_shared_offset_is_one_for_the_batch() -> None:
+    images = rand(5, 3, 48, 48)
+    offsets = draw_offsets(images, seeded(), fraction=0.5, shared=True)
+    assert offsets.shape == (1, 2)
+    assert torch.equal(shift(images, offsets), images.roll(tuple(offsets[0].tolist()), (2, 3)))
+
+
+def test_sizes_stay_between_the_factors() -> None:
+    images, generator = torch.empty(1, 3, 120, 60), seeded()
+    sizes = torch.stack([draw_size(images, generator, scale=(1.5, 3.0)) for _ in range(200)])
+    assert sizes[:, 0].min() >= 40
+    assert sizes[:, 0].max() <= 80
+    assert len(sizes[:, 0].unique()) > 20
+    assert ((sizes[:, 0] - 2 * sizes[:, 1]).abs() <= 1).all()
+    assert resize(rand(1, 3, 120, 60), sizes[0]).shape[2:] == tuple(sizes[0].tolist())
+
+
+# --- all together
+
+
+def srd(images: Tensor, choice: Tensor, offsets: Tensor) -> Tensor:
+    return shift(pick(images, choice), offsets)
+
+
+def test_gradients_are_right() -> None:
+    images = rand(2, 3, 5, 6).double().requires_grad_()
+    choice = draw_choice(images, seeded())
+    assert torch.autograd.gradcheck(lambda leaf: srd(leaf, choice, torch.tensor([[1, -1], [0, 2]])), images)
+
+
+def test_every_value_that_is_kept_gets_its_gradient() -> None:
+    images = rand(1, 3, 8, 8).requires_grad_()
+    srd(images, draw_choice(images, seeded()), torch.tensor([[1, 2]])).sum().backward()
+    assert images.grad is not None
+    assert images.grad.sum() == 3 * 16
+    assert set(images.grad.unique().tolist()) == {0.0, 1.0}
+
+
+def test_runs_as_one_graph_whatever_the_batch() -> None:
+    compiled = torch.compile(srd, fullgraph=True, backend="eager")
+    images = rand(3, 3, 9, 8)
+    choice, offsets = draw_choice(images, seeded()), draw_offsets(pick(images, draw_choice(images)), seeded(), fraction=0.4)
+    assert torch.equal(compiled(images, choice, offsets), srd(images, choice, offsets))
+
+
+def test_empty_batches_pass() -> None:
+    images = torch.empty(0, 3, 9, 8)
+    choice = draw_choice(images, seeded())
+    assert srd(images, choice, draw_offsets(pick(images, choice), seeded())).shape == (0, 3, 5, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_keeps_the_type_of_the_images(dtype: torch.dtype) -> None:
+    images = rand(1, 3, 8, 8).to(dtype)
+    assert srd(images, draw_choice(images, seeded()), torch.tensor([[1, 1]])).dtype == dtype
+
+
+@pytest.mark.gpu
+def test_a_cpu_generator_gives_the_same_draw_for_images_on_a_gpu() -> None:
+    images = rand(2, 3, 40, 40)
+    assert torch.equal(draw_choice(images.cuda(), seeded()).cpu(), draw_choice(images, seeded()))
+    assert torch.equal(draw_offsets(images.cuda(), seeded()).cpu(), draw_offsets(images, seeded()))

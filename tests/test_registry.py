@@ -1,0 +1,183 @@
+"""Specs, and how names become definitions."""
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from rain import registry
+from rain.errors import OptionError, UnknownNameError
+from rain.registry import ATTACKS, CLASSIFIERS, DATASETS, DEFENSES, ENHANCERS, REGISTRIES, Registry, did_you_mean, load_attack, load_defense
+from rain.specs import fraction, number, parse, write
+
+# --- specs
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "options"),
+    [
+        ("pgd", "pgd", {}),
+        ("pgd()", "pgd", {}),
+        ("pgd(steps=20, step=2/255, random=True, note=none given)", "pgd", {"steps": 20, "step": 2 / 255, "random": True, "note": "none given"}),
+        ("rain( shift = 0.0 ,enhancer=bicubic )", "rain", {"shift": 0.0, "enhancer": "bicubic"}),
+        ("edsr(weights=None)", "edsr", {"weights": None}),
+        ("edsr(weights=/some/where/x2.safetensors)", "edsr", {"weights": "/some/where/x2.safetensors"}),
+        ("folder:a (copy)/val", "folder:a (copy)/val", {}),
+        ("own.module:make(depth=18)", "own.module:make", {"depth": 18}),
+    ],
+)
+def test_parse(spec: str, name: str, options: dict[str, object]) -> None:
+    assert parse(spec) == (name, options)
+
+
+@pytest.mark.parametrize("spec", ["pgd(20)", "pgd(steps)", "pgd(a-b=1)", "pgd(=1)"])
+def test_parse_refuses_what_is_no_pair(spec: str) -> None:
+    with pytest.raises(OptionError, match="key=value"):
+        parse(spec)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"steps": 20}, {"eps": 8 / 255, "step": 0.1, "b": True, "c": False}, {"preset": "released", "zero": 0.0, "one": 1.0, "tiny": 1e-7}],
+)
+def test_write_and_parse_are_a_round_trip(options: dict[str, object]) -> None:
+    text = write("pgd", options)
+    name, again = parse(text)
+    assert (name, again) == ("pgd", options)
+    assert {key: type(value) for key, value in again.items()} == {key: type(value) for key, value in options.items()}
+    assert write(name, again) == text
+
+
+def test_write_is_canonical() -> None:
+    assert write("pgd", {"steps": 3, "eps": 8 / 255}) == write("pgd", {"eps": 8 / 255, "steps": 3}) == "pgd(eps=8/255, steps=3)"
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, None, "a,b", "f(x)"])
+def test_write_refuses_what_a_spec_cannot_hold(value: object) -> None:
+    with pytest.raises(OptionError, match="option key"):
+        write("pgd", {"key": value})
+
+
+def test_numbers_and_fractions() -> None:
+    assert number(4 / 255) == "4/255"
+    assert number(0.3) == "0.3"
+    assert fraction("4/255") == 4 / 255
+    assert fraction("inf") == float("inf")
+    for wrong in ("four", "4/0", "1/2/3", ""):
+        with pytest.raises(OptionError, match="not a number"):
+            fraction(wrong)
+
+
+# --- names and options
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_every_file_of_a_folder_registers_one_definition(kind: str) -> None:
+    entries = REGISTRIES[kind]
+    assert entries.names() == sorted(entries.names())
+    assert entries.names()
+    for name in entries.names():
+        assert callable(entries.get(name))
+        assert entries.summary(name).endswith((".", ")"))
+    assert len(entries.usages()) == len(entries.names())
+
+
+def test_usages_show_what_follows_a_name() -> None:
+    assert {"torchvision/NAME", "timm/NAME", "PACKAGE.MODULE:FUNCTION", "efficientnet_lite0"} <= set(CLASSIFIERS.usages())
+    assert {"folder:PATH", "csv:PATH", "stl10:ROOT", "samples"} <= set(DATASETS.usages())
+    assert {"spandrel:PATH", "edsr"} <= set(ENHANCERS.usages())
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "argument", "options"),
+    [
+        ("torchvision/resnet50", "torchvision", "resnet50", {}),
+        ("torchvision/resnet50(weights=/a/b.safetensors)", "torchvision", "resnet50", {"weights": "/a/b.safetensors"}),
+        ("timm/hf-hub:user/model", "timm", "hf-hub:user/model", {}),
+        ("own.module:make", "module", "own.module:make", {}),
+        ("efficientnet_lite0", "efficientnet_lite0", None, {}),
+    ],
+)
+def test_split(spec: str, name: str, argument: str | None, options: dict[str, object]) -> None:
+    assert CLASSIFIERS.split(spec) == (name, argument, options)
+
+
+def test_split_keeps_a_path_with_slashes_and_colons() -> None:
+    assert DATASETS.split("folder:/a/b:c") == ("folder", "/a/b:c", {})
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    with pytest.raises(UnknownNameError, match=r"no attack 'pdg'; did you mean 'pgd'?"):
+        load_attack("pdg")
+    with pytest.raises(UnknownNameError, match=r"no defense 'qqq'; there are: .*rain"):
+        load_defense("qqq")
+    assert did_you_mean("x", []) == "there are: none"
+
+
+def test_unknown_options_get_the_nearest_one() -> None:
+    with pytest.raises(OptionError, match="attack 'pgd' has no option 'step_size'"):
+        load_attack("pgd(step_size=1)")
+    with pytest.raises(OptionError, match=r"defense 'rain' has no option 'enhancr'; did you mean 'enhancer'?"):
+        load_defense("rain", enhancr="bicubic")
+    with pytest.raises(OptionError, match="write pgd"):
+        load_attack("pgd/fast")
+
+
+@pytest.mark.parametrize("spec", ["folder", "folder:", "samples:here"])
+def test_a_missing_or_surplus_argument_is_told(spec: str) -> None:
+    with pytest.raises(OptionError, match=r"write (folder:PATH|samples)"):
+        DATASETS.build(spec)
+
+
+def test_options_given_apart_go_over_those_in_the_spec() -> None:
+    assert load_attack("pgd(steps=3)", steps=5).keywords == {"steps": 5}
+
+
+def test_names_are_found_without_importing_the_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "rain.classifiers.timm", raising=False)
+    assert "timm" in Registry("classifier", "rain.classifiers").names()
+    assert "rain.classifiers.timm" not in sys.modules
+
+
+def test_a_new_file_is_a_new_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "own_folder"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    definition = "@own_registry.ENTRIES.register(argument=':SIZE')\ndef any_name(size, *, sigma=1):\n    return size, sigma\n"
+    (folder / "blur.py").write_text(f"import own_registry\n\n{definition}")
+    (folder / "forgetful.py").touch()
+    (tmp_path / "own_registry.py").write_text("from rain.registry import Registry\n\nENTRIES = Registry('filter', 'own_folder')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_registry  # type: ignore[import-not-found]
+
+    entries = own_registry.ENTRIES
+    assert entries.names() == ["blur", "forgetful"]
+    assert entries.build("blur:5(sigma=2)") == ("5", 2)
+    assert entries.usage("blur") == "blur:SIZE"
+    with pytest.raises(OptionError, match="did you mean 'sigma'"):
+        entries.build("blur:5(sigm=2)")
+    with pytest.raises(OptionError, match="no option 'size'"):
+        entries.build("blur:5(size=2)")
+    with pytest.raises(UnknownNameError):
+        entries.get("forgetful")
+    for name in ("own_registry", "own_folder", "own_folder.blur", "own_folder.forgetful"):
+        sys.modules.pop(name, None)
+
+
+def test_third_parties_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "fractions:Fraction", group)])
+    entries = Registry("defense", "rain.defenses")
+    assert "theirs" in entries.names()
+    assert "rain" in entries.names()
+    assert entries.build("theirs(numerator=3)") == 3
+
+
+def test_the_registries_are_told_apart() -> None:
+    assert [ATTACKS.kind, DEFENSES.kind, ENHANCERS.kind, CLASSIFIERS.kind, DATASETS.kind] == [
+        "attack",
+        "defense",
+        "enhancer",
+        "classifier",
+        "dataset",
+    ]
