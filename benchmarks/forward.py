@@ -37,9 +37,8 @@ def main() -> None:
         work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))
-    print(
-        f"{arguments.images} images of {SIDE}x{SIDE}, {arguments.rounds} rounds, {arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
-    )
+    where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
+    print(f"{arguments.images} images of {SIDE}x{SIDE}, {arguments.rounds} rounds, {where}")
     print(f"{'':40} {'ms an image':>12} {'ratio to bare':>14}")
     for name, times in seconds.items():
         median = statistics.median(times)

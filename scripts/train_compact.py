@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers.compact import Compact
+from rain.evaluate import revision
 from rain.images import centre_crop, read_image, resize_shorter
 from rain.randomize import draw_choice, draw_offsets, pick, shift
 from rain.registry import CLASSIFIERS
@@ -98,7 +100,14 @@ def main() -> None:
             print("validation", json.dumps(measured), flush=True)
             log.write(json.dumps(measured) + "\n")
             log.flush()
-            checkpoints.save(average.module, arguments.out / "compact.safetensors", {"steps": str(step)})
+            card = {
+                "data": ", ".join(str(folder.name) for folder in (arguments.sharp, *arguments.images)) + "; no labels",
+                "licence": "Apache-2.0",
+                "command": " ".join(["python", *sys.argv]),
+                "commit": revision(),
+                "validation": json.dumps(measured),
+            }
+            checkpoints.save(average.module, arguments.out / "compact.safetensors", card)
 
 
 def pictures(folder: Path) -> list[Path]:

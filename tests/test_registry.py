@@ -49,11 +49,23 @@ def test_write_and_parse_are_a_round_trip(options: dict[str, object]) -> None:
     assert write(name, again) == text
 
 
+def test_an_option_may_be_a_spec_with_options() -> None:
+    name, options = parse("rain(enhancer=edsr(features=8, blocks=2), shift=0.1)")
+    assert (name, options) == ("rain", {"enhancer": "edsr(features=8, blocks=2)", "shift": 0.1})
+    assert parse(write(name, options)) == (name, options)
+
+
+@pytest.mark.parametrize("spec", ["a(b=()", "a(b=1))", "a(b=(1)"])
+def test_parse_refuses_unbalanced_brackets(spec: str) -> None:
+    with pytest.raises(OptionError, match="bracket"):
+        parse(spec)
+
+
 def test_write_is_canonical() -> None:
     assert write("pgd", {"steps": 3, "eps": 8 / 255}) == write("pgd", {"eps": 8 / 255, "steps": 3}) == "pgd(eps=8/255, steps=3)"
 
 
-@pytest.mark.parametrize("value", [[1], {"a": 1}, None, "a,b", "f(x)"])
+@pytest.mark.parametrize("value", [[1], {"a": 1}, "a,b", "f(x", "f)x("])
 def test_write_refuses_what_a_spec_cannot_hold(value: object) -> None:
     with pytest.raises(OptionError, match="option key"):
         write("pgd", {"key": value})

@@ -71,7 +71,9 @@ class Registry:
         if name not in self._entries:
             others = self._others()
             if name in others:
-                self._entries[name] = others[name].load()
+                definition = self._entries[name] = others[name].load()
+                # It was registered under its file's name, which need not be the entry's.
+                self._arguments.setdefault(name, self._arguments.get(definition.__module__.rpartition(".")[2], ""))
             elif name in self.names():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
@@ -87,7 +89,7 @@ class Registry:
         head, options = parse(spec)
         for separator in "/:":
             name, found, argument = head.partition(separator)
-            if found and name in self.names():
+            if found and name in self.names() and self.usage(name).removeprefix(name)[:1] in (separator, ""):
                 return name, argument, options
         if ":" in head and self.fallback:
             return self.fallback, head, options

@@ -19,7 +19,10 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         return spec, {}
     name, _, inside = spec[:-1].partition("(")
     options: dict[str, Any] = {}
-    for pair in filter(str.strip, inside.split(",")):
+    pairs = _split(inside)
+    if not pairs:
+        raise OptionError(f"{spec!r}: a bracket is opened or closed too often")
+    for pair in filter(str.strip, pairs):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key.isidentifier():
             raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
@@ -31,11 +34,11 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     """Write a spec in its one canonical form: options sorted by name. ``parse`` reads it back.
 
     Raises:
-        OptionError: a value that a spec cannot hold (a list, a table, or text with a comma or bracket).
+        OptionError: a value that a spec cannot hold: a list, a table, or text with a comma outside of brackets or unbalanced brackets.
     """
     for key, value in options.items():
-        if not isinstance(value, bool | int | float | str) or (isinstance(value, str) and set(value) & set(",()")):
-            raise OptionError(f"{name}: option {key} = {value!r} must be a number, true, false, or text without commas and brackets")
+        if not isinstance(value, bool | int | float | str | None) or (isinstance(value, str) and _split(value) != [value]):
+            raise OptionError(f"{name}: option {key} = {value!r} must be a number, True, False, None, or text without commas outside of brackets")
     pairs = ", ".join(f"{key}={number(value) if isinstance(value, float) else value}" for key, value in sorted(options.items()))
     return f"{name}({pairs})" if pairs else name
 
@@ -57,6 +60,20 @@ def fraction(text: str) -> float:
         return float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
         raise OptionError(f"{text!r} is not a number; write 4/255 or 0.0157") from None
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas that no bracket encloses, so that an option may be a spec with options; unbalanced brackets give no part."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            return []
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts if depth == 0 else []
 
 
 def _value(text: str) -> Any:
