@@ -27,4 +27,4 @@ slow: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv runs build dist *.egg-info
+	rm -rf .venv build dist src/*.egg-info

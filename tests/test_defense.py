@@ -31,10 +31,29 @@ def test_the_given_classifier_is_not_changed_in_any_way(images: Tensor, training
     assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
 
 
-def test_no_memory_is_doubled() -> None:
+def test_training_the_hardened_model_or_loading_into_it_leaves_the_given_classifier_alone(images: Tensor) -> None:
     classifier = tiny()
-    inside = rain.harden(classifier, "none").classifier
-    assert [p.data_ptr() for p in inside.parameters()] == [p.data_ptr() for p in classifier.parameters()]
+    before = snapshot(classifier)
+    hardened = rain.harden(classifier, "rain", enhancer="bicubic")
+    optimizer = torch.optim.SGD(hardened.parameters(), lr=1.0)
+    hardened(images).square().sum().backward()
+    optimizer.step()
+    hardened.load_state_dict({name: torch.zeros_like(value) for name, value in hardened.state_dict().items()})
+    assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
+
+
+def test_a_hardened_classifier_is_not_hardened_again() -> None:
+    with pytest.raises(OptionError, match="hardened already"):
+        rain.harden(rain.harden(tiny(), "rain", enhancer="bicubic"), "jpeg")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_classifier_that_cannot_be_copied_is_told(images: Tensor) -> None:
+    classifier = tiny()
+    torch.nn.utils.weight_norm(classifier.head[1])
+    classifier(images)
+    with pytest.raises(OptionError, match="parametrizations"):
+        rain.harden(classifier, "none")
 
 
 def test_without_defence_logits_are_the_classifiers(images: Tensor) -> None:

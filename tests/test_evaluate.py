@@ -162,6 +162,10 @@ def test_an_attack_that_breaks_its_promise_is_named_and_nothing_is_saved(
         ({"attacks": [{"attack": "pgd(stepz=3)", "access": "static", "eps": 0.1}]}, OptionError, "no option 'stepz'; did you mean 'step"),
         ({"attacks": [{"attack": "pdg", "access": "static", "eps": 0.1}]}, UnknownNameError, "did you mean 'pgd'"),
         ({"dataset": "csv:nowhere"}, DatasetError, "nowhere"),
+        ({"attacks": [{"attack": "pgd(steps=many)", "access": "static", "eps": 0.1}]}, OptionError, "steps"),
+        ({"attacks": [{"attack": "pgd(confidence=much)", "access": "static", "eps": 0.1}]}, OptionError, "pgd"),
+        ({"attacks": [{"attack": "pgd(eps=0.5)", "access": "static", "eps": 0.1}]}, OptionError, "eps is given with the call"),
+        ({"defenses": ["rain(shift=far)"]}, OptionError, "rain"),
     ],
 )
 def test_a_mistake_in_a_grid_shows_before_anything_is_computed(
@@ -179,15 +183,35 @@ def test_labels_that_the_classifier_does_not_know_are_named(pictures: Path, tmp_
         evaluate.run(grid(pictures, dataset=f"csv:{table}", examples=1), tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ResultError, match="no folder can be made"):
+            evaluate.run(grid(pictures), out)
+
+
+def test_a_device_that_is_not_there_is_told(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"nonsense.*cannot be used here"):
+        evaluate.run(grid(pictures), tmp_path, device="nonsense")
+
+
+def test_random_starts_are_the_same_for_every_access(pictures: Path, tmp_path: Path) -> None:
+    """A step of almost nothing leaves the start, wherever it was drawn in a batch."""
+    attacks = [{"attack": "pgd(steps=1, step=1e-9, confidence=inf)", "access": ["transfer", "adaptive"], "eps": "8/255", "eot": 30}]
+    results = evaluate.run(grid(pictures, attacks=attacks, size=32, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+    distances = [[outcome.distance for outcome in result.outcomes] for result in results]
+    assert distances[0] == pytest.approx(distances[1], abs=1e-7)
+
+
 def test_query_access_gives_no_gradient(pictures: Path) -> None:
     cell = replace(grid(pictures).cells[0], access="query", defense="rain(enhancer=bicubic)")
-    view = attacker_view(Bench().hardened(cell.classifier, cell.defense), cell, torch.Generator())
+    view = attacker_view(Bench(torch.device("cpu")).hardened(cell.classifier, cell.defense), cell, torch.Generator())
     assert not view(torch.rand(1, 3, 32, 32, requires_grad=True)).requires_grad
 
 
 def test_an_adaptive_attacker_sees_fresh_draws_at_every_call(pictures: Path) -> None:
     cell = replace(grid(pictures).cells[0], access="adaptive", defense="rain(enhancer=bicubic)", eot=2)
-    view = attacker_view(Bench().hardened(cell.classifier, cell.defense), cell, torch.Generator())
+    view = attacker_view(Bench(torch.device("cpu")).hardened(cell.classifier, cell.defense), cell, torch.Generator())
     images = torch.rand(1, 3, 32, 32)
     assert not torch.equal(view(images), view(images))
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rain.attacks import margins
 from rain.attacks.pgd import pgd
+from rain.errors import OptionError
 from rain.registry import ATTACKS, load_attack
 
 
@@ -46,10 +47,10 @@ def test_pgd_stops_for_fooled_images_and_goes_on_for_the_others() -> None:
         return model(batch)
 
     adversarial = pgd(counted, images, labels, eps=1e-6, steps=3, random_start=False)
-    assert sizes == [10, 5, 5]
+    assert sizes == [10, 5, 5, 5]  # the last one only looks
     assert torch.equal(adversarial[:5], images[:5])
     pgd(counted, images, labels, eps=1e-6, steps=3, random_start=False, confidence=float("inf"))
-    assert sizes[3:] == [10, 10, 10]
+    assert sizes[4:] == [10, 10, 10, 10]
 
 
 def test_a_restart_tries_only_the_images_that_hold_and_never_loses_ground() -> None:
@@ -59,6 +60,33 @@ def test_a_restart_tries_only_the_images_that_hold_and_never_loses_ground() -> N
         once = pgd(model, images, labels, eps=0.01, steps=2, restarts=1, generator=torch.Generator().manual_seed(0), confidence=float("inf"))
         often = pgd(model, images, labels, eps=0.01, steps=2, restarts=4, generator=torch.Generator().manual_seed(0), confidence=float("inf"))
         assert (margins(model(often), labels) <= margins(model(once), labels) + 1e-6).all()
+
+
+def test_the_best_point_visited_is_returned_not_the_last() -> None:
+    _, images, _ = setting()
+    answers = iter([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 0.0]]), torch.tensor([[4.0, 0.0]])])
+    seen: list[Tensor] = []
+
+    def wavering(batch: Tensor) -> Tensor:
+        seen.append(batch.detach().clone())
+        return next(answers) + 0 * batch.sum()
+
+    label = torch.zeros(1, dtype=torch.long)
+    adversarial = pgd(wavering, images[:1], label, eps=0.1, steps=3, confidence=float("inf"), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(adversarial, seen[1])
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2.5}, {"restarts": 0}, {"step": -0.1}, {"step": 0}, {"loss": "hinge"}])
+def test_odd_options_are_refused(options: dict[str, object]) -> None:
+    model, images, _ = setting()
+    with pytest.raises(OptionError):
+        pgd(model, images, torch.zeros(10, dtype=torch.long), eps=0.1, **options)  # type: ignore[arg-type]
+
+
+def test_a_model_without_gradient_is_told() -> None:
+    model, images, _ = setting()
+    with pytest.raises(OptionError, match="needs gradients"):
+        pgd(lambda batch: model(batch).detach(), images, torch.zeros(10, dtype=torch.long), eps=0.1)
 
 
 def test_a_step_that_is_too_small_cannot_reach_the_budget() -> None:

@@ -61,6 +61,15 @@ def test_parse_refuses_unbalanced_brackets(spec: str) -> None:
         parse(spec)
 
 
+@pytest.mark.parametrize("spec", ["csv:/my data/x (1)", "csv:/a,b/c", "folder:/a=b", "folder:/x[1]"])
+def test_a_path_may_hold_brackets_and_commas(spec: str) -> None:
+    assert parse(spec) == (spec, {})
+
+
+def test_a_path_with_brackets_may_have_options() -> None:
+    assert parse("csv:/d (copy)/y(categories=imagenet)") == ("csv:/d (copy)/y", {"categories": "imagenet"})
+
+
 def test_write_is_canonical() -> None:
     assert write("pgd", {"steps": 3, "eps": 8 / 255}) == write("pgd", {"eps": 8 / 255, "steps": 3}) == "pgd(eps=8/255, steps=3)"
 

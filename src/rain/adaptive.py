@@ -57,9 +57,8 @@ class Expectation:
     def __call__(self, images: Images) -> Tensor:
         """Average over ``draws`` fresh draws."""
         if getattr(self.model, "independent", False):
-            # expand, not repeat: the copies of an image share its memory until a piece is cut.
-            many = images[None].expand(self.draws, *images.shape).flatten(0, 1)
-            logits = torch.cat([self.model(piece) for piece in many.split(self.batch)]).unflatten(0, (self.draws, len(images)))
+            which = torch.arange(self.draws * len(images), device=images.device) % max(1, len(images))
+            logits = torch.cat([self.model(images[piece]) for piece in which.split(self.batch)]).unflatten(0, (self.draws, len(images)))
         else:
             logits = torch.stack([self.model(images) for _ in range(self.draws)])
         if self.average == "logits":

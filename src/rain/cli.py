@@ -78,14 +78,12 @@ def predict(
 ) -> None:
     """Classify image files behind a defence, and say how many draws agree."""
     with _clean_errors():
-        import torch
-
         from rain.defense import harden
-        from rain.evaluate import enter
+        from rain.evaluate import enter, pick_device
         from rain.images import read_image
         from rain.registry import load_classifier
 
-        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        target = pick_device(device)
         hardened = harden(load_classifier(classifier), defense).to(target)
         side = getattr(hardened.classifier, "crop", None) if size is None else size or None
         names = getattr(hardened.classifier, "categories", ())
@@ -175,10 +173,24 @@ def _measure(grid: "Grid", out: Path, device: str | None) -> None:
         return ", ".join(dict.fromkeys(str(getattr(cell, name)) for cell in cells if getattr(cell, name) not in (None, "none")))
 
     eot, draws = max(cell.eot for cell in cells), max(cell.draws for cell in cells)
+    _keep_freed_memory()
     print(f"{said('classifier')} on {said('examples')} images of {said('dataset')}, at {said('size') or 'their own'} pixels; into {out}")
     print(f"attacks: {said('attack')}; adaptive ones average over {eot} draws a step; a random defence is scored on {draws} fresh draws")
     measure(grid, out, device=device, progress=True)
     _print_report(out)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep the memory of large tensors for the next ones instead of returning it: a gradient step takes a third less time."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    trim_threshold, mmap_threshold = -1, -3  # the numbers of malloc.h
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(mmap_threshold, 2**30)
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _print_report(folder: Path) -> None:

@@ -70,14 +70,13 @@ class Prediction(NamedTuple):
 class Hardened(nn.Module):
     """A classifier behind a defence: images (N, 3, H, W) in [0, 1] to logits. Made by ``harden``.
 
-    The classifier in here has modules of its own around the given one's storage: no memory is doubled, and moving, halving, training or
-    back-propagating through this module leaves the given one's weights, statistics, flags and gradients alone.
-    It always runs in eval mode.
+    The classifier in here is a copy of the given one, always in eval mode: whatever is done to this module (moved, halved, trained, other
+    weights loaded) leaves the given one alone.
     """
 
     def __init__(self, classifier: nn.Module, defense: Defense):
         super().__init__()
-        self.classifier = _view(classifier)
+        self.classifier = _copy(classifier)
         self.defense = defense
         self.eval()
 
@@ -140,10 +139,12 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
 
     Raises:
         UnknownNameError: no such defence.
-        OptionError: no such option, or ``classifier`` is not an ``nn.Module``.
+        OptionError: no such option, or ``classifier`` is not an ``nn.Module``, cannot be copied, or is hardened already.
     """
     if not isinstance(classifier, nn.Module):
         raise OptionError(f"classifier must be an nn.Module from images to logits, got {type(classifier).__name__}")
+    if any(isinstance(module, Defense) for module in classifier.modules()):
+        raise OptionError("this classifier is hardened already, and its randomness would be hidden from seeds and attackers: give the bare one")
     if isinstance(defense, Defense):
         if options:
             raise OptionError(f"options {', '.join(options)} go with a defence's name; this one is already made")
@@ -151,7 +152,9 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
     return Hardened(classifier, load_defense(defense, **options))
 
 
-def _view(module: nn.Module) -> nn.Module:
-    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.detach(), requires_grad=weight.requires_grad) for weight in module.parameters()}
-    memo |= {id(buffer): buffer.detach() for buffer in module.buffers()}
-    return copy.deepcopy(module, memo).eval()
+def _copy(classifier: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(classifier).eval()
+    except (RuntimeError, TypeError) as error:
+        advice = "weight norm and spectral norm from torch.nn.utils.parametrizations can be"
+        raise OptionError(f"{type(classifier).__name__} cannot be copied ({error}); {advice}") from error

@@ -45,7 +45,7 @@ class Grid:
 
     Args:
         cells: in the file's order, each once.
-        gallery: pictures to keep for each adaptive cell.
+        gallery: pictures to keep of the first chunk of each adaptive cell at its largest eps; a chunk that is finished makes none.
     """
 
     cells: tuple[Cell, ...]
@@ -76,9 +76,19 @@ def read(path: Path | str, **changes: Any) -> Grid:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GridError(f"{path}: not TOML: {error}") from None
     try:
-        return expand(table | {key: value for key, value in changes.items() if value is not None})
+        return expand(_changed(table, {key: value for key, value in changes.items() if value is not None}))
     except (GridError, OptionError) as error:
         raise GridError(f"{path}: {error}") from None
+
+
+def _changed(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Replace top-level keys; a smaller number of examples also holds where an attack has its own."""
+    entries = table.get("attacks")
+    if "examples" in changes and isinstance(entries, list):
+        few = {"examples": changes["examples"]}
+        entries = [entry | few if isinstance(entry, dict) and entry.get("examples", 0) > few["examples"] else entry for entry in entries]
+        table = table | {"attacks": entries}
+    return table | changes
 
 
 def expand(table: dict[str, Any]) -> Grid:
@@ -92,7 +102,7 @@ def expand(table: dict[str, Any]) -> Grid:
         if not table.get(key):
             raise GridError(f"needs {key!r}")
     cells: list[Cell] = []
-    for entry in table["attacks"]:
+    for entry in _list(table["attacks"]):
         if not isinstance(entry, dict) or "attack" not in entry:
             raise GridError('each [[attacks]] needs attack = "name"')
         _known(entry, ATTACK, "[[attacks]]")
@@ -113,7 +123,7 @@ def _cells(table: dict[str, Any]) -> Iterable[Cell]:
                     for access, eps in _budgets(table, attack):
                         for defense in map(canonical, _list(table["defenses"])):
                             yield Cell(
-                                dataset=dataset,
+                                dataset=_text(dataset),
                                 size=_size(size),
                                 classifier=canonical(classifier),
                                 defense=defense,
@@ -131,9 +141,13 @@ def _cells(table: dict[str, Any]) -> Iterable[Cell]:
 
 def canonical(spec: str) -> str:
     """One spelling for a spec, so that one thing has one key."""
+    return specs.write(*specs.parse(_text(spec)))
+
+
+def _text(spec: Any) -> str:
     if not isinstance(spec, str):
         raise GridError(f'write names as text, "name(option=value)", got {spec!r}')
-    return specs.write(*specs.parse(spec))
+    return spec
 
 
 def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:

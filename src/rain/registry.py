@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
-from rain.errors import OptionError, UnknownNameError
+from rain.errors import OptionError, RainError, UnknownNameError
 from rain.specs import parse
 
 
@@ -109,7 +109,12 @@ class Registry:
             raise OptionError(f"{self.kind} {spec!r}: write {self.usage(name)}")
         options = own | options
         self.check_options(name, options)
-        return definition(argument, **options) if wanted else definition(**options)
+        try:
+            return definition(argument, **options) if wanted else definition(**options)
+        except RainError:
+            raise
+        except TypeError as error:
+            raise OptionError(f"{self.kind} {spec!r}: {error}") from error
 
     def check_options(self, name: str, options: dict[str, Any]) -> None:
         """Raise ``OptionError`` for an option that the definition's signature does not have."""
@@ -153,6 +158,8 @@ def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
     if argument is not None:
         raise OptionError(f"attack {spec!r}: write {name}")
     ATTACKS.check_options(name, options)
+    for option in options.keys() & {"model", "images", "labels", "eps", "norm", "generator"}:
+        raise OptionError(f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option")
     return partial(definition, **options)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,18 @@ def save(folder: Path, cell: Cell, chunk: int, outcomes: Iterable[Outcome], made
     return path
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results, if it is not there.
+
+    Raises:
+        ResultError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultError(f"{folder}: no folder can be made there: {error.strerror or error}; choose another one") from None
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file atomically and durably.
 
@@ -151,7 +164,8 @@ def write_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise ResultError(f"{path}: cannot be written: {error.strerror or error}. Finished chunks are kept; run the same command again") from error
 
 

@@ -1,6 +1,7 @@
 """Specs: how a thing and its options are written in one line, ``rain(enhancer=bicubic, shift=0.0)``, in grids, results and on the command line."""
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """
     if not spec.endswith(")") or "(" not in spec:
         return spec, {}
-    name, _, inside = spec[:-1].partition("(")
+    start = _opening(spec)
+    name, inside = spec[:start], spec[start + 1 : -1]
+    pairs = list(filter(str.strip, _split(inside)))
+    if set(name) & set(":/") and not all(re.match(r"\s*\w+\s*=", pair) for pair in pairs):
+        return spec, {}  # a path that ends in brackets
+    if "(" in name and not set(name) & set(":/"):
+        raise OptionError(f"{spec!r}: a bracket is opened that is not closed")
     options: dict[str, Any] = {}
-    pairs = _split(inside)
-    if not pairs:
-        raise OptionError(f"{spec!r}: a bracket is opened or closed too often")
-    for pair in filter(str.strip, pairs):
+    for pair in pairs:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key.isidentifier():
             raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
@@ -60,6 +64,20 @@ def fraction(text: str) -> float:
         return float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
         raise OptionError(f"{text!r} is not a number; write 4/255 or 0.0157") from None
+
+
+def _opening(spec: str) -> int:
+    """Find the bracket that the last one closes.
+
+    Raises:
+        OptionError: there is none.
+    """
+    depth = 0
+    for place in reversed(range(len(spec))):
+        depth += (spec[place] == ")") - (spec[place] == "(")
+        if depth == 0:
+            return place
+    raise OptionError(f"{spec!r}: a bracket is closed that was not opened")
 
 
 def _split(text: str) -> list[str]:

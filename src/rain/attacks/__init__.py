@@ -34,12 +34,17 @@ def gradients(model: Model, images: Images, labels: Tensor, loss: str) -> tuple[
     """One forward and one backward pass: the gradient of the loss with respect to the images, and the margins.
 
     Returns: (N, 3, H, W), to be ascended, and (N,). No gradient is computed for the weights.
+
+    Raises:
+        OptionError: the model gives no gradient.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
         margin = margins(logits, labels)
         value = F.cross_entropy(logits, labels, reduction="sum") if loss == "cross_entropy" else -margin.sum()
+    if not value.requires_grad:
+        raise OptionError("this attack needs gradients, and the model gives none; access query is for attacks that ask for scores only")
     (gradient,) = torch.autograd.grad(value, images)
     return gradient, margin.detach()
 

@@ -36,44 +36,44 @@ def pgd(
         norm: "linf" or "l2".
         steps: gradient steps in each restart.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from side to side.
-        restarts: an image that holds in one is tried again in the next.
+        restarts: an image that holds in one is tried again in the next. Of all points visited, the one with the lowest margin is returned.
         random_start: begin at a random point of the budget (uniform) instead of at the image.
         loss: "cross_entropy" or "margin".
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this. 0 stops at the first success.
-            Against a random model, or to transfer to another one, ask for more; ``inf`` makes every step.
+        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this. 0 stops at the first success,
+            which is all that a certain model asks for. Against a random model, or to transfer to another one, a single success says little: ask
+            for more; ``inf`` makes every step.
         generator: of the random start; its device need not be that of the images.
 
     Source: Madry et al. (arXiv 1706.06083).
     """
     check_arguments(norm, eps, loss)
-    if steps < 1 or restarts < 1:
-        raise OptionError(f"steps and restarts must be at least 1, got {steps} and {restarts}")
+    if not (isinstance(steps, int) and isinstance(restarts, int) and steps >= 1 and restarts >= 1):
+        raise OptionError(f"steps and restarts must be integers of at least 1, got {steps!r} and {restarts!r}")
     length = 2.5 * eps / steps if step is None else step
-    best, best_margin = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
-    standing = torch.arange(len(images), device=images.device)
+    if not length > 0 and eps > 0:
+        raise OptionError(f"step must be positive, got {step!r}")
+    best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for _ in range(restarts):
-        active, clean, target = standing, images[standing], labels[standing]
-        current = _start(clean, norm, eps, generator) if random_start else clean.clone()
+        active = (least >= -confidence).nonzero()[:, 0]
+        current = _start(images[active], norm, eps, generator) if random_start else images[active]
         for _ in range(steps):
             if not len(active):
                 break
-            gradient, margin = gradients(model, current, target, loss)
-            fooled = margin < -confidence
-            if fooled.any():
-                best[active[fooled]], best_margin[active[fooled]] = current[fooled], -torch.inf
-                stay = ~fooled
-                active, clean, target, current, gradient = active[stay], clean[stay], target[stay], current[stay], gradient[stay]
-            current = project(current + length * ascend(gradient, norm), clean, norm, eps)
-        if restarts == 1:
-            best[active] = current
-            break
+            gradient, margin = gradients(model, current, labels[active], loss)
+            _keep(best, least, active, current, margin)
+            stay = margin >= -confidence
+            active, current, gradient = active[stay], current[stay], gradient[stay]
+            current = project(current + length * ascend(gradient, norm), images[active], norm, eps)
         if len(active):
             with torch.no_grad():
-                margin = margins(model(current), target)
-            better = margin < best_margin[active]
-            best[active[better]], best_margin[active[better]] = current[better], margin[better]
-        standing = (best_margin >= -confidence).nonzero()[:, 0]
+                _keep(best, least, active, current, margins(model(current), labels[active]))
     return best
+
+
+def _keep(best: Images, least: Tensor, active: Tensor, current: Images, margin: Tensor) -> None:
+    """Write into ``best`` and ``least`` where ``current`` has a lower margin than anything before."""
+    better = margin < least[active]
+    best[active[better]], least[active[better]] = current[better], margin[better]
 
 
 def _start(images: Images, norm: str, eps: float, generator: Generator | None) -> Images:
