@@ -33,7 +33,7 @@ def main() -> None:
     images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(arguments.device)
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
     work: dict[str, Callable[[Tensor], object]] = {f"{arguments.classifier}, bare": classifier, "SRd: pick and shift": randomize}
-    for defense in ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr)"):
+    for defense in ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr(weights=None))"):
         work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))

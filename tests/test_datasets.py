@@ -48,6 +48,16 @@ def test_folder_is_sorted_and_labelled_by_its_subfolders(folders: Path) -> None:
         pictures[3]
 
 
+def test_the_first_pictures_of_a_folder_are_of_many_classes(tmp_path: Path) -> None:
+    for name, count in (("a", 3), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
+    pictures = load_dataset(f"folder:{tmp_path}")
+    assert pictures.labels == (0, 1, 2, 0, 2, 0)
+    assert pictures.files[:4] == ("a/0.png", "b/0.png", "c/0.png", "a/1.png")
+
+
 def test_folder_takes_labels_from_a_table(folders: Path, tmp_path: Path) -> None:
     table = tmp_path / "names.csv"
     table.write_text("folder,label,category\ndog,5,hound\ncat,2,\n")

@@ -131,6 +131,15 @@ def test_unknown_names_and_options_are_answered_with_the_nearest() -> None:
         rain.harden("efficientnet_lite0")  # type: ignore[arg-type]
 
 
+def test_rain_with_a_network_that_nobody_trained_is_refused_unless_asked_for() -> None:
+    with pytest.raises(OptionError, match=r"edsr\(weights=PATH\)"):
+        rain.load_defense("rain(enhancer=edsr)")
+    with pytest.raises(OptionError, match="must be a name"):
+        rain.load_defense("rain(enhancer=3)")
+    rain.load_defense("rain(enhancer=edsr(weights=None, features=8, blocks=1))")
+    rain.load_defense("rain", enhancer=torch.nn.Upsample(scale_factor=2))
+
+
 def test_state_dict_round_trip_and_deepcopy(images: Tensor) -> None:
     first, second = rain.harden(tiny(), "rain", enhancer="compact(weights=None)"), rain.harden(tiny(), "rain", enhancer="compact(weights=None)")
     second.load_state_dict(first.state_dict())

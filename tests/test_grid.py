@@ -88,6 +88,16 @@ def test_shipped_grids_are_read_by_name_and_changed() -> None:
     assert {(cell.examples, cell.dataset, cell.size) for cell in grid.cells} == {(3, "csv:somewhere", 224)}
 
 
+def test_fewer_examples_hold_everywhere_and_more_leave_what_an_attack_asks_for(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    entries = ['attack = "none"', 'attack = "fgsm"\naccess = "static"\neps = 0.1\nexamples = 100']
+    text = 'dataset = "samples"\nclassifier = "c"\ndefenses = ["none"]\nexamples = 400\n'
+    path.write_text(text + "".join(f"[[attacks]]\n{entry}\n" for entry in entries))
+    assert [cell.examples for cell in read(path).cells] == [400, 100]
+    assert [cell.examples for cell in read(path, examples=20).cells] == [20, 20]
+    assert [cell.examples for cell in read(path, examples=500).cells] == [500, 100]
+
+
 def test_grids_results_and_reports_do_not_load_torch() -> None:
     code = "import sys, rain.grid, rain.results, rain.metrics, rain.checks, rain.report; rain.grid.read('demo'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

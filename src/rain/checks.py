@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Literal
 
-from rain.metrics import Paired, eps_text, interval, paired, per_image, worst_images
+from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, worst_images
 from rain.results import Cell, Result
 from rain.specs import parse
 
@@ -130,6 +130,10 @@ def _draws(column: Sequence[Result]) -> Iterable[Finding]:
 def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
     """Look for attacks that cannot reach their budget, or that do worse with more of it."""
     defense = column[0].cell.defense
+    hasty = sorted({result.cell.access for result in column if _hasty(result.cell)}, key=access_order)
+    if hasty:
+        text = f"pgd with confidence 0 ({', '.join(hasty)}) gives an image up at its first success, which against a random defence or on another "
+        yield Finding("warning", defense, text + "model says little: set confidence=inf, or a few logits where it averages over draws")
     for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
         options = parse(attack)[1]
         reach = _number(options.get("steps")) * _number(options.get("step", options.get("step_size")))
@@ -141,6 +145,13 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
             if less.cell.eps < more.cell.eps and _above(per_image(more), per_image(less)):
                 text = f"{attack} ({more.cell.access}) does less harm at {_list([_budget(more.cell)])} than at {_list([_budget(less.cell)])}: "
                 yield Finding("warning", defense, text + "it is too weak at the larger budget; give it more steps or draws, or a larger step")
+
+
+def _hasty(cell: Cell) -> bool:
+    """Whether images left the attack at a success that may be one of a single draw, or of the bare classifier only."""
+    name, options = parse(cell.attack)
+    stops = name == "pgd" and _number(options.get("confidence")) == 0
+    return stops and cell.defense != "none" and (cell.draws > 1 or cell.access == "transfer")
 
 
 def _above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:

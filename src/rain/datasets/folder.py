@@ -1,6 +1,7 @@
 """A folder with one subfolder for each class."""
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 
 from rain import imagenet
@@ -30,7 +31,8 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
     """Pictures in one subfolder for each class; folders named after ImageNet classes get ImageNet's labels.
 
     Args:
-        path: the folder. Within a class, pictures are sorted by path, and deeper folders are searched too.
+        path: the folder. Classes take turns, so that the first n pictures are of as many classes as possible; within a class, pictures are
+            sorted by path, and deeper folders are searched too.
         labels: which label a subfolder gets.
             "auto": "imagenet" if all subfolders are named like WordNet ids (n01440764), else "sorted".
             "sorted": its place in the sorted list, as in torchvision's ImageFolder.
@@ -46,7 +48,9 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
     if not folders:
         raise DatasetError(f"{root}: no subfolders; {LAYOUT}, or use csv:{path} with a labels.csv")
     by_folder, categories = _labels(root, folders, labels)
-    pairs = [(file, by_folder[name]) for name in folders for file in picture_files(root, name)]
+    classes = [[(file, by_folder[name]) for file in picture_files(root, name)] for name in folders]
+    # Class by class, the first hundred images of ImageNet would be two classes.
+    pairs = [pair for turn in zip_longest(*classes) for pair in turn if pair]
     return Pictures(f"folder:{path}", root, tuple(file for file, _ in pairs), tuple(label for _, label in pairs), categories, licence)
 
 

@@ -9,6 +9,7 @@ from rain.errors import OptionError
 from rain.images import Images
 from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, shift
 from rain.registry import DEFENSES, ENHANCERS, did_you_mean
+from rain.specs import parse
 
 DEFAULT: dict[str, Any] = {"down": "channel", "shift": 0.05, "shared_shift": False, "enhancer": "compact", "scale_low": 1.5, "scale_high": 2.5}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ class Rain(Defense):
 
     Source: RAIN (arXiv 2004.14798), section 3.
 
-    Differs: DG is ``compact`` by default, not EDSR-baseline, which costs seventeen times the multiply-adds: ``enhancer="edsr"`` has it.
+    Differs: DG is ``compact`` by default, not EDSR-baseline, which costs seventeen times the multiply-adds: ``enhancer="edsr(weights=PATH)"``.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Rain(Defense):
         self.shift: float = options["shift"]
         self.shared_shift: bool = options["shared_shift"]
         self.scale: tuple[float, float] = (options["scale_low"], options["scale_high"])
-        self.enhancer: nn.Module = ENHANCERS.build(options["enhancer"]) if isinstance(options["enhancer"], str) else options["enhancer"]
+        self.enhancer = _enhancer(options["enhancer"])
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
 
@@ -100,3 +101,16 @@ class Rain(Defense):
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply SRd, then DG."""
         return self.stages(images, draw)["enhanced"]
+
+
+def _enhancer(enhancer: str | nn.Module) -> nn.Module:
+    if isinstance(enhancer, nn.Module):
+        return enhancer
+    if not isinstance(enhancer, str):
+        raise OptionError(f"enhancer must be a name (rain list enhancers) or a module, got {enhancer!r}")
+    built: nn.Module = ENHANCERS.build(enhancer)
+    untrained = any(True for _ in built.parameters()) and getattr(built, "card", {}) is None
+    if untrained and "weights" not in parse(enhancer)[1]:
+        advice = f"give {enhancer}(weights=PATH), a safetensors file, or {enhancer}(weights=None) if it is to answer noise"
+        raise OptionError(f"enhancer {enhancer!r} comes without weights: {advice}")
+    return built

@@ -41,12 +41,12 @@ def find_weights(module: nn.Module, weights: str | Path) -> Path:
 
 
 def load_weights(module: nn.Module, weights: str | Path | None) -> None:
-    """Load shipped weights by name or a safetensors file by path, and keep its card in ``module.card``.
+    """Load shipped weights by name or a safetensors file by path, and keep its card in ``module.card`` (None: not trained).
 
     Raises:
         WeightsError: no such name or file, or the file does not fit.
     """
-    module.card = {} if weights is None else checkpoints.load(module, find_weights(module, weights))  # type: ignore[assignment]
+    module.card = None if weights is None else checkpoints.load(module, find_weights(module, weights))  # type: ignore[assignment]
 
 
 def card(module: nn.Module, side: int = 112) -> dict[str, Any]:
@@ -56,12 +56,13 @@ def card(module: nn.Module, side: int = 112) -> dict[str, Any]:
     tensor = next(iter(module.parameters()), torch.zeros(()))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, 3, side, side, device=tensor.device, dtype=tensor.dtype))
-    told = getattr(module, "card", {})
+    trained = getattr(module, "card", None) is not None
+    told = getattr(module, "card", None) or {}
     return {
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         f"multiply_adds_{side}x{side}": counter.get_total_flops() // 2,
-        "data": told.get("data", "none: not trained" if not told else "not said"),
-        "licence": told.get("licence", "Apache-2.0" if not told else "not said"),
+        "data": told.get("data", "not said" if trained else "none: not trained"),
+        "licence": told.get("licence", "not said" if trained else "Apache-2.0"),
         "digest": checkpoints.digest(module),
         **{key: json.loads(value) if value[:1] in "[{" else value for key, value in told.items() if key not in ("data", "licence", "format")},
     }

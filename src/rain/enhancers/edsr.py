@@ -46,7 +46,7 @@ class Edsr(nn.Module):
         self.body = nn.Sequential(*[Block(features, residual_scale) for _ in range(blocks)], _convolution(features, features))
         self.tail = nn.Sequential(nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2)), _convolution(features, 3))
         self.add_mean = MeanShift(1)
-        self.card: dict[str, str] = {}
+        self.card: dict[str, str] | None = None
         if weights is not None:
             path = find_weights(self, weights)
             state, self.card = checkpoints.read(path)
