@@ -121,7 +121,7 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
     one of the row's draws is right) are about the attacked images; with one draw both are ``robust``.
     """
     table = [_row(result, draws) for result in results if result.outcomes for draws in sorted({1, result.cell.draws})]
-    return sorted(table, key=_reading_order)
+    return sorted(table, key=reading_order)
 
 
 def eps_text(eps: float, norm: str) -> str:
@@ -156,7 +156,8 @@ def _row(result: Result, draws: int) -> dict[str, Any]:
     }
 
 
-def _reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Rank a row of ``rows`` for reading: the bare classifier first, single draws before averaged ones, small budgets before large ones."""
     place = (row["dataset"], row["size"] or 0, row["classifier"], row["defense"] != "none", row["defense"], row["draws"])
     return (*place, row["attack"] != "none", row["norm"], row["eps"], access_order(row["access"]), row["attack"], row["eot"])
 

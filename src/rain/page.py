@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rain.errors import RainError
-from rain.metrics import access_order, eps_text, interval, per_image, worst_images
+from rain.metrics import access_order, eps_text, interval, per_image, reading_order, rows, worst_images
 from rain.results import Result, dump
 
 GALLERY_IMAGES = 8
@@ -57,14 +57,12 @@ class Point(NamedTuple):
     high: float
 
 
-def render(
-    results: Sequence[Result], *, headlines: Sequence[Any], rows: Sequence[Mapping[str, Any]], findings: Sequence[Any], galleries: Mapping[str, Any]
-) -> str:
+def render(results: Sequence[Result], *, headlines: Sequence[Any], findings: Sequence[Any], galleries: Mapping[str, Any]) -> str:
     """Make the page.
 
     Args:
         results: all of them.
-        headlines, rows, findings: what ``rain.report.summary``, ``rain.metrics.rows`` and ``rain.checks.check`` make of the results.
+        headlines, findings: what ``rain.report.summary`` and ``rain.checks.check`` make of the results.
         galleries: arrays by the key of the cell.
 
     Raises:
@@ -74,13 +72,13 @@ def render(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rain", "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, eps=eps_text, place=_place)
+    environment.filters.update(percent=_percent, eps=eps_text, place=_place, tight=_tight)
     names = sorted({name for result in results for name in result.made_by})
     page: str = environment.get_template("report.html").render(
         headlines=_grouped(headlines, _place),
         labels=LABELS,
         findings=findings,
-        tables={place: _grouped(group, lambda row: row["defense"]) for place, group in _grouped(rows, _place).items()},
+        tables={place: _grouped(group, lambda line: line["cell"].defense) for place, group in _grouped(_lines(results), _place_of_line).items()},
         curves=curves(results),
         galleries=_galleries(results, galleries),
         made_by={name: sorted({result.made_by.get(name, "unknown") for result in results}) for name in names},
@@ -138,6 +136,14 @@ def spectrum(picture: NDArray[Any]) -> NDArray[np.uint8]:
     shade = np.clip((decades - SPECTRUM[0]) / (SPECTRUM[1] - SPECTRUM[0]), 0, 1)
     # 32 greys are enough for the eye, and halve the file.
     return (np.round(shade * 31) * (255 / 31)).astype(np.uint8)
+
+
+def _lines(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Make the table: one line a cell, with its row for single draws and, where it has one, its row for averaged draws beside it."""
+    lines = [
+        {"cell": result.cell, "single": pair[0], "averaged": pair[1] if len(pair) > 1 else None} for result in results if (pair := rows([result]))
+    ]
+    return sorted(lines, key=lambda line: reading_order(line["single"]))
 
 
 def _line(group: Iterable[Result], defense: str, norm: str, access: str) -> list[Point]:
@@ -245,9 +251,12 @@ def _grouped(items: Iterable[Any], by: Any) -> dict[Any, list[Any]]:
 
 
 def _place(item: Any) -> str:
-    """Say where something was measured: dataset, size and classifier."""
-    dataset, size, classifier = (item[name] if isinstance(item, Mapping) else getattr(item, name) for name in ("dataset", "size", "classifier"))
-    return f"{dataset}, {f'{size} pixels' if size else 'own size'}, {classifier}"
+    """Say where a cell or a headline was measured: dataset, size and classifier."""
+    return f"{item.dataset}, {f'{item.size} pixels' if item.size else 'own size'}, {item.classifier}"
+
+
+def _place_of_line(line: Mapping[str, Any]) -> str:
+    return _place(line["cell"])
 
 
 def _named(defense: str) -> str:
@@ -260,3 +269,8 @@ def _eps(result: Result) -> float:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
+
+
+def _tight(text: str) -> str:
+    """Keep a figure and its % sign on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from rain.checks import NOISE, check
 from rain.errors import ResultError
-from rain.metrics import Paired, eps_text, interval, paired, per_image, rows, worst_images
+from rain.metrics import Paired, eps_text, interval, paired, per_image, worst_images
 from rain.results import ACCESSES, Cell, Result, load, write_file
 
 Gallery = Mapping[str, NDArray[Any]]
@@ -89,7 +90,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Table:
         made.add_column(name, overflow="fold")
     for name in ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %"):
         made.add_column(name, no_wrap=True, justify="left" if name in ("eps", "access") else "right")
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip_longest(rows, rows[1:]):
         attacked = row["attack"] != "none"
         texts = [
             row["defense"] + ("" if row["complete"] else " *"),
@@ -127,7 +128,7 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     """
     from rain.page import render
 
-    return render(results, headlines=summary(results), rows=rows(results), findings=check(results), galleries=galleries)
+    return render(results, headlines=summary(results), findings=check(results), galleries=galleries)
 
 
 def write_html(folder: Path, path: Path) -> None:
@@ -153,8 +154,9 @@ def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery
 
 def _read_gallery(path: Path) -> Gallery:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # numpy leaves a file open that turns out to be no archive, unless it is given an open one.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error) as error:
         raise ResultError(f"{path}: not a gallery ({type(error).__name__}: {error}); delete it") from None
     wrong = _wrong(arrays)

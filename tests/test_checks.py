@@ -1,0 +1,121 @@
+"""The checklist fires where a claim lacks something, and is silent where it lacks nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from synthetic import MADE_BY, cell, result, share, unattacked
+
+from rain.checks import check
+from rain.results import Result
+
+
+def measured(**rates: float) -> list[Result]:
+    """A complete evaluation of a defence of 4 draws at one eps, where nothing is missing."""
+    level = {"bare": 0.1, "transfer": 0.7, "adaptive": 0.3, **rates}
+    return [
+        result(unattacked(defense="none"), share(0.9)),
+        result(cell(defense="none", eot=1), share(level["bare"]), share(0.9)),
+        result(unattacked(draws=4), share(0.8)),
+        result(cell(access="transfer", eot=1, draws=4), share(level["transfer"]), share(0.8)),
+        result(cell(draws=4), share(level["adaptive"]), share(0.8)),
+    ]
+
+
+def texts(results: Sequence[Result], level: str) -> str:
+    return "\n".join(finding.text for finding in check(results) if finding.level == level)
+
+
+def changed(results: Sequence[Result], place: int, **changes: Any) -> list[Result]:
+    return [replace(one, cell=replace(one.cell, **changes)) if index == place else one for index, one in enumerate(results)]
+
+
+def test_nothing_is_said_of_a_complete_evaluation() -> None:
+    assert check(measured()) == []
+
+
+def test_nothing_is_said_of_the_bare_classifier_alone() -> None:
+    assert check(measured()[:2]) == []
+
+
+def test_no_adaptive_attack_is_an_error() -> None:
+    findings = check(measured()[:-1])
+    assert [(finding.level, finding.defense) for finding in findings] == [("error", "rain")]
+    assert "no adaptive attack at eps 4/255 (linf)" in findings[0].text
+
+
+def test_an_adaptive_attack_at_another_eps_does_not_count() -> None:
+    assert "no adaptive attack at eps 4/255" in texts(changed(measured(), 4, eps=8 / 255), "error")
+
+
+def test_an_adaptive_figure_above_a_weaker_attackers() -> None:
+    assert "adaptive attack is too weak" in texts(measured(adaptive=0.75), "warning")
+    # Two of 200 images more may be noise.
+    assert check(measured(adaptive=0.71)) == []
+
+
+def test_few_images() -> None:
+    small = [replace(one, outcomes=one.outcomes[:20], cell=replace(one.cell, examples=20)) for one in measured()]
+    assert "only 20 images" in texts(small, "warning")
+
+
+def test_no_bare_classifier() -> None:
+    assert "no bare classifier" in texts(measured()[2:], "warning")
+    assert "bare classifier was not attacked at eps 4/255" in texts([measured()[0], *measured()[2:]], "note")
+
+
+def test_few_draws_of_the_attacker() -> None:
+    assert "only 3 draws a step" in texts(changed(measured(), 4, eot=3), "warning")
+    fixed = [replace(one, cell=replace(one.cell, draws=1, eot=1), outcomes=one.outcomes) for one in measured()]
+    assert "draws a step" not in texts(fixed, "warning")
+
+
+def test_a_random_defence_scored_on_one_draw() -> None:
+    assert "1 of 3 cells score a random defence on 1 draw" in texts(changed(measured(), 3, draws=1), "warning")
+
+
+def test_unfinished_cells() -> None:
+    whole = measured()
+    half = replace(whole[4], outcomes=whole[4].outcomes[:150], complete=False)
+    assert "1 of 3 cells are not finished (150 of 200 images)" in texts([*whole[:4], half], "warning")
+
+
+@pytest.mark.parametrize(
+    ("attack", "fires"),
+    [
+        ("pgd(confidence=inf, step=1/255, steps=3)", True),
+        ("pgd(confidence=inf, step=1/255, steps=4)", False),
+        ("pgd(confidence=inf, steps=3)", False),
+    ],
+)
+def test_an_attack_that_cannot_reach_its_budget(attack: str, fires: bool) -> None:
+    assert ("cannot reach the edge" in texts(changed(measured(), 4, attack=attack), "warning")) == fires
+
+
+def test_more_budget_that_does_less_harm() -> None:
+    more = [result(cell(defense="none", eot=1, eps=8 / 255), share(0.0), share(0.9)), result(cell(draws=4, eps=8 / 255), share(0.5), share(0.8))]
+    assert "does less harm at eps 8/255 (linf) than at eps 4/255 (linf)" in texts([*measured(), *more], "warning")
+
+
+def test_an_attack_that_stops_at_its_first_success() -> None:
+    assert "confidence 0 (adaptive)" in texts(changed(measured(), 4, attack="pgd"), "warning")
+
+
+def test_results_of_two_versions() -> None:
+    mixed = [replace(one, made_by={**MADE_BY, "torch": str(place % 2)}) for place, one in enumerate(measured())]
+    assert "different torch (0, 1)" in texts(mixed, "warning")
+
+
+def test_digests_may_differ_between_defences_but_not_within_one() -> None:
+    own = [replace(one, made_by={**MADE_BY, "weights digest": one.cell.defense}) for one in measured()]
+    assert check(own) == []
+    mixed = [replace(one, made_by={**MADE_BY, "weights digest": str(place)}) for place, one in enumerate(measured())]
+    assert "different weights digest" in texts(mixed, "warning")
+
+
+def test_errors_come_first() -> None:
+    levels = [finding.level for finding in check([measured()[0], measured()[3]])]
+    assert levels[0] == "error"
+    assert "note" in levels
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
