@@ -1,6 +1,7 @@
 """What every plug-in promises, held against every plug-in that is there."""
 
 import inspect
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from models import tiny
 from torch import Tensor
 
 from rain.defense import Defense
+from rain.errors import OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, DEFENSES, ENHANCERS, REGISTRIES, load_attack, load_defense, load_enhancer
 
@@ -79,14 +81,52 @@ def test_an_enhancer_doubles_the_sides_within_the_range(name: str) -> None:
         assert images.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+# What makes the costly attacks short enough to be tried on everything; attacks that are not here run with their defaults.
+SHORT: dict[str, dict[str, object]] = {
+    "apgd": {"steps": 20},
+    "carlini_wagner": {"steps": 30, "searches": 4, "constant": 1.0, "rate": 0.05},
+    "ead": {"steps": 20, "searches": 4, "constant": 1.0},
+    "lbfgs": {"steps": 4, "searches": 3, "constant": 1.0},
+    "noise": {"tries": 100},
+}
+
+
+def short(name: str) -> Callable[..., Tensor]:
+    return load_attack(name, **SHORT.get(name, {}))
+
+
+def takes(name: str, norm: str) -> bool:
+    """Whether an attack knows a norm; the others say so in an OptionError, which an empty batch shows already."""
+    try:
+        load_attack(name)(tiny().eval(), torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+    except OptionError as error:
+        assert "norm" in str(error)  # noqa: PT017 (which attacks raise is not known here)
+        return False
+    return True
+
+
+NORMED = [(name, norm) for name in ATTACKS.names() for norm in ("linf", "l2") if takes(name, norm)]
+
+
+def test_every_attack_knows_a_norm() -> None:
+    assert {name for name, _ in NORMED} == set(ATTACKS.names())
+
+
 @pytest.mark.parametrize("name", ATTACKS.names())
+def test_an_attack_refuses_what_it_cannot_take_before_any_work(name: str) -> None:
+    empty, norm = torch.zeros(0, 3, 16, 16), next(norm for other, norm in NORMED if other == name)
+    for wrong in ({"norm": "l1", "eps": 0.1}, {"norm": norm, "eps": -0.1}, {"norm": norm, "eps": float("nan")}):
+        with pytest.raises(OptionError):
+            load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), **wrong)
+
+
+@pytest.mark.parametrize(("name", "norm"), NORMED)
 class TestAttack:
     def test_stays_within_its_budget_and_the_box(self, name: str, norm: str, images: Tensor) -> None:
         eps = {"linf": 0.03, "l2": 0.5}[norm]
         labels = tiny().eval()(images).argmax(1)
         images[0] = images[0].round()  # black and white: the box is reached at once
-        adversarial = load_attack(name)(tiny().eval(), images, labels, eps=eps, norm=norm)
+        adversarial = short(name)(tiny().eval(), images, labels, eps=eps, norm=norm)
         assert adversarial.shape == images.shape
         assert not adversarial.requires_grad
         assert 0 <= adversarial.min() <= adversarial.max() <= 1
@@ -99,22 +139,42 @@ class TestAttack:
 
     def test_leaves_model_images_and_weights_alone(self, name: str, norm: str, images: Tensor) -> None:
         model, before = tiny().eval(), images.clone()
-        load_attack(name)(model, images, torch.zeros(3, dtype=torch.long), eps=0.1, norm=norm)
+        state = torch.get_rng_state()
+        adversarial = short(name)(model, images, model(images).argmax(1), eps=0.1, norm=norm, generator=torch.Generator().manual_seed(2))
         assert torch.equal(images, before)
+        assert adversarial.data_ptr() != images.data_ptr()
         assert not images.requires_grad
         assert all(parameter.grad is None for parameter in model.parameters())
+        assert torch.equal(torch.get_rng_state(), state)
 
     def test_repeats_with_the_same_generator(self, name: str, norm: str, images: Tensor) -> None:
-        attack, labels = load_attack(name), torch.zeros(3, dtype=torch.long)
+        attack, labels = short(name), tiny().eval()(images).argmax(1)
         options = [{"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {} for _ in range(2)]
         first, second = (attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options)
         assert torch.equal(first, second)
+
+    def test_a_budget_of_nothing_changes_nothing(self, name: str, norm: str, images: Tensor) -> None:
+        labels = tiny().eval()(images).argmax(1)
+        assert torch.equal(short(name)(tiny().eval(), images, labels, eps=0.0, norm=norm), images)
+
+    def test_keeps_the_type_of_the_images(self, name: str, norm: str, images: Tensor) -> None:
+        model = tiny().eval().double()
+        labels = model(images.double()).argmax(1)
+        assert short(name)(model, images.double(), labels, eps=0.1, norm=norm).dtype == torch.float64
+
+    def test_stays_within_its_budget_against_a_random_model(self, name: str, norm: str, images: Tensor) -> None:
+        model, noise = tiny().eval(), torch.Generator().manual_seed(4)
+        labels = model(images).argmax(1)
+        eps = {"linf": 0.1, "l2": 2.0}[norm]
+        adversarial = short(name)(lambda batch: model(batch) + 0.1 * torch.randn(5, generator=noise), images, labels, eps=eps, norm=norm)
+        assert 0 <= adversarial.min() <= adversarial.max() <= 1
+        assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
 
     def test_hurts(self, name: str, norm: str) -> None:
         images = torch.rand(20, 3, 24, 24, generator=torch.Generator().manual_seed(3))
         model = tiny().eval()
         labels = model(images).argmax(1)
-        adversarial = load_attack(name)(model, images, labels, eps={"linf": 0.2, "l2": 6.0}[norm], norm=norm)
+        adversarial = short(name)(model, images, labels, eps={"linf": 0.2, "l2": 6.0}[norm], norm=norm)
         assert (model(adversarial).argmax(1) == labels).float().mean() < 0.5
 
 

@@ -1,5 +1,10 @@
 """Attacks against models whose optimal attack is known."""
 
+import contextlib
+import inspect
+import itertools
+import math
+
 import pytest
 import torch
 from models import linear
@@ -8,32 +13,109 @@ from torch import Tensor
 from rain.attacks import margins
 from rain.attacks.pgd import pgd
 from rain.errors import OptionError
+from rain.images import distance
 from rain.registry import ATTACKS, load_attack
+
+MINIMISING = {
+    "carlini_wagner": {"steps": 100, "searches": 6},
+    "deepfool": {},
+    "ead": {"steps": 50, "searches": 6, "beta": 1e-4},
+    "lbfgs": {"steps": 10},
+}
+"""The attacks that look for the smallest perturbation, with what makes them short enough for a test; of EAD's elastic net little but L2."""
 
 
 def setting() -> tuple[torch.nn.Module, Tensor, Tensor]:
-    """A linear classifier of two classes, grey images far from the box, and the margin of each."""
+    """A linear classifier of two classes (and two that nothing leads to), grey images far from the box, and the direction between the two."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(2, 3 * 8 * 8, generator=generator) / 10
     images = 0.5 + 0.05 * torch.rand(10, 3, 8, 8, generator=generator)
-    model = linear(weights, torch.tensor([0.0, 0.0]))
+    model = linear(torch.cat([weights, torch.zeros_like(weights)]), torch.tensor([0.0, 0.0, -50.0, -60.0]))
     return model, images, (weights[0] - weights[1])
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
-@pytest.mark.parametrize("name", ATTACKS.names())
-def test_succeeds_exactly_where_the_budget_allows(name: str, norm: str, loss: str) -> None:
+def optima(norm: str) -> tuple[torch.nn.Module, Tensor, Tensor, Tensor]:
+    """The linear classifier, images, their labels, and how far each is from the boundary: the last one ten times as far as the first."""
     model, images, direction = setting()
+    labels = model(images).argmax(1)
+    nearer = (1 - torch.linspace(0.1, 1, 10)) * margins(model(images).detach(), labels) / direction.square().sum() * (2 * labels - 1)
+    images = images + nearer[:, None, None, None] * direction.view(3, 8, 8)
     logits = model(images).detach()
-    labels = logits.argmax(1)
-    length = direction.abs().sum() if norm == "linf" else direction.norm()
-    optimum = margins(logits, labels) / length
-    attack = load_attack(name, loss=loss)
+    return model, images, labels, margins(logits, labels) / (direction.abs().sum() if norm == "linf" else direction.norm())
+
+
+def minimises(name: str) -> bool:
+    """Whether an attack looks for the smallest perturbation: only those take an infinite budget, which an empty batch shows already."""
+    for norm in ("linf", "l2"):
+        with contextlib.suppress(OptionError):
+            load_attack(name)(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=math.inf, norm=norm)
+            return True
+    return False
+
+
+def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
+    """Attacks, norms and losses, as far as each attack knows them."""
+    found = []
+    for name in ATTACKS.names():
+        if minimises(name) is not minimising:
+            continue
+        losses = ("cross_entropy", "margin", "dlr") if "loss" in inspect.signature(ATTACKS.get(name)).parameters else (None,)
+        for norm, loss in itertools.product(("linf", "l2"), losses):
+            options = {"loss": loss} if loss else {}
+            with contextlib.suppress(OptionError):
+                load_attack(name, **options)(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+                found.append((name, norm, options))
+    return found
+
+
+def test_the_minimising_attacks_are_known_as_such() -> None:
+    assert {name for name in ATTACKS.names() if minimises(name)} >= MINIMISING.keys()
+
+
+@pytest.mark.parametrize(("name", "norm", "options"), variants(minimising=False))
+def test_succeeds_exactly_where_the_budget_allows(name: str, norm: str, options: dict[str, str]) -> None:
+    model, images, labels, optimum = optima(norm)
+    attack = load_attack(name, **options)
     for index in range(len(images)):
         one, label, least = images[index : index + 1], labels[index : index + 1], float(optimum[index])
-        assert model(attack(model, one, label, eps=1.05 * least, norm=norm)).argmax(1) != label
-        assert model(attack(model, one, label, eps=0.95 * least, norm=norm)).argmax(1) == label
+        if name != "noise":  # the control: it need not succeed
+            assert model(attack(model, one, label, eps=1.05 * least, norm=norm)).argmax(1) != label
+        if name != "autoattack":  # where it cannot succeed it takes seconds
+            assert model(attack(model, one, label, eps=0.95 * least, norm=norm)).argmax(1) == label
+
+
+@pytest.mark.parametrize(("name", "norm", "options"), variants(minimising=True))
+class TestMinimising:
+    def test_finds_what_is_nearly_the_smallest(self, name: str, norm: str, options: dict[str, str]) -> None:
+        model, images, labels, optimum = optima(norm)
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(model, images, labels, eps=math.inf, norm=norm)
+        assert (model(adversarial).argmax(1) != labels).all()
+        assert (distance(adversarial, images, norm) <= 1.25 * optimum).all()
+
+    def test_gives_back_what_it_cannot_fool_within_the_budget(self, name: str, norm: str, options: dict[str, str]) -> None:
+        model, images, labels, optimum = optima(norm)
+        eps = float(optimum.sort().values[4]) * 1.26
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(model, images, labels, eps=eps, norm=norm)
+        fooled = model(adversarial).argmax(1) != labels
+        assert fooled[optimum * 1.25 <= eps].all()
+        assert 5 <= fooled.sum() < 10
+        assert not fooled[optimum > eps].any()
+        assert torch.equal(adversarial[~fooled], images[~fooled])
+        assert (distance(adversarial, images, norm) <= eps).all()
+
+    def test_gives_back_what_is_fooled_already(self, name: str, norm: str, options: dict[str, str]) -> None:
+        model, images, labels, _ = optima(norm)
+        labels[::2] = 1 - labels[::2]
+        sizes: list[int] = []
+
+        def counted(batch: Tensor) -> Tensor:
+            sizes.append(len(batch))
+            return model(batch)
+
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(counted, images, labels, eps=math.inf, norm=norm)
+        assert torch.equal(adversarial[::2], images[::2])
+        assert (distance(adversarial, images, norm)[1::2] > 0).all()
+        assert max(sizes[1:]) <= 5
 
 
 def test_pgd_stops_for_fooled_images_and_goes_on_for_the_others() -> None:

@@ -132,7 +132,7 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
     defense = column[0].cell.defense
     hasty = sorted({result.cell.access for result in column if _hasty(result.cell)}, key=access_order)
     if hasty:
-        text = f"pgd with confidence 0 ({', '.join(hasty)}) gives an image up at its first success, which against a random defence or on another "
+        text = f"confidence 0 ({', '.join(hasty)}) gives an image up at the attack's first success, which against a random defence or on another "
         yield Finding("warning", defense, text + "model says little: set confidence=inf, or a few logits where it averages over draws")
     for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
         options = parse(attack)[1]
@@ -150,7 +150,7 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
 def _hasty(cell: Cell) -> bool:
     """Whether images left the attack at a success that may be one of a single draw, or of the bare classifier only."""
     name, options = parse(cell.attack)
-    stops = name == "pgd" and _number(options.get("confidence")) == 0
+    stops = name in ("apgd", "bim", "mifgsm", "pgd") and _number(options.get("confidence")) == 0
     return stops and cell.defense != "none" and (cell.draws > 1 or cell.access == "transfer")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 import platform
 import subprocess
 from collections.abc import Callable
@@ -335,8 +336,8 @@ def cost(cell: Cell, chunk: int) -> float:
     if cell.attack == "none":
         return count * 2 * cell.draws
     parameters = inspect.signature(load_attack(cell.attack)).parameters
-    steps, restarts = (parameters[name].default if name in parameters else 1 for name in ("steps", "restarts"))
-    return float(count * (2 * cell.draws + steps * restarts * cell.eot * (1 + BACKWARD)))
+    tries, *factors = (parameters[name].default if name in parameters else 1 for name in ("tries", "steps", "restarts", "searches", "targets"))
+    return float(count * (2 * cell.draws + cell.eot * (tries + math.prod(max(1, factor) for factor in factors) * (1 + BACKWARD))))
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:

@@ -4,7 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, gradients, margins
+from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_lowest, margins
+from rain.attacks import random_start as start
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
@@ -47,44 +48,23 @@ def pgd(
     Source: Madry et al. (arXiv 1706.06083).
     """
     check_arguments(norm, eps, loss)
-    if not (isinstance(steps, int) and isinstance(restarts, int) and steps >= 1 and restarts >= 1):
-        raise OptionError(f"steps and restarts must be integers of at least 1, got {steps!r} and {restarts!r}")
+    check_counts(steps=steps, restarts=restarts)
     length = 2.5 * eps / steps if step is None else step
     if not length > 0 and eps > 0:
         raise OptionError(f"step must be positive, got {step!r}")
     best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for _ in range(restarts):
         active = (least >= -confidence).nonzero()[:, 0]
-        current = _start(images[active], norm, eps, generator) if random_start else images[active]
+        current = start(images[active], norm, eps, generator) if random_start else images[active]
         for _ in range(steps):
             if not len(active):
                 break
             gradient, margin = gradients(model, current, labels[active], loss)
-            _keep(best, least, active, current, margin)
+            keep_lowest(best, least, active, current, margin)
             stay = margin >= -confidence
             active, current, gradient = active[stay], current[stay], gradient[stay]
             current = project(current + length * ascend(gradient, norm), images[active], norm, eps)
         if len(active):
             with torch.no_grad():
-                _keep(best, least, active, current, margins(model(current), labels[active]))
+                keep_lowest(best, least, active, current, margins(model(current), labels[active]))
     return best
-
-
-def _keep(best: Images, least: Tensor, active: Tensor, current: Images, margin: Tensor) -> None:
-    """Write into ``best`` and ``least`` where ``current`` has a lower margin than anything before."""
-    better = margin < least[active]
-    best[active[better]], least[active[better]] = current[better], margin[better]
-
-
-def _start(images: Images, norm: str, eps: float, generator: Generator | None) -> Images:
-    """A uniform random point of the budget around each image."""
-    device = generator.device if generator is not None else images.device
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device).to(images.device, images.dtype)
-
-    if norm == "linf":
-        return project(images + eps * (2 * uniform(*images.shape) - 1), images, norm, eps)
-    direction = ascend(torch.randn(images.shape, generator=generator, device=device).to(images.device, images.dtype), norm)
-    size = images[0].numel() if len(images) else 1
-    return project(images + eps * direction * uniform(len(images), 1, 1, 1) ** (1 / size), images, norm, eps)
