@@ -203,6 +203,20 @@ def test_random_starts_are_the_same_for_every_access(pictures: Path, tmp_path: P
     assert distances[0] == pytest.approx(distances[1], abs=1e-7)
 
 
+def test_queries_are_counted_for_each_image_and_held_to_their_budget(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def attack(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str, queries: int = 9) -> Tensor:
+        for _ in range(2 + int(labels.sum())):
+            model(images.repeat(2, 1, 1, 1))
+        return images
+
+    monkeypatch.setattr(evaluate, "load_attack", lambda spec: attack)
+    asking = [{"attack": "pgd", "access": "query", "eps": "8/255"}]
+    (result,) = evaluate.run(grid(pictures, attacks=asking, examples=3, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+    assert [outcome.queries for outcome in result.outcomes] == [4, 6, 8]
+    with pytest.raises(AttackError, match="asked 10 times for one image, 9 queries were allowed"):
+        evaluate.run(grid(pictures, attacks=asking, examples=4, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+
+
 def test_query_access_gives_no_gradient(pictures: Path) -> None:
     cell = replace(grid(pictures).cells[0], access="query", defense="rain(enhancer=bicubic)")
     view = attacker_view(Bench(torch.device("cpu")).hardened(cell.classifier, cell.defense), cell, torch.Generator())

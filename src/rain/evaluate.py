@@ -130,9 +130,9 @@ class Bench:
             if int(labels.max()) >= clean.classes:
                 what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {clean.classes} classes"
                 raise DatasetError(f"{what}: they do not belong together")
-            attacked, moved = clean, torch.zeros(len(images))
+            attacked, moved, queries = clean, torch.zeros(len(images)), None
             if cell.attack != "none":
-                adversarial = self._attacked(cell, chunk, number, images, labels, tick)
+                adversarial, queries = self._attacked(cell, chunk, number, images, labels, tick)
                 attacked = self._answer(cell, adversarial, seeded(cell, chunk, number, "robust"))
                 moved = distance(adversarial.double(), images.double(), cell.norm)
                 if pictures and number == 0:
@@ -149,6 +149,7 @@ class Bench:
                     robust=tuple(attacked.single[:, row].tolist()),
                     robust_mean=int(attacked.mean[row]),
                     distance=float(f"{moved[row].item():.6g}"),
+                    queries=queries[row] if queries else None,
                 )
             tick(2 * cell.draws * len(images))
         return [outcomes[index] for index in cell.indices(chunk)], gallery
@@ -172,15 +173,15 @@ class Bench:
         key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.indices(chunk), number)
         return self._keep(key, lambda: self._answer(cell, images, seeded(cell, chunk, number, "clean")))
 
-    def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> Images:
-        """The attacked images, made once where several cells ask for the same ones."""
+    def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> tuple[Images, list[int]]:
+        """The attacked images (and the queries), made once where several cells ask for the same ones."""
         source = cell
         if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
             source = replace(cell, defense="none", access="transfer", draws=1)
         elif cell.access == "adaptive" and not self.hardened(cell.classifier, cell.defense).defense.random:
             source = replace(cell, access="static")
 
-        def attack() -> Images:
+        def attack() -> tuple[Images, list[int]]:
             draws = seeded(source, chunk, number, "attack draws")
             model = attacker_view(self.hardened(source.classifier, source.defense), source, draws, tick)
             return attack_in_pieces(model, images, labels, source, seeded(source, chunk, number, "attack"))
@@ -284,20 +285,39 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, **options)
 
 
-def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> Images:
+def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[int]]:
     """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
+
+    Returns: the attacked images; for access query, where each image is attacked alone, also how many images were sent through the model for it.
 
     Raises:
         AttackError: the attack broke its promise.
     """
     attack = bound_attack(cell, generator)
-    size = max(1, ATTACK_BATCH // cell.eot)
-    made = []
+    alone = cell.access == "query"
+    size = 1 if alone else max(1, ATTACK_BATCH // cell.eot)
+    made, queries = [], []
     for piece, target in zip(images.split(size), labels.split(size), strict=True):
-        adversarial = attack(model, piece, target)
+        asked = 0
+
+        def counted(batch: Images) -> Tensor:
+            nonlocal asked
+            asked += len(batch)
+            return model(batch)
+
+        adversarial = attack(counted, piece, target)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
+        check_queries(cell.attack, asked if alone else 0)
         made.append(adversarial.detach())
-    return torch.cat(made)
+        queries.append(asked)
+    return torch.cat(made), queries if alone else []
+
+
+def check_queries(attack: str, asked: int) -> None:
+    """Raise ``AttackError`` if an attack sent more images through the model than its option ``queries`` allows for one."""
+    option = inspect.signature(load_attack(attack)).parameters.get("queries")
+    if option is not None and asked > option.default:
+        raise AttackError(f"{attack} asked {asked} times for one image, {option.default} queries were allowed")
 
 
 def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
@@ -336,6 +356,8 @@ def cost(cell: Cell, chunk: int) -> float:
     if cell.attack == "none":
         return count * 2 * cell.draws
     parameters = inspect.signature(load_attack(cell.attack)).parameters
+    if "queries" in parameters:
+        return float(count * (2 * cell.draws + parameters["queries"].default))
     tries, *factors = (parameters[name].default if name in parameters else 1 for name in ("tries", "steps", "restarts", "searches", "targets"))
     return float(count * (2 * cell.draws + cell.eot * (tries + math.prod(max(1, factor) for factor in factors) * (1 + BACKWARD))))
 

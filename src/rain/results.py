@@ -81,7 +81,7 @@ class Outcome:
         clean_mean: the answer to the clean image by the probabilities averaged over the draws, as ``predict(draws=...)`` does.
         robust, robust_mean: the same for the attacked image; as clean without an attack.
         distance: how far the attack moved the image, in the cell's norm.
-        queries: forward passes that a query attack used; None for the others.
+        queries: images that an attack with access query sent through the model for this one; None for the others.
     """
 
     index: int
