@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rain import evaluate
+from rain import attacker, evaluate
+from rain.attacker import attacker_view
 from rain.errors import AttackError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
-from rain.evaluate import Bench, attacker_view, seeded
+from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
 from rain.results import Cell, load, path_of
@@ -147,7 +148,7 @@ def test_an_attack_that_breaks_its_promise_is_named_and_nothing_is_saved(
     def attack(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str) -> Any:
         return broken(images, eps)
 
-    monkeypatch.setattr(evaluate, "load_attack", lambda spec: attack)
+    monkeypatch.setattr(attacker, "load_attack", lambda spec: attack)
     with pytest.raises(AttackError, match=message):
         evaluate.run(grid(pictures, attacks=[{"attack": "pgd", "access": "static", "eps": "8/255"}]), tmp_path)
     assert not list(tmp_path.rglob("*.json"))
@@ -209,7 +210,7 @@ def test_queries_are_counted_for_each_image_and_held_to_their_budget(pictures: P
             model(images.repeat(2, 1, 1, 1))
         return images
 
-    monkeypatch.setattr(evaluate, "load_attack", lambda spec: attack)
+    monkeypatch.setattr(attacker, "load_attack", lambda spec: attack)
     asking = [{"attack": "pgd", "access": "query", "eps": "8/255"}]
     (result,) = evaluate.run(grid(pictures, attacks=asking, examples=3, defenses=["rain(enhancer=bicubic)"]), tmp_path)
     assert [outcome.queries for outcome in result.outcomes] == [4, 6, 8]

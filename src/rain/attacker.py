@@ -1,0 +1,137 @@
+"""What an attacker with some access sees, what it may do, and what it must keep to."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Expectation, Model, Seeded, attackable
+from rain.defense import Hardened
+from rain.errors import AttackError, OptionError, RainError
+from rain.images import Images, distance
+from rain.progress import Tick
+from rain.registry import load_attack
+from rain.results import Cell
+
+ATTACK_BATCH = 60
+"""Images times EOT draws in one gradient step, which bounds the memory: about 6 GB with EfficientNet-Lite0 at 224x224."""
+
+BACKWARD = 2
+"""What a backward pass costs, in forward passes."""
+
+
+def attacker_view(model: Hardened, cell: Cell, generator: Generator, tick: Tick = lambda units: None) -> Model:
+    """The model that an attacker with the cell's access has before him (``rain.results.ACCESSES``); for transfer, give the bare classifier."""
+    if cell.access == "query":
+
+        def scores(images: Images) -> Tensor:
+            with torch.no_grad():
+                return model(images, generator=generator)
+
+        return _ticking(scores, tick, 1)
+    seen = Seeded(attackable(model), generator)
+    if cell.access == "adaptive" and model.defense.random:
+        return _ticking(Expectation(seen, cell.eot), tick, cell.eot * (1 + BACKWARD))
+    return _ticking(seen, tick, 1 + BACKWARD)
+
+
+def try_options(cell: Cell) -> None:
+    """Attack an empty batch, to see whether the options can be taken.
+
+    Raises:
+        UnknownNameError, OptionError: they cannot.
+    """
+    empty = torch.zeros(0, 3, 8, 8)
+    try:
+        bound_attack(cell, Generator())(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, RainError) else OptionError(f"attack {cell.attack!r}: {error}") from error
+
+
+def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:
+    """The cell's attack with its options, budget and randomness bound."""
+    attack = load_attack(cell.attack)
+    options: dict[str, Any] = {"eps": cell.eps, "norm": cell.norm}
+    if "generator" in inspect.signature(attack).parameters:
+        options["generator"] = generator
+    return partial(attack, **options)
+
+
+def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[int]]:
+    """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
+
+    Returns: the attacked images; for access query, where each image is attacked alone, also how many images were sent through the model for it.
+
+    Raises:
+        AttackError: the attack broke its promise.
+    """
+    attack = bound_attack(cell, generator)
+    alone = cell.access == "query"
+    size = 1 if alone else max(1, ATTACK_BATCH // cell.eot)
+    made, queries = [], []
+    for piece, target in zip(images.split(size), labels.split(size), strict=True):
+        asked = 0
+
+        def counted(batch: Images) -> Tensor:
+            nonlocal asked
+            asked += len(batch)
+            return model(batch)
+
+        adversarial = attack(counted, piece, target)
+        check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
+        check_queries(cell.attack, asked if alone else 0)
+        made.append(adversarial.detach())
+        queries.append(asked)
+    return torch.cat(made), queries if alone else []
+
+
+def check_queries(attack: str, asked: int) -> None:
+    """Raise ``AttackError`` if an attack sent more images through the model than its option ``queries`` allows for one."""
+    option = inspect.signature(load_attack(attack)).parameters.get("queries")
+    if option is not None and asked > option.default:
+        raise AttackError(f"{attack} asked {asked} times for one image, {option.default} queries were allowed")
+
+
+def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
+    """Hold an attack to its promise: same shape, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
+
+    Raises:
+        AttackError: says which part is broken, and by how much.
+    """
+    if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
+        got = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
+        raise AttackError(f"{attack} returned {got}, not images of shape {tuple(images.shape)}")
+    if not torch.isfinite(adversarial).all():
+        raise AttackError(f"{attack} returned NaN or infinite values")
+    low, high = (bound.item() for bound in adversarial.aminmax())
+    if low < 0 or high > 1:
+        raise AttackError(f"{attack} left [0, 1]: its images span [{low:.6g}, {high:.6g}]")
+    moved = float(distance(adversarial.double(), images.double(), norm).max())
+    # Rounding of float32: 1e-6 for the subtraction, 1e-5 of eps for an L2 norm over all values.
+    if moved > eps * (1 + 1e-5) + 1e-6:
+        raise AttackError(f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}")
+
+
+def cost(cell: Cell, chunk: int) -> float:
+    """Estimate the work of a chunk, in image passes, if no image leaves the attack early."""
+    count = len(cell.indices(chunk))
+    if cell.attack == "none":
+        return count * 2 * cell.draws
+    parameters = inspect.signature(load_attack(cell.attack)).parameters
+    if "queries" in parameters:
+        return float(count * (2 * cell.draws + parameters["queries"].default))
+    tries, *factors = (parameters[name].default if name in parameters else 1 for name in ("tries", "steps", "restarts", "searches", "targets"))
+    return float(count * (2 * cell.draws + cell.eot * (tries + math.prod(max(1, factor) for factor in factors) * (1 + BACKWARD))))
+
+
+def _ticking(model: Model, tick: Tick, units: int) -> Model:
+    def counted(images: Images) -> Tensor:
+        logits = model(images)
+        tick(units * len(images))
+        return logits
+
+    return counted
