@@ -18,7 +18,7 @@ from rain.registry import load_attack
 from rain.results import Cell
 
 ATTACK_BATCH = 60
-"""Images times EOT draws in one gradient step, which bounds the memory: about 6 GB with EfficientNet-Lite0 at 224x224."""
+"""Images times EOT draws in one gradient step, which bounds the memory: about 7 GB with EfficientNet-Lite0 and RAIN at 224x224."""
 
 BACKWARD = 2
 """What a backward pass costs, in forward passes."""
