@@ -24,6 +24,23 @@ MINIMISING = {
 }
 """The attacks that look for the smallest perturbation, with what makes them short enough for a test; of EAD's elastic net little but L2."""
 
+QUERIES = {
+    ("bandits", "linf"): (2, 800),
+    ("bandits", "l2"): (2, 600),
+    ("nes", "linf"): (2, 600),
+    ("nes", "l2"): (2, 600),
+    ("simba", "linf"): (2, 250),
+    ("simba", "l2"): (2, 350),
+    ("spsa", "linf"): (2, 800),
+    ("spsa", "l2"): (2, 900),
+    ("square", "linf"): (2, 300),
+    ("square", "l2"): (4, 1000),
+    ("zoo", "linf"): (2, 500),
+    ("zoo", "l2"): (2, 600),
+}
+"""The attacks that see scores only: a budget, in optima, and a number of queries with which they fool every image of the linear classifier.
+The l2 patterns of square are smooth, and the linear classifier's weights are white noise: a budget of 2 is too little for it."""
+
 
 def setting() -> tuple[torch.nn.Module, Tensor, Tensor]:
     """A linear classifier of two classes (and two that nothing leads to), grey images far from the box, and the direction between the two."""
@@ -53,11 +70,16 @@ def minimises(name: str) -> bool:
     return False
 
 
+def asks_scores(name: str) -> bool:
+    """Whether an attack has a number of queries, and nothing but scores, to fool with."""
+    return "queries" in inspect.signature(ATTACKS.get(name)).parameters
+
+
 def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
     """Attacks, norms and losses, as far as each attack knows them."""
     found = []
     for name in ATTACKS.names():
-        if minimises(name) is not minimising:
+        if minimises(name) is not minimising or (not minimising and asks_scores(name)):
             continue
         losses = ("cross_entropy", "margin", "dlr") if "loss" in inspect.signature(ATTACKS.get(name)).parameters else (None,)
         for norm, loss in itertools.product(("linf", "l2"), losses):
@@ -82,6 +104,21 @@ def test_succeeds_exactly_where_the_budget_allows(name: str, norm: str, options:
             assert model(attack(model, one, label, eps=1.05 * least, norm=norm)).argmax(1) != label
         if name != "autoattack":  # where it cannot succeed it takes seconds
             assert model(attack(model, one, label, eps=0.95 * least, norm=norm)).argmax(1) == label
+
+
+def test_the_queries_of_every_attack_with_scores_are_known() -> None:
+    assert {name for name, _ in QUERIES} == {name for name in ATTACKS.names() if asks_scores(name) and not minimises(name)}
+
+
+@pytest.mark.parametrize(("name", "norm"), QUERIES)
+def test_scores_alone_lead_to_success_where_the_budget_allows(name: str, norm: str) -> None:
+    model, images, labels, optimum = optima(norm)
+    factor, queries = QUERIES[name, norm]
+    for index in range(len(images)):
+        one, label, least = images[index : index + 1], labels[index : index + 1], float(optimum[index])
+        seed = torch.Generator().manual_seed(index)
+        assert model(load_attack(name, queries=queries)(model, one, label, eps=factor * least, norm=norm, generator=seed)).argmax(1) != label
+        assert model(load_attack(name, queries=60)(model, one, label, eps=0.95 * least, norm=norm, generator=seed)).argmax(1) == label
 
 
 @pytest.mark.parametrize(("name", "norm", "options"), variants(minimising=True))

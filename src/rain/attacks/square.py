@@ -49,7 +49,7 @@ def square(
     Source: Andriushchenko et al. (arXiv 1912.00049): algorithms 1, 2 (linf) and 3 (l2), stripes or tiles to begin with, margin loss.
 
     Differs: the clean look counts as a query, and the best is asked again (``patience``). Sides of the squares in l2 are odd, at least 3, as in
-    the authors' code. Images need not be square.
+    the authors' code. Images need not be square. As in the paper, the stripes or tiles stay even where the clean image's margin is lower.
     """
     check_arguments(norm, eps)
     check_counts(patience=patience)
@@ -114,7 +114,7 @@ def moved(change: Tensor, side: int, eps: float, generator: Generator | None) ->
 
 
 def pattern(side: int, like: Tensor) -> Tensor:
-    """Two bumps side by side, of opposite sign: eta of the paper's equation 2. Shape: (side, side)."""
+    """Two bumps side by side, of opposite sign: eta in the paper. Shape: (side, side)."""
 
     def bump(width: int) -> Tensor:
         middle = side // 2

@@ -1,0 +1,81 @@
+"""SPSA: Adam on a gradient that is estimated from scores, along random signs."""
+
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Model
+from rain.attacks import Scores, check_arguments, check_counts, check_positive, signs
+from rain.images import Images, project
+from rain.registry import ATTACKS
+
+FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
+"""Adam's constants: what it keeps of its means, and what it adds to a root."""
+
+
+@ATTACKS.register
+def spsa(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    queries: int = 1000,
+    samples: int = 50,
+    delta: float = 0.01,
+    rate: float | None = None,
+    batch: int = 50,
+    confidence: float = 0.0,
+    generator: Generator | None = None,
+) -> Images:
+    """Estimate the margin's gradient by changing all pixels at once, up or down at random, and descend with Adam.
+
+    Args:
+        model: images to logits; it need not have gradients.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" or "l2": of the projection, which follows each step.
+        queries: images sent through the model for each image, at most.
+        samples: images sent for one estimate, half of them on each side (the paper has up to 8192). The rest of the budget that is too small for
+            a sample is spent on further steps along the last estimate.
+        delta: by how much each value goes up or down in a sample. Against a random model it must move the margin by more than the randomness does.
+        rate: Adam's; None is a way of 2.5 eps over all steps, for l2 divided by the root of the number of values.
+        batch: images in one forward pass.
+        confidence: an image leaves when the best wrong logit is above the right one by more than this.
+        generator: of the signs; its device need not be that of the images.
+
+    Raises:
+        OptionError: an argument out of range.
+
+    Source: Uesato et al. (arXiv 1802.05666): algorithm 1, with Adam, margin loss; Spall (1992).
+
+    Differs: l2; a rate that follows the budget instead of 0.01; each step is looked at for one query more. Samples are clamped to [0, 1] and only
+    serve the estimate: of the images after each step the one with the lowest margin is returned. Against a random model that margin is of one
+    draw, which may have been lucky.
+    """
+    check_arguments(norm, eps)
+    check_counts(samples=samples, batch=batch)
+    check_positive(delta=delta)
+    if rate is not None:
+        check_positive(rate=rate)
+    pairs = max(1, samples // 2)
+    search = Scores(model, images, labels, queries, confidence, batch)
+    way = 2.5 * eps / max(1, (queries - 1) // (2 * pairs + 1))
+    size = images[0].numel() if len(images) else 1
+    length = rate if rate is not None else way if norm == "linf" else way / size**0.5
+    current = images[search.active]
+    gradient, mean, squares = (torch.zeros_like(current) for _ in range(3))
+    draw, steps = partial(signs, like=images, generator=generator), 0
+    while search:
+        now, steps = min(pairs, (search.left - 1) // 2), steps + 1
+        if now:
+            gradient = search.slope(current, delta, now, draw)
+        mean, squares = FADE * mean + (1 - FADE) * gradient, FADE_SQUARES * squares + (1 - FADE_SQUARES) * gradient.square()
+        update = mean / (1 - FADE**steps) / ((squares / (1 - FADE_SQUARES**steps)).sqrt() + SMALL)
+        current = project(current - length * update, images[search.active], norm, eps)
+        stay = search.look(current)
+        current, gradient, mean, squares = current[stay], gradient[stay], mean[stay], squares[stay]
+    return search.best

@@ -1,0 +1,94 @@
+"""ZOO: coordinate descent with Adam, on symmetric differences of scores."""
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Model
+from rain.attacks import Scores, check_arguments, check_counts, check_positive
+from rain.images import Images, project
+from rain.registry import ATTACKS
+
+FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
+"""Adam's constants: what it keeps of its means, and what it adds to a root."""
+
+
+@ATTACKS.register
+def zoo(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    queries: int = 1000,
+    coordinates: int = 12,
+    delta: float = 0.01,
+    rate: float | None = None,
+    batch: int = 50,
+    confidence: float = 0.0,
+    generator: Generator | None = None,
+) -> Images:
+    """Measure the margin's slope along a few single values, two queries each, and move these with an Adam of their own.
+
+    Args:
+        model: images to logits; it need not have gradients.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" or "l2": of the projection, which follows each step.
+        queries: images sent through the model for each image, at most. An image has far more values than one usually grants queries: this is the
+            dearest of the attacks, and one for small images.
+        coordinates: values that are measured, at random, before each step.
+        delta: how far to both sides to ask. Against a random model a single value hardly moves the margin: what is measured is the noise.
+        rate: Adam's; None is eps for linf, and for l2 what fills the budget if every value that is measured moves once.
+        batch: images in one forward pass.
+        confidence: an image leaves when the best wrong logit is above the right one by more than this.
+        generator: of the choice of values; its device need not be that of the images.
+
+    Raises:
+        OptionError: an argument out of range.
+
+    Source: Chen et al. (arXiv 1708.03999): algorithms 1 and 2 (ZOO-ADAM).
+
+    Differs: within a budget, by projection, instead of a penalty on the distance; margin of the logits instead of log-probabilities; delta is 0.01,
+    not 0.0001, which float32 drowns; no importance sampling and no attack space of lower dimension. Each step is looked at for one query more, and
+    of the images after each step the one with the lowest margin is returned (against a random model: of one draw, which may have been lucky).
+    """
+    check_arguments(norm, eps)
+    check_counts(coordinates=coordinates, batch=batch)
+    check_positive(delta=delta)
+    size = images[0].numel() if len(images) else 1
+    if rate is not None:
+        check_positive(rate=rate)
+    length = rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
+    search = Scores(model, images, labels, queries, confidence, batch)
+    current = images[search.active]
+    mean, squares, steps = (torch.zeros_like(current).flatten(1) for _ in range(3))
+    device = generator.device if generator is not None else images.device
+    while search:
+        count = min(coordinates, size, (search.left - 1) // 2)
+        which = torch.rand(len(current), size, generator=generator, device=device).topk(count, dim=1).indices.to(images.device)
+        slope = _slopes(search, current, which, delta, batch)
+        ones = torch.ones_like(slope)
+        steps = steps.scatter_add(1, which, ones)
+        # Only the chosen values' means move: each has an Adam with a clock of its own.
+        mean = mean.scatter(1, which, FADE * mean.gather(1, which) + (1 - FADE) * slope)
+        squares = squares.scatter(1, which, FADE_SQUARES * squares.gather(1, which) + (1 - FADE_SQUARES) * slope.square())
+        times = steps.gather(1, which)
+        root = (squares.gather(1, which) / (1 - FADE_SQUARES**times)).sqrt() + SMALL
+        move = torch.zeros_like(mean).scatter(1, which, length * mean.gather(1, which) / (1 - FADE**times) / root)
+        current = project(current - move.view_as(current), images[search.active], norm, eps)
+        stay = search.look(current)
+        current, mean, squares, steps = current[stay], mean[stay], squares[stay], steps[stay]
+    return search.best
+
+
+def _slopes(search: Scores, current: Images, which: Tensor, delta: float, batch: int) -> Tensor:
+    """Symmetric differences along the values of these numbers. Shape: (A, count)."""
+    found, piece = [which.new_zeros(len(which), 0).to(current.dtype)], max(1, batch // (2 * max(1, len(current))))
+    for numbers in which.T.split(piece):
+        move = torch.zeros(*numbers.shape, current[0].numel(), device=current.device, dtype=current.dtype)
+        move = move.scatter_(2, numbers[:, :, None], delta).view(*numbers.shape, *current.shape[1:])
+        plus, minus = search.ask(torch.cat([current + move, current - move]).clamp(0, 1)).chunk(2)
+        found.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).to(current.dtype).T)
+    return torch.cat(found, dim=1)
