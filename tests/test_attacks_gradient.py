@@ -9,7 +9,8 @@ import torch
 from models import linear, tiny
 from torch import Tensor, nn
 
-from rain.attacks import Smallest, margins
+from rain.attacks import margins
+from rain.attacks._minimising import Smallest
 from rain.attacks.apgd import _checkpoints, apgd
 from rain.attacks.autoattack import autoattack
 from rain.attacks.bim import bim

@@ -10,7 +10,8 @@ from models import tiny
 from test_oracle import asks_scores, minimises, optima
 from torch import Tensor
 
-from rain.attacks import Scores, gaussian, margins
+from rain.attacks import margins
+from rain.attacks._scores import Scores, gaussian
 from rain.attacks.bandits import bandits
 from rain.attacks.nes import nes
 from rain.attacks.simba import cosines, pixels, simba

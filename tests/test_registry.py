@@ -128,6 +128,10 @@ def test_split_keeps_a_path_with_slashes_and_colons() -> None:
     assert DATASETS.split("folder:/a/b:c") == ("folder", "/a/b:c", {})
 
 
+def test_what_entries_share_is_no_entry() -> None:
+    assert not [name for kind in REGISTRIES.values() for name in kind.names() if name.startswith("_")]
+
+
 def test_unknown_names_get_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError, match=r"no attack 'pdg'; did you mean 'pgd'?"):
         load_attack("pdg")

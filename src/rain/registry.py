@@ -49,7 +49,8 @@ class Registry:
     def names(self) -> list[str]:
         """All names, sorted, without importing anything."""
         package = importlib.import_module(self.folder)
-        own = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        # A file with an underscore is what several entries share.
+        own = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
         return sorted(own | self._others().keys())
 
     def usages(self) -> list[str]:

@@ -4,7 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import Smallest, ascend, check_counts, check_gradient, check_minimising, margins, rivals
+from rain.attacks import ascend, check_counts, check_gradient, margins, rivals
+from rain.attacks._minimising import Smallest, check_minimising
 from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ATTACKS

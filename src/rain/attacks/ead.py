@@ -4,7 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ConstantSearch, Smallest, check_counts, check_minimising, check_positive, differentiate, margins
+from rain.attacks import check_counts, check_positive, differentiate, margins
+from rain.attacks._minimising import ConstantSearch, Smallest, check_minimising
 from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ATTACKS

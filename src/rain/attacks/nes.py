@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import Scores, ascend, check_arguments, check_counts, check_positive, gaussian
+from rain.attacks import ascend, check_arguments, check_counts, check_positive
+from rain.attacks._scores import Scores, gaussian
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS

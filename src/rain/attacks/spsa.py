@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import Scores, check_arguments, check_counts, check_positive, signs
+from rain.attacks import check_arguments, check_counts, check_positive
+from rain.attacks._scores import Scores, signs
 from rain.images import Images, project
 from rain.registry import ATTACKS
 

@@ -4,7 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import Scores, below, check_arguments, check_counts, signs
+from rain.attacks import check_arguments, check_counts
+from rain.attacks._scores import Scores, below, signs
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
