@@ -98,6 +98,11 @@ def test_more_budget_that_does_less_harm() -> None:
     assert "does less harm at eps 8/255 (linf) than at eps 4/255 (linf)" in texts([*measured(), *more], "warning")
 
 
+@pytest.mark.parametrize(("attack", "fires"), [("pgd(confidence=inf, steps=6)", True), ("pgd(confidence=inf, steps=20)", False), ("fgsm", False)])
+def test_an_adaptive_attack_of_few_steps(attack: str, fires: bool) -> None:
+    assert ("the adaptive attack made only 6 steps" in texts(changed(measured(), 4, attack=attack), "warning")) == fires
+
+
 def test_an_attack_that_stops_at_its_first_success() -> None:
     assert "confidence 0 (adaptive)" in texts(changed(measured(), 4, attack="pgd"), "warning")
 

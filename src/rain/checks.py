@@ -14,6 +14,7 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 LEAST_EOT = 10
 LEAST_IMAGES = 100
+LEAST_STEPS = 20
 NOISE = 0.05
 """A difference with a p-value of at least this may be noise."""
 
@@ -134,6 +135,11 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
     if hasty:
         text = f"confidence 0 ({', '.join(hasty)}) gives an image up at the attack's first success, which against a random defence or on another "
         yield Finding("warning", defense, text + "model says little: set confidence=inf, or a few logits where it averages over draws")
+    adaptive = [int(_number(parse(result.cell.attack)[1].get("steps"))) for result in column if result.cell.access == "adaptive"]
+    few = sorted({steps for steps in adaptive if 0 < steps < LEAST_STEPS})
+    if few and defense != "none":
+        text = f"the adaptive attack made only {', '.join(map(str, few))} steps: more of them may leave less, "
+        yield Finding("warning", defense, text + f"set {LEAST_STEPS} or more, and double them until the figure stops falling")
     for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
         options = parse(attack)[1]
         reach = _number(options.get("steps")) * _number(options.get("step", options.get("step_size")))
