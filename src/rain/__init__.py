@@ -40,7 +40,7 @@ _HOMES = {
     "read_image": "images",
     "run": "evaluate",
 }
-_MODULES = ("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize")
+_MODULES = ("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize", "train")
 
 __all__ = [
     "Defense",
@@ -67,6 +67,7 @@ __all__ = [
     "randomize",
     "read_image",
     "run",
+    "train",
 ]
 
 

@@ -77,15 +77,19 @@ def check_finite(state: dict[str, Tensor], source: str) -> None:
             raise WeightsError(f"{source}: {name} holds NaN or infinite values")
 
 
-def save(module: nn.Module, path: str | Path, card: dict[str, str]) -> None:
-    """Write the weights and their card, atomically: a reader sees the old file or the new one, never a part."""
+def save(what: nn.Module | dict[str, Tensor], path: str | Path, card: dict[str, str]) -> None:
+    """Write a module's weights, or tensors by name, and their card, atomically: a reader sees the old file or the new one, never a part."""
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    tensors = what.state_dict() if isinstance(what, nn.Module) else what
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        temporary.write_bytes(to_bytes(state, metadata=card))
+        with temporary.open("wb") as file:
+            file.write(to_bytes(state, metadata=card))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

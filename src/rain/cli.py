@@ -1,5 +1,6 @@
 """The command ``rain``. What a command needs is loaded when it runs, so that ``--help`` and ``report`` stay fast."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="RAIN: a defence to put in front of an image classifier, and the bench that says what it is worth.",
 )
-Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets"])
+Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes"])
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one.")]
 
 EXAMPLES = 400
@@ -48,8 +49,9 @@ def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add what each is; for enhancers the weight card.")] = False,
 ) -> None:
-    """List attacks, defenses, enhancers, classifiers and datasets by the name that grids and options take, one a line."""
+    """List attacks, defenses, enhancers, classifiers, datasets and recipes by the name that grids and options take, one a line."""
     with _clean_errors():
+        from rain import recipe
         from rain.registry import REGISTRIES
 
         for name, registry in REGISTRIES.items():
@@ -60,6 +62,10 @@ def list_names(
                 print(f"{line}\t{registry.summary(entry)}" if verbose else line)
                 if verbose and name == "enhancers" and registry.usage(entry) == entry:
                     _print_card(entry)
+        if kind in (None, "recipes"):
+            for entry in recipe.shipped():
+                line = entry if kind else f"recipes\t{entry}"
+                print(f"{line}\t{recipe.summary(entry)}" if verbose else line)
 
 
 @app.command()
@@ -164,6 +170,38 @@ def demo(
         print(f"\nreport: {(out / 'report.html').resolve().as_uri()}")
 
 
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file (TOML), or the name of a shipped recipe (rain list recipes).", metavar="RECIPE")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    images: Annotated[
+        list[str] | None, typer.Option(help="What to learn from: a folder of pictures, or a dataset such as folder:PATH. May be repeated.")
+    ] = None,
+    validation: Annotated[list[str] | None, typer.Option(help="The same, to choose the best weights on; never the test set.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Another value for a field of the recipe. May be repeated.", metavar="FIELD=VALUE")
+    ] = None,
+    accelerator: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one.")] = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one for each GPU.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+) -> None:
+    """Train DG before a frozen classifier, or a classifier. Ctrl-C keeps the run; --resume goes on with it, bit for bit."""
+    out = out or Path("runs") / Path(recipe).stem
+    with _clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
+        from rain.recipe import setting
+        from rain.train import fit, read
+
+        given = {"images": images or None, "validation": validation or None, "accelerator": accelerator, "devices": devices, "nodes": nodes}
+        config = read(recipe, **given | dict(setting(text) for text in change or ()))
+        _keep_freed_memory()
+        trained = fit(config, out, resume=resume, progress=True)
+        if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+            return
+        measured = ", ".join(f"{name} {value:.4g}" for name, value in trained.measured.items())
+        print(f"best at step {trained.step}: {measured}\nweights: {trained.weights}")
+
+
 def _measure(grid: "Grid", out: Path, device: str | None) -> None:
     from rain.evaluate import run as measure
 
@@ -222,7 +260,7 @@ def _print_card(entry: str) -> None:
 
 
 @contextmanager
-def _clean_errors(kept: Path | None = None) -> Iterator[None]:
+def _clean_errors(kept: Path | None = None, what: str = "finished chunks", advice: str = "the same command goes on from there") -> Iterator[None]:
     """Say what went wrong in one line; tell after Ctrl-C where finished work is kept."""
     try:
         yield
@@ -230,5 +268,5 @@ def _clean_errors(kept: Path | None = None) -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print(f"\ninterrupted; finished chunks are kept in {kept}, the same command goes on from there" if kept else "\ninterrupted", file=sys.stderr)
+        print(f"\ninterrupted; {what} are kept in {kept}, {advice}" if kept else "\ninterrupted", file=sys.stderr)
         raise typer.Exit(130) from None

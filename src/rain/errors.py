@@ -7,7 +7,9 @@ RainError
 ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
 ├── DatasetError (ValueError)        a dataset that is missing or broken
 ├── GridError (ValueError)           a grid file that does not say what to run
+├── RecipeError (ValueError)         a recipe that does not say how to train
 ├── ResultError (ValueError)         a result file that is not one of ours
+├── TrainError (RuntimeError)        a training run that cannot start, go on or be kept
 └── AttackError (RuntimeError)       an attack returned images that break its own promise
 """
 
@@ -40,8 +42,16 @@ class GridError(RainError, ValueError):
     """A grid file does not say what to run."""
 
 
+class RecipeError(RainError, ValueError):
+    """A recipe does not say how to train."""
+
+
 class ResultError(RainError, ValueError):
     """A result file is not one of ours, or cannot be written."""
+
+
+class TrainError(RainError, RuntimeError):
+    """A training run cannot start, go on, or be kept."""
 
 
 class AttackError(RainError, RuntimeError):

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,7 +21,7 @@ from rain.images import Images, centre_crop, distance, resize_shorter
 from rain.progress import Tick, bar
 from rain.registry import load_classifier, load_dataset, load_defense
 from rain.results import Cell, Outcome, Result, load, make_folder, path_of, pending, save, write_file
-from rain.version import __version__
+from rain.version import __version__, revision
 
 
 def run(grid: Grid | str | Path, folder: str | Path, *, device: str | torch.device | None = None, progress: bool = False) -> list[Result]:
@@ -262,19 +261,3 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise OptionError(f"device {str(name)!r} cannot be used here: {str(error).partition(chr(10))[0]}; leave it out, or take cpu") from None
     return device
-
-
-@cache
-def revision() -> str:
-    """The git revision of the package's sources, with "+" if they were changed since; "released" outside a checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        if not git("ls-files", "--error-unmatch", "version.py"):
-            return "released"
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "released"

@@ -1,6 +1,6 @@
 """The progress bar of long work, with the time left. Never imports torch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 Tick = Callable[[float], None]
@@ -46,3 +46,38 @@ def bar(work: Sequence[tuple[str, float]], shown: bool) -> Iterator[Iterator[Tic
             progress.update(task, completed=done, description="done")
 
         yield pieces()
+
+
+Tell = Callable[[int, Mapping[str, float]], None]
+"""Told how many steps are done, and the losses of the last one."""
+
+
+@contextmanager
+def steps_bar(total: int, done: int, shown: bool) -> Iterator[Tell]:
+    """Show the steps of a training run, with its losses and the time left.
+
+    Args:
+        total: steps of the run.
+        done: steps that were done before.
+        shown: False shows nothing.
+    """
+    if not shown:
+        yield lambda step, losses: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("steps, spent"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as progress:
+        task = progress.add_task("", total=total, completed=done)
+        yield lambda step, losses: progress.update(
+            task, completed=step, description=", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        )

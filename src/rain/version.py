@@ -1,3 +1,23 @@
-"""The version of the package; read by the build without importing torch."""
+"""The version of the package and of its sources; read by the build without importing torch."""
+
+import subprocess
+from functools import cache
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+
+@cache
+def revision() -> str:
+    """The git revision of the package's sources, with "+" if they were changed since; "released" outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if not git("ls-files", "--error-unmatch", "version.py"):
+            return "released"
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "released"

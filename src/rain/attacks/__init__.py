@@ -85,13 +85,21 @@ def check_gradient(logits: Tensor) -> None:
         raise OptionError("this attack needs gradients, and the model gives none; access query is for attacks that ask for scores only")
 
 
-def gradients(model: Model, images: Images, labels: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    """The gradient of one of ``LOSSES`` with respect to the images, to be ascended, (N, 3, H, W), and the margins, (N,).
+def gradients(model: Model, images: Images, labels: Tensor, loss: str, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The gradient of a loss with respect to the images, to be ascended, (N, 3, H, W), and the margins, (N,).
+
+    Args:
+        loss: one of ``LOSSES``, or "kl": the divergence from the logits ``wanted`` (N, classes).
 
     Raises:
         OptionError: the model gives no gradient.
     """
-    objective: Objective = partial(F.cross_entropy, target=labels, reduction="none") if loss == "cross_entropy" else lambda x: -margins(x, labels)
+    objective: Objective = partial(F.cross_entropy, target=labels, reduction="none")
+    if loss == "kl" and wanted is not None:
+        # Up to the entropy of what is wanted, which does not move.
+        objective = partial(F.cross_entropy, target=wanted.softmax(1), reduction="none")
+    elif loss == "margin":
+        objective = lambda logits: -margins(logits, labels)  # noqa: E731
     gradient, _, logits = differentiate(model, images, objective)
     return gradient, margins(logits, labels)
 

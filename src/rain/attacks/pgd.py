@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_lowest, margins
+from rain.attacks import LOSSES, ascend, check_arguments, check_counts, gradients, keep_lowest, margins
 from rain.attacks import random_start as start
 from rain.errors import OptionError
 from rain.images import Images, project
@@ -39,19 +39,22 @@ def pgd(
         step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from side to side.
         restarts: an image that holds in one is tried again in the next. Of all points visited, the one with the lowest margin is returned.
         random_start: begin at a random point of the budget (uniform) instead of at the image.
-        loss: "cross_entropy" or "margin".
+        loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images, which TRADES ascends; begin that one at a
+            random point, since it has no slope at the image.
         confidence: an image leaves the batch when the best wrong logit is above the right one by more than this. 0 stops at the first success,
             which is all that a certain model asks for. Against a random model, or to transfer to another one, a single success says little: ask
             for more; ``inf`` makes every step.
         generator: of the random start; its device need not be that of the images.
 
-    Source: Madry et al. (arXiv 1706.06083).
+    Source: Madry et al. (arXiv 1706.06083); the loss "kl": Zhang et al. (arXiv 1901.08573).
     """
-    check_arguments(norm, eps, loss)
+    check_arguments(norm, eps, loss, (*LOSSES, "kl"))
     check_counts(steps=steps, restarts=restarts)
     length = 2.5 * eps / steps if step is None else step
     if not length > 0 and eps > 0:
         raise OptionError(f"step must be positive, got {step!r}")
+    with torch.no_grad():
+        wanted = model(images) if loss == "kl" else torch.zeros(len(images))
     best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for _ in range(restarts):
         active = (least >= -confidence).nonzero()[:, 0]
@@ -59,7 +62,7 @@ def pgd(
         for _ in range(steps):
             if not len(active):
                 break
-            gradient, margin = gradients(model, current, labels[active], loss)
+            gradient, margin = gradients(model, current, labels[active], loss, wanted[active])
             keep_lowest(best, least, active, current, margin)
             stay = margin >= -confidence
             active, current, gradient = active[stay], current[stay], gradient[stay]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Generator, nn
 
 from rain.defense import Defense, Draw
@@ -16,7 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "released": {"shared_shift": True},
     "no_shift": {"shift": 0.0},
-    "no_pick": {"down": "bicubic"},
+    "no_pick": {"down": "bicubic", "enhancer": "compact(weights=blind)"},
     "no_dg": {"enhancer": "bicubic"},
 }
 DOWN = ("channel", "pixel", "bicubic", "scale")
@@ -93,7 +94,7 @@ class Rain(Defense):
         else:
             low = resize(images, draw["size"] if "size" in draw else ((height + 1) // 2, (width + 1) // 2))
         randomized = shift(low, draw["offsets"]) if "offsets" in draw else low
-        enhanced = self.enhancer(randomized)
+        enhanced = self._enhance(randomized, draw)
         if "size" in draw:
             return {"randomized": randomized, "enhanced": resize(enhanced, (height, width))}
         return {"randomized": randomized, "enhanced": enhanced[:, :, :height, :width]}
@@ -101,6 +102,25 @@ class Rain(Defense):
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply SRd, then DG."""
         return self.stages(images, draw)["enhanced"]
+
+    def target(self, images: Images, draw: Draw) -> Images:
+        """What a perfect DG would give: the images, shifted as the draw shifts them."""
+        if "offsets" not in draw:
+            return images
+        if "size" in draw:
+            raise OptionError('down = "scale" shifts by parts of a pixel, so that no image is its target: train with shift=0.0')
+        height, width = images.shape[2:]
+        even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else images
+        return shift(even, 2 * draw["offsets"])[:, :, :height, :width]
+
+    def _enhance(self, randomized: Images, draw: Draw) -> Images:
+        """Apply DG, which is told which pixels were picked if it wants to know."""
+        if not getattr(self.enhancer, "informed", False):
+            return self.enhancer(randomized)
+        choice = draw.get("choice")
+        if choice is not None and "offsets" in draw:
+            choice = shift(choice, draw["offsets"])
+        return self.enhancer(randomized, choice)
 
 
 def _enhancer(enhancer: str | nn.Module) -> nn.Module:

@@ -1,0 +1,128 @@
+"""What a training run is fed: sample number n of a run is a pure function of (recipe, n), so that a resumed run goes on with the same pictures."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from rain.errors import DatasetError
+from rain.images import centre_crop, resize_shorter
+from rain.recipe import Config
+from rain.registry import DATASETS, load_dataset
+
+
+def generator_for(seed: int, *what: object) -> Generator:
+    """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
+    text = "/".join(map(str, (seed, *what)))
+    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+
+
+class Sources(TorchDataset[tuple[Tensor, int]]):
+    """Several folders or datasets as one.
+
+    Args:
+        specs: a folder of pictures without labels, or the spec of a dataset; one that is listed twice counts twice.
+
+    Raises:
+        UnknownNameError, OptionError, DatasetError: there is no such thing, or some have labels and some have none.
+    """
+
+    def __init__(self, specs: tuple[str, ...]):
+        self.parts = [load_dataset(spec if DATASETS.split(spec)[0] in DATASETS.names() else f"pictures:{spec}") for spec in specs]
+        self.ends = torch.tensor([len(part) for part in self.parts]).cumsum(0).tolist()
+        labelled = {part[0][1] >= 0 for part in self.parts}
+        if len(labelled) > 1:
+            raise DatasetError(f"{', '.join(specs)}: some have labels and some have none; give a folder of classes as folder:PATH")
+        self.labelled: bool = labelled.pop()
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Read one (image (3, H, W) in [0, 1], label; -1 without labels)."""
+        part = next(number for number, end in enumerate(self.ends) if index < end)
+        image, label = self.parts[part][index - (self.ends[part - 1] if part else 0)]
+        return image, label
+
+    def said(self) -> str:
+        """Name what is in it, for a weight card."""
+        return ", ".join(dict.fromkeys(part.name.rstrip("/").rpartition(":")[2].rpartition("/data/")[2] for part in self.parts))
+
+
+class Feed(TorchDataset[tuple[Tensor, int]]):
+    """The endless row of a run's training samples: each pass in a new order, each picture cut and mirrored anew.
+
+    Args:
+        sources: what is learnt from.
+        config: ``side``, ``augment``, ``zoom`` and ``seed`` say how.
+    """
+
+    def __init__(self, sources: Sources, config: Config):
+        self.sources, self.config = sources, config
+        self._order = lru_cache(2)(lambda epoch: torch.randperm(len(sources), generator=generator_for(config.seed, "order", epoch)))
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        """Make sample ``number`` of the run: (image (3, side, side) in [0, 1], label)."""
+        epoch, place = divmod(number, len(self.sources))
+        image, label = self.sources[int(self._order(epoch)[place])]
+        return augmented(image, self.config, generator_for(self.config.seed, "sample", number)), label
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what cannot go to a worker process."""
+        return {"sources": self.sources, "config": self.config}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Make it again there."""
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def batches(feed: Feed, first: int, last: int, rank: int, world: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Make one process's part of the batches of steps ``first`` to ``last`` (not included).
+
+    Yields: images (batch / world, 3, side, side), or windows of them, and labels.
+    """
+    config = feed.config
+    part = config.batch // world
+    numbers = [[step * config.batch + rank * part + place for place in range(part)] for step in range(first, last)]
+    more = {"prefetch_factor": 4, "persistent_workers": True} if config.workers else {}
+    yield from DataLoader(feed, batch_sampler=numbers, num_workers=config.workers, **more)  # type: ignore[arg-type]
+
+
+def augmented(image: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Cut a random square of (3, H, W) for training, mirrored every other time; (3, side, side) comes back, or a window of it.
+
+    Convention: "zoom" leaves half of the pictures as large as they are. A picture smaller than a "crop" is enlarged first.
+    """
+
+    def uniform() -> float:
+        return float(torch.rand((), generator=generator))
+
+    def cut(picture: Tensor, side: int) -> Tensor:
+        top, left = (math.floor(uniform() * (extent - side + 1)) for extent in picture.shape[1:])
+        return picture[:, top : top + side, left : left + side]
+
+    if config.augment == "zoom":
+        part = 1.0 if uniform() < 0.5 else config.zoom + (1 - config.zoom) * uniform()
+        side = max(2, round(part * min(image.shape[1:])))
+    else:
+        side = config.side
+        image = image if min(image.shape[1:]) >= side else resize_shorter(image[None], side)[0]
+    piece = cut(image, side)
+    piece = piece.flip(2) if uniform() < 0.5 else piece
+    piece = resize_shorter(piece[None], config.side)[0]
+    return cut(piece, config.window) if config.window else piece
+
+
+def fixed(sources: Sources, config: Config) -> tuple[Tensor, Tensor]:
+    """The validation images: the first ones (spread over an unlabelled folder), at ``side``, their centre: (N, 3, side, side), labels (N,)."""
+    count = min(config.validation_images, len(sources))
+    places = range(count) if sources.labelled else [place * len(sources) // count for place in range(count)]
+    pairs = [sources[place] for place in places]
+    images = torch.stack([centre_crop(resize_shorter(image[None], config.side), config.side)[0] for image, _ in pairs])
+    return images, torch.tensor([label for _, label in pairs])

@@ -1,0 +1,119 @@
+"""The folder of a training run: what may begin in it, its log, and its pictures."""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rain.errors import TrainError
+from rain.recipe import PLACES, Config
+
+RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+
+
+def lock(out: Path) -> Any:
+    """Keep other processes out of a run's folder for as long as the returned file is open; a killed process lets go by itself.
+
+    Raises:
+        TrainError: another one is at it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = (out / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise TrainError(f"{out}: another process is training in it; wait for it, or choose another folder by --out") from None
+    return file
+
+
+def prepare(out: Path, config: Config, *, resume: bool) -> None:
+    """Make the folder of a run, or see that the run in it is this recipe's.
+
+    Raises:
+        TrainError: there is a run already and ``resume`` is False, it was another recipe's, or the folder cannot be written.
+    """
+    wanted = json.loads(json.dumps({name: value for name, value in asdict(config).items() if name not in PLACES}))
+    path = out / RECIPE
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            if not resume:
+                raise TrainError(f"{out} holds a training run: go on with it by --resume, or choose another folder by --out")
+            begun = json.loads(path.read_text())
+            other = [f"{name} was {begun.get(name)!r} and is {wanted[name]!r}" for name in wanted if begun.get(name) != wanted[name]]
+            if other:
+                raise TrainError(f"{out} was begun with another recipe ({'; '.join(other[:3])}): choose another folder by --out")
+        else:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(wanted, indent=1) + "\n")
+            os.replace(temporary, path)
+    except ValueError as error:
+        raise TrainError(f"{path} is damaged ({error}); choose another folder by --out") from None
+    except OSError as error:
+        raise TrainError(f"{out}: cannot be written: {error.strerror or error}; choose another folder by --out") from None
+
+
+class Journal:
+    """Writes the log of a run as JSON lines and for TensorBoard, and its contact sheets as PNG.
+
+    Args:
+        out: folder of the run.
+        step: at which it goes on; what a killed run logged after that is dropped, since it will be logged again.
+    """
+
+    def __init__(self, out: Path, step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.out = out
+        log = out / LOG
+        kept = [line for line in log.read_text().splitlines(keepends=True) if _step(line) <= step] if step and log.is_file() else []
+        log.write_text("".join(kept))
+        self._log = log.open("a")
+        self._board = SummaryWriter(str(out), purge_step=step + 1 if step else None)
+        (out / "sheets").mkdir(exist_ok=True)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log values by name."""
+        try:
+            self._log.write(json.dumps({"step": step, **values}) + "\n")
+            self._log.flush()
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            raise TrainError(f"{self.out}: the log cannot be written: {error.strerror or error}; make room, and add --resume") from error
+
+    def draw(self, step: int, sheet: Tensor) -> None:
+        """Keep a contact sheet (3, H, W) in [0, 1]."""
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray((sheet * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()).save(file, "PNG")
+        try:
+            (self.out / "sheets" / f"{step:07d}.png").write_bytes(file.getvalue())
+            self._board.add_image("sheet", sheet, step)
+        except OSError as error:
+            raise TrainError(f"{self.out}: a contact sheet cannot be written: {error.strerror or error}; make room, and add --resume") from error
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._log.close()
+        self._board.close()
+
+
+def _step(line: str) -> float:
+    """The step of a line of the log; a line that a kill cut off is later than any."""
+    try:
+        row: dict[str, Any] = json.loads(line)
+        return float(row["step"])
+    except (ValueError, KeyError):
+        return float("inf")

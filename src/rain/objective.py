@@ -1,0 +1,196 @@
+"""What a training step minimises: the losses of one batch, and the attack that some of it goes through."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from rain.adaptive import Expectation, Seeded
+from rain.defense import Defense
+from rain.errors import OptionError, RecipeError
+from rain.images import Images
+from rain.recipe import Config
+from rain.registry import load_attack, load_classifier, load_defense
+
+
+class Objective(nn.Module):
+    """A classifier behind a defence, one of them in training, and the recipe's losses.
+
+    Attributes:
+        trained: the part whose weights move: the defence's enhancer, or the classifier. All else is frozen: weights and statistics.
+
+    Raises:
+        UnknownNameError, OptionError, WeightsError: a spec names what is not there.
+        RecipeError: the defence has no enhancer to train, or cannot say what its output should have been.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.classifier: nn.Module | None = load_classifier(config.classifier) if config.classifier else None
+        self.defense: Defense = load_defense(config.defense)
+        self.trained: nn.Module = self._trained()
+        self.requires_grad_(False)
+        self.trained.requires_grad_(True)
+        self.attack = load_attack(config.attack) if config.attack else None
+        self.stages = Stages(self.classifier, config.side) if self.classifier is not None and config.feature else None
+
+    def _trained(self) -> nn.Module:
+        if self.config.trains == "classifier":
+            assert self.classifier is not None  # the recipe was checked
+            return self.classifier
+        enhancer = getattr(self.defense, "enhancer", None)
+        if not isinstance(enhancer, nn.Module) or not any(True for _ in enhancer.parameters()):
+            raise RecipeError(f"defense = {self.config.defense!r} has no enhancer to train; take rain(enhancer=compact(weights=None))")
+        if not hasattr(self.defense, "target"):
+            raise RecipeError(
+                f"defense = {self.config.defense!r} cannot say what its output should have been: it needs a method target(images, draw)"
+            )
+        return enhancer
+
+    def train(self, mode: bool = True) -> "Objective":
+        """Set the training flag of what is trained; everything else stays in eval mode."""
+        super().train(False)
+        self.trained.train(mode)
+        return self
+
+    def forward(self, entering: Images, clean: Images, labels: Tensor, generator: Generator) -> dict[str, Tensor]:
+        """The losses of a batch, each a mean over it, unweighted; "loss" is their weighted sum.
+
+        Args:
+            entering: (N, 3, H, W), attacked or not.
+            clean: the same images unattacked.
+            labels: (N,), -1 where there are none.
+            generator: of the defence's draw.
+        """
+        config = self.config
+        draw = self.defense.draw(entering, generator)
+        restored = self.defense.transform(entering, draw)
+        losses: dict[str, Tensor] = {}
+        if config.pixel or config.feature:
+            target = self.defense.target(clean, draw)  # type: ignore[operator]
+        if config.pixel:
+            losses["pixel"] = F.l1_loss(restored, target)
+        if config.cross_entropy or config.distillation or config.feature or config.trades:
+            assert self.classifier is not None
+            logits, features = self._answer(restored)
+            if config.feature:
+                with torch.no_grad():
+                    teacher, wanted = self._answer(target)
+                losses["feature"] = torch.stack([relative(one, other) for one, other in zip(features, wanted, strict=True)]).mean()
+            elif config.distillation:
+                with torch.no_grad():
+                    teacher, _ = self._answer(clean)
+            if config.distillation:
+                losses["distillation"] = divergence(teacher, logits).mean()
+            if config.trades:
+                own, _ = self._answer(self.defense.transform(clean, draw))
+                losses["trades"] = divergence(own, logits).mean()
+                logits = own
+            if config.cross_entropy:
+                losses["cross_entropy"] = F.cross_entropy(logits, labels)
+        losses["loss"] = torch.stack([getattr(config, name) * value for name, value in losses.items()]).sum()
+        return losses
+
+    def _answer(self, images: Images) -> tuple[Tensor, list[Tensor]]:
+        assert self.classifier is not None
+        if self.stages is None:
+            return self.classifier(images).float(), []
+        with self.stages.recorded() as features:
+            return self.classifier(images).float(), features
+
+    def attacked(self, clean: Images, labels: Tensor, share: float, generator: Generator) -> Images:
+        """Attack the first ``share`` of a batch as the recipe says; the rest comes back as it was.
+
+        An image without a label is driven away from the classifier's own answer to it.
+        """
+        count = round(share * len(clean))
+        if self.attack is None or not count:
+            return clean
+        config, mode = self.config, self.trained.training
+        self.trained.eval().requires_grad_(False)
+        try:
+            some, known = clean[:count], labels[:count]
+            view: Any = self.classifier
+            if config.access == "adaptive":
+                view = Seeded(Pipeline(self), generator)  # type: ignore[arg-type]
+                view = Expectation(view, config.eot) if self.defense.random and config.eot > 1 else view
+            with torch.no_grad():
+                known = known if (known >= 0).all() else self.classifier(some).argmax(1)  # type: ignore[misc]
+            options = {"generator": generator} if "generator" in inspect.signature(self.attack).parameters else {}
+            found = self.attack(view, some, known, eps=config.eps, norm=config.norm, **options).detach()
+        finally:
+            self.trained.train(mode).requires_grad_(True)
+        return torch.cat([found, clean[count:]])
+
+    def answer(self, images: Images, generator: Generator) -> Tensor:
+        """Classify with one draw; logits (N, classes)."""
+        restored = self.defense.transform(images, self.defense.draw(images, generator))
+        return self.classifier(restored).float()  # type: ignore[misc]
+
+
+class Pipeline(nn.Module):
+    """The classifier behind the defence as an attacker sees it, the parts themselves and no copies."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.answer, self.independent = objective.answer, objective.defense.independent
+
+    def forward(self, images: Images, *, generator: Generator) -> Tensor:
+        """Classify with one draw."""
+        return self.answer(images, generator)
+
+
+class Stages:
+    """The activations at the end of each stage of any network: the last map of each resolution.
+
+    Args:
+        network: from images to logits, in eval mode.
+        side: of the images, in pixels.
+
+    Raises:
+        OptionError: the network has no such maps.
+    """
+
+    def __init__(self, network: nn.Module, side: int):
+        last: dict[tuple[int, int], nn.Module] = {}
+
+        def see(module: nn.Module, arguments: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                last[(output.shape[2], output.shape[3])] = module
+
+        leaves = [module for module in network.modules() if not any(True for _ in module.children())]
+        handles = [module.register_forward_hook(see) for module in leaves]
+        parameter = next(network.parameters())
+        with torch.no_grad():
+            network(torch.full((1, 3, side, side), 0.5, device=parameter.device, dtype=parameter.dtype))
+        for handle in handles:
+            handle.remove()
+        if not last:
+            raise OptionError(f"{type(network).__name__} has no feature maps: set feature = 0")
+        self.modules = list(last.values())
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Tensor]]:
+        """Fill the list with the activations of the forward pass inside."""
+        features: list[Tensor] = []
+        handles = [module.register_forward_hook(lambda module, arguments, output: features.append(output.clone())) for module in self.modules]
+        try:
+            yield features
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def relative(features: Tensor, wanted: Tensor) -> Tensor:
+    """The squared distance of two activations in units of the wanted one's square; a scalar."""
+    return (features - wanted).square().mean() / wanted.square().mean().clamp_min(1e-12)
+
+
+def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
+    """The KL divergence, in nats, from the answers ``wanted`` to ``logits``, both (N, classes); shape (N,)."""
+    return F.kl_div(logits.log_softmax(1), wanted.log_softmax(1), reduction="none", log_target=True).sum(1)

@@ -1,0 +1,378 @@
+"""Training: what is learnt, what stays as it was, and what a kill costs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import tiny
+from PIL import Image
+from torch import Tensor, nn
+
+from rain import checkpoints
+from rain.errors import DatasetError, OptionError, RecipeError, TrainError
+from rain.feed import generator_for
+from rain.journal import lock
+from rain.objective import Objective, Stages, divergence, relative
+from rain.randomize import shift
+from rain.recipe import Config, shipped
+from rain.registry import load_defense, load_enhancer
+from rain.train import fit, follow, rate, read
+from rain.yardsticks import luma, sr_quality
+
+SMALL = "rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of coloured squares in five classes."""
+    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for index in range(10):
+        (root / f"class{index % 5}").mkdir(exist_ok=True)
+        rough = Image.fromarray(random.integers(0, 256, (9, 10, 3), dtype=np.uint8))
+        rough.resize((40, 36), Image.Resampling.NEAREST).save(root / f"class{index % 5}" / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def config(folder: Path) -> Callable[..., Config]:
+    def make(**changes: Any) -> Config:
+        known: dict[str, Any] = {
+            "images": f"folder:{folder}",
+            "validation": f"folder:{folder}",
+            "classifier": "models:tiny",
+            "defense": SMALL,
+            "distillation": 1.0,
+            "side": 32,
+            "batch": 4,
+            "steps": 6,
+            "warmup": 0,
+            "validate_every": 3,
+            "accelerator": "cpu",
+        }
+        return Config(**known | changes)
+
+    return make
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def weights(out: Path) -> dict[str, Tensor]:
+    return checkpoints.read(out / "weights.safetensors")[0]
+
+
+# --- every recipe
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_every_shipped_recipe_trains_on_a_few_pictures(name: str, folder: Path, tmp_path: Path) -> None:
+    recipe = read(name, images=f"folder:{folder}", validation=f"folder:{folder}")
+    attack = recipe.attack.replace("steps=7", "steps=2").replace("steps=5", "steps=2")
+    small = {"side": 32, "batch": 4, "steps": 2, "epochs": 0, "validation_images": 4, "workers": 0, "accelerator": "cpu", "attack": attack}
+    kind = "classifier" if recipe.trains == "classifier" else "enhancer"
+    if kind == "classifier":
+        spec = "small_resnet(width=4, classes=5)"
+        changes = {"classifier": spec}
+    else:
+        spec = (
+            "edsr(weights=None, features=4, blocks=1)" if "edsr" in recipe.defense else "compact(weights=None, head=4, near=1, features=4, blocks=1)"
+        )
+        options = "preset=released, " if "released" in recipe.defense else ""
+        changes = {"defense": f"rain({options}enhancer={spec})", "classifier": recipe.classifier and "models:tiny"}
+    done = fit(read(name, images=f"folder:{folder}", validation=f"folder:{folder}", **small | changes), tmp_path / "run")
+    assert np.isfinite(list(done.measured.values())).all()
+    told = checkpoints.read(done.weights)[1]
+    assert {"data", "licence", "command", "recipe", "commit", "versions", "validation"} <= told.keys()
+    assert json.loads(told["recipe"])["side"] == 32
+    # What a user does with the file.
+    if kind == "classifier":
+        from rain.registry import load_classifier
+
+        assert load_classifier(f"small_resnet(weights={done.weights})")(torch.rand(1, 3, 32, 32)).shape == (1, 5)
+    else:
+        shape = ", features=4, blocks=1" if "edsr" in spec else ""
+        assert load_enhancer(f"{spec.partition('(')[0]}(weights={done.weights}{shape})")(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+    if kind == "enhancer":
+        sheet = np.asarray(Image.open(next((tmp_path / "run" / "sheets").glob("*.png"))))
+        assert sheet.shape == (3 * 36, 4 * 36, 3)
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
+# --- what is learnt
+
+
+def test_the_classifier_is_frozen_and_only_the_enhancer_moves(config: Callable[..., Config], tmp_path: Path) -> None:
+    objective = Objective(config(feature=1.0, pixel=1.0))
+    assert objective.classifier is not None
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+    objective.train()
+    assert not objective.classifier.training
+    optimizer = torch.optim.SGD([weight for weight in objective.parameters() if weight.requires_grad], 0.1)
+    clean = torch.rand(4, 3, 32, 32, generator=generator_for(1))
+    objective(clean, clean, torch.zeros(4, dtype=torch.long), generator_for(2))["loss"].backward()
+    optimizer.step()
+    moved = {name for name, value in objective.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith(("trained.", "defense.enhancer.")) for name in moved)
+
+
+def test_l1_training_brings_dg_nearer_to_the_pictures(config: Callable[..., Config], tmp_path: Path) -> None:
+    changes = {"classifier": "", "choose": "psnr", "distillation": 0.0, "pixel": 1.0, "steps": 100, "validate_every": 100, "rate": 1e-2}
+    done = fit(config(**changes), tmp_path / "run")
+    start = fit(config(**changes | {"steps": 1, "rate": 1e-9}), tmp_path / "start")
+    assert done.measured["psnr"] > start.measured["psnr"] + 0.5
+
+
+def test_label_free_training_brings_the_answers_nearer(config: Callable[..., Config], tmp_path: Path) -> None:
+    done = fit(config(steps=60, validate_every=60, rate=5e-3), tmp_path / "run")
+    start = fit(config(steps=1, rate=1e-9), tmp_path / "start")
+    assert done.measured["kl"] < 0.8 * start.measured["kl"]
+
+
+def test_the_losses_are_what_their_names_say(config: Callable[..., Config]) -> None:
+    objective = Objective(config(pixel=2.0, feature=3.0, cross_entropy=0.5))
+    assert objective.classifier is not None
+    objective.train(False)
+    clean, labels = torch.rand(3, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1, 2])
+    losses = objective(clean, clean, labels, generator_for(5))
+    draw = objective.defense.draw(clean, generator_for(5))
+    restored, target = objective.defense.transform(clean, draw), shift(clean, 2 * draw["offsets"])
+    logits, wanted = objective.classifier(restored), objective.classifier(target)
+    assert losses["pixel"].item() == pytest.approx((restored - target).abs().mean().item(), rel=1e-5)
+    assert losses["cross_entropy"].item() == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    by_hand = (wanted.softmax(1) * (wanted.log_softmax(1) - logits.log_softmax(1))).sum(1).mean()
+    assert losses["distillation"].item() == pytest.approx(by_hand.item(), rel=1e-4)
+    total = 2 * losses["pixel"] + 3 * losses["feature"] + 0.5 * losses["cross_entropy"] + losses["distillation"]
+    assert losses["loss"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_a_perfect_restoration_costs_nothing(config: Callable[..., Config]) -> None:
+    stages = Stages(tiny().eval(), 32)
+    assert len(stages.modules) == 2  # 32x32, and 4x4 after pooling
+    network = tiny().eval()
+    watching = Stages(network, 32)
+    image = torch.rand(2, 3, 32, 32, generator=generator_for(0))
+    with watching.recorded() as one:
+        network(image)
+    with watching.recorded() as other:
+        network(image)
+    assert [float(relative(a, b)) for a, b in zip(one, other, strict=True)] == [0.0, 0.0]
+    assert float(relative(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3))) == 1.0
+    assert float(divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]]))) == pytest.approx(0, abs=1e-7)
+    with pytest.raises(OptionError, match="no feature maps"):
+        Stages(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), 32)
+
+
+@pytest.mark.parametrize("access", ["adaptive", "transfer"])
+def test_attacked_images_keep_the_budget_and_the_share(config: Callable[..., Config], access: str) -> None:
+    objective = Objective(config(attack="pgd(steps=2, confidence=inf)", eps="4/255", access=access, eot=2)).train()
+    clean, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1, 2, -1])
+    entering = objective.attacked(clean, labels, 0.5, generator_for(1))
+    moved = (entering - clean).abs().flatten(1).amax(1)
+    assert (moved[:2] > 1 / 255).all()
+    assert moved.max() <= 4 / 255 + 1e-6
+    assert torch.equal(entering[2:], clean[2:])
+    assert objective.trained.training
+    assert all(weight.requires_grad and weight.grad is None for weight in objective.trained.parameters())
+
+
+def test_trades_adds_the_divergence_between_the_clean_and_the_attacked_answer(config: Callable[..., Config]) -> None:
+    changes = {"trains": "classifier", "defense": "none", "distillation": 0.0, "cross_entropy": 1.0, "trades": 6.0, "choose": "robust"}
+    objective = Objective(config(**changes, attack="pgd(steps=2, loss=kl, confidence=inf)")).train(False)
+    assert objective.classifier is not None
+    clean, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1, 2, 3])
+    entering = objective.attacked(clean, labels, 1.0, generator_for(1))
+    losses = objective(entering, clean, labels, generator_for(2))
+    assert losses["cross_entropy"].item() == pytest.approx(nn.functional.cross_entropy(objective.classifier(clean), labels).item(), rel=1e-5)
+    assert losses["trades"].item() == pytest.approx(divergence(objective.classifier(clean), objective.classifier(entering)).mean().item(), rel=1e-4)
+    assert losses["trades"] > 0
+
+
+# --- the schedule and the average
+
+
+def test_the_rate_warms_up_and_falls(config: Callable[..., Config]) -> None:
+    cosine = config(rate=1.0, warmup=9)
+    assert rate(cosine, 0, 100) == pytest.approx(0.1)
+    assert rate(cosine, 50, 100) == pytest.approx(0.505)
+    assert rate(cosine, 100, 100) == pytest.approx(0.01)
+    steps = config(rate=1.0, schedule="steps", milestones=[0.6, 0.7, 0.9], decay=0.2)
+    assert [rate(steps, step, 250) for step in (149, 150, 175, 225)] == pytest.approx([1, 0.2, 0.04, 0.008])
+
+
+def test_the_average_follows_floats_and_copies_counters() -> None:
+    layer = nn.BatchNorm1d(2)
+    average = {name: value.clone() for name, value in layer.state_dict().items()}
+    layer(torch.randn(4, 2, generator=generator_for(0)))
+    with torch.no_grad():
+        layer.weight.fill_(3.0)
+    follow(average, layer, 0.75)
+    assert average["weight"].tolist() == [1.5, 1.5]
+    assert average["num_batches_tracked"] == 1
+
+
+# --- choosing and stopping
+
+
+def test_the_best_weights_are_kept_and_patience_ends_a_run(config: Callable[..., Config], tmp_path: Path) -> None:
+    # At this rate nothing moves, so that the first validation stays the best.
+    done = fit(config(rate=1e-12, steps=30, patience=2), tmp_path / "run")
+    validated = [row["step"] for row in rows(tmp_path / "run") if "validation/kl" in row]
+    assert validated == [3, 6, 9]
+    assert done.step == 3
+    assert json.loads(checkpoints.read(done.weights)[1]["validation"])["step"] == 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was(config: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"the loss is (nan|inf) at step \d+: lower the rate"):
+        fit(config(optimizer="sgd", rate=100.0, clip=0.0, pixel=1e30, steps=30, validate_every=1), tmp_path / "run")
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+
+
+# --- bad input
+
+
+def test_labels_are_asked_for_where_they_are_needed(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cross_entropy needs labels"):
+        fit(config(images=str(folder), cross_entropy=1.0), tmp_path / "a")
+    with pytest.raises(RecipeError, match="needs labels"):
+        fit(config(validation=str(folder), choose="accuracy"), tmp_path / "b")
+    classifier = {"trains": "classifier", "classifier": "small_resnet(width=4, classes=3)", "defense": "none", "distillation": 0.0}
+    with pytest.raises(DatasetError, match=r"label 4 is none of the 3 classes .*labels=sorted"):
+        fit(config(**classifier, cross_entropy=1.0, choose="accuracy"), tmp_path / "c")
+    with pytest.raises(RecipeError, match="has no enhancer to train"):
+        fit(config(defense="jpeg"), tmp_path / "d")
+    with pytest.raises(RecipeError, match="cannot be split on 3 processes"):
+        fit(config(devices=3), tmp_path / "e")
+    with pytest.raises(TrainError, match="cannot be used here"):
+        fit(config(accelerator="abacus"), tmp_path / "f")
+
+
+def test_a_folder_belongs_to_one_recipe_and_one_process(config: Callable[..., Config], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fit(config(), out)
+    before = (out / "weights.safetensors").read_bytes()
+    with pytest.raises(TrainError, match="--resume"):
+        fit(config(), out)
+    with pytest.raises(TrainError, match=r"another recipe \(rate was 0.001 and is 0.1\)"):
+        fit(config(rate=0.1), out, resume=True)
+    held = lock(out)
+    with pytest.raises(TrainError, match="another process is training"):
+        fit(config(), out, resume=True)
+    held.close()
+    # A finished run has nothing left to do; where it computes may change.
+    assert fit(config(workers=1), out, resume=True).step == 6
+    assert (out / "weights.safetensors").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainError, match="cannot be written"):
+        fit(config(), tmp_path / "file")
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_stays(config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    fit(config(steps=3), out)
+    before = (out / "state.safetensors").read_bytes()
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainError, match=r"No space left on device.*add --resume"):
+        fit(config(steps=3), tmp_path / "other")
+    assert (out / "state.safetensors").read_bytes() == before
+    assert not list((tmp_path / "other").glob(".*.tmp"))
+
+
+# --- killed, resumed, on two processes
+
+
+def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    settings = ["classifier=models:tiny", f"defense={SMALL}", "side=32", "batch=4", "steps=120", "validate_every=40", "rate=2e-3"]
+    command = [sys.executable, "-m", "rain", "train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "cpu"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    with out.with_suffix(".stderr").open("wb") as file:
+        return subprocess.Popen([*command, "--out", str(out), *more], env=environment, stdout=subprocess.DEVNULL, stderr=file)
+
+
+def finished(process: "subprocess.Popen[bytes]", out: Path) -> None:
+    assert process.wait(120) == 0, out.with_suffix(".stderr").read_text()
+
+
+def losses(out: Path) -> list[dict[str, float]]:
+    measured = ("images_per_second", "memory_mb")
+    return [{name: value for name, value in row.items() if not name.endswith(measured)} for row in rows(out)]
+
+
+def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    single, other = tmp_path / "single", tmp_path / "other"
+    finished(start(folder, single), single)
+
+    def until(step: int, sign: signal.Signals, *more: str) -> int:
+        process = start(folder, other, "--set", "checkpoint_minutes=0.0001", *more)
+        while process.poll() is None and not ((other / "log.jsonl").is_file() and any(row["step"] >= step for row in rows_so_far(other))):
+            time.sleep(0.005)
+        process.send_signal(sign)
+        return process.wait(60)
+
+    assert until(20, signal.SIGKILL) == -signal.SIGKILL
+    assert until(80, signal.SIGINT, "--resume") == 130
+    assert "add --resume to the same command to go on" in other.with_suffix(".stderr").read_text()
+    assert max(row["step"] for row in rows(other)) < 120
+    finished(start(folder, other, "--resume"), other)
+    assert losses(other) == losses(single)
+    assert {name: value.tolist() for name, value in weights(other).items()} == {name: value.tolist() for name, value in weights(single).items()}
+    states = [checkpoints.read(out / "state.safetensors")[0] for out in (single, other)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def rows_so_far(out: Path) -> list[dict[str, float]]:
+    """The whole lines of a log that is being written."""
+    found = []
+    for line in (out / "log.jsonl").read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
+    """The processes draw apart, so that only what is random differs: without randomness the weights agree to rounding."""
+    spec = SMALL.replace("rain(", "rain(down=bicubic, shift=0.0, ")
+    few = ("--set", f"defense={spec}", "--set", "steps=4", "--set", "validate_every=2")
+    one, two = tmp_path / "one", tmp_path / "two"
+    finished(start(folder, one, *few), one)
+    finished(start(folder, two, *few, "--devices", "2"), two)
+    ours, theirs = weights(one), weights(two)
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-5) for name in ours)
+    assert rows(two)[-1]["validation/kl"] == pytest.approx(rows(one)[-1]["validation/kl"], rel=1e-2)
+    assert [row["step"] for row in rows(two)] == [row["step"] for row in rows(one)]
+
+
+# --- yardsticks
+
+
+def test_psnr_and_ssim_are_of_luma_without_borders(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (33, 40, 3), dtype=np.uint8)).save(tmp_path / "one.png")
+    defense = load_defense("rain(down=bicubic, shift=0.0, enhancer=bicubic)")
+    quality = sr_quality(defense, (str(tmp_path),), torch.device("cpu"))
+    image = torch.from_numpy(np.asarray(Image.open(tmp_path / "one.png")).copy()).permute(2, 0, 1)[None, :, :32].float() / 255
+    restored = defense(image)
+    error = (luma(restored) - luma(image))[..., 2:-2, 2:-2].square().mean()
+    assert quality[f"psnr_{tmp_path.name}"] == pytest.approx(float(-10 * error.log10()), abs=1e-3)
+    assert 0 < quality[f"ssim_{tmp_path.name}"] < 1
+    assert luma(torch.ones(1, 3, 1, 1)).item() == pytest.approx(235 / 255, abs=1e-6)
+    assert luma(torch.zeros(1, 3, 1, 1)).item() == pytest.approx(16 / 255, abs=1e-6)
