@@ -1,6 +1,8 @@
 """What a training step minimises: the losses of one batch, and the attack that some of it goes through."""
 
+import copy
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +39,8 @@ class Objective(nn.Module):
         self.requires_grad_(False)
         self.trained.requires_grad_(True)
         self.attack = load_attack(config.attack) if config.attack else None
+        # A copy of the surface only: the same network, not resizing windows. In a tuple it is no second submodule.
+        self.window = (at_size(self.classifier, config.window),) if self.classifier is not None and config.window else ()
         self.stages = Stages(self.classifier, config.side) if self.classifier is not None and config.feature else None
 
     def _trained(self) -> nn.Module:
@@ -76,7 +80,6 @@ class Objective(nn.Module):
         if config.pixel:
             losses["pixel"] = F.l1_loss(restored, target)
         if config.cross_entropy or config.distillation or config.feature or config.trades:
-            assert self.classifier is not None
             logits, features = self._answer(restored)
             if config.feature:
                 with torch.no_grad():
@@ -96,12 +99,17 @@ class Objective(nn.Module):
         losses["loss"] = torch.stack([getattr(config, name) * value for name, value in losses.items()]).sum()
         return losses
 
+    def classify(self, images: Images) -> Tensor:
+        """Classify without the defence; windows of training images are not resized. Returns logits (N, classes), float32."""
+        assert self.classifier is not None  # the recipe was checked
+        model = self.window[0] if self.window and images.shape[3] == self.config.window else self.classifier
+        return model(images).float()
+
     def _answer(self, images: Images) -> tuple[Tensor, list[Tensor]]:
-        assert self.classifier is not None
         if self.stages is None:
-            return self.classifier(images).float(), []
+            return self.classify(images), []
         with self.stages.recorded() as features:
-            return self.classifier(images).float(), features
+            return self.classify(images), features
 
     def attacked(self, clean: Images, labels: Tensor, share: float, generator: Generator) -> Images:
         """Attack the first ``share`` of a batch as the recipe says; the rest comes back as it was.
@@ -115,12 +123,12 @@ class Objective(nn.Module):
         self.trained.eval().requires_grad_(False)
         try:
             some, known = clean[:count], labels[:count]
-            view: Any = self.classifier
+            view: Any = self.classify
             if config.access == "adaptive":
                 view = Seeded(Pipeline(self), generator)  # type: ignore[arg-type]
                 view = Expectation(view, config.eot) if self.defense.random and config.eot > 1 else view
             with torch.no_grad():
-                known = known if (known >= 0).all() else self.classifier(some).argmax(1)  # type: ignore[misc]
+                known = known if (known >= 0).all() else self.classify(some).argmax(1)
             options = {"generator": generator} if "generator" in inspect.signature(self.attack).parameters else {}
             found = self.attack(view, some, known, eps=config.eps, norm=config.norm, **options).detach()
         finally:
@@ -129,8 +137,7 @@ class Objective(nn.Module):
 
     def answer(self, images: Images, generator: Generator) -> Tensor:
         """Classify with one draw; logits (N, classes)."""
-        restored = self.defense.transform(images, self.defense.draw(images, generator))
-        return self.classifier(restored).float()  # type: ignore[misc]
+        return self.classify(self.defense.transform(images, self.defense.draw(images, generator)))
 
 
 class Pipeline(nn.Module):
@@ -146,7 +153,9 @@ class Pipeline(nn.Module):
 
 
 class Stages:
-    """The activations at the end of each stage of any network: the last map of each resolution.
+    """The activations at the end of each stage of any network: of each resolution, the last of the layers with the fewest channels.
+
+    In networks with bottlenecks these are what one block hands to the next, or what it is squeezed through; all else is made of them.
 
     Args:
         network: from images to logits, in eval mode.
@@ -157,22 +166,25 @@ class Stages:
     """
 
     def __init__(self, network: nn.Module, side: int):
-        last: dict[tuple[int, int], nn.Module] = {}
+        seen: dict[int, tuple[int, nn.Module]] = {}
 
         def see(module: nn.Module, arguments: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-                last[(output.shape[2], output.shape[3])] = module
+                # 113 and 112 are one resolution: some networks pad before they stride.
+                resolution, channels = round(math.log2(output.shape[2])), output.shape[1]
+                if resolution not in seen or channels <= seen[resolution][0]:
+                    seen[resolution] = (channels, module)
 
-        leaves = [module for module in network.modules() if not any(True for _ in module.children())]
-        handles = [module.register_forward_hook(see) for module in leaves]
+        layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+        handles = [module.register_forward_hook(see) for module in layers]
         parameter = next(network.parameters())
         with torch.no_grad():
             network(torch.full((1, 3, side, side), 0.5, device=parameter.device, dtype=parameter.dtype))
         for handle in handles:
             handle.remove()
-        if not last:
+        if not seen:
             raise OptionError(f"{type(network).__name__} has no feature maps: set feature = 0")
-        self.modules = list(last.values())
+        self.modules = [module for _, module in seen.values()]
 
     @contextmanager
     def recorded(self) -> Iterator[list[Tensor]]:
@@ -184,6 +196,15 @@ class Stages:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def at_size(classifier: nn.Module, side: int) -> nn.Module:
+    """The same classifier, weights and all, that takes images of ``side`` as they are instead of resizing them; one without a resize is itself."""
+    if not hasattr(classifier, "crop"):
+        return classifier
+    same = copy.copy(classifier)
+    same.resize, same.crop = side, side  # type: ignore[assignment]
+    return same
 
 
 def relative(features: Tensor, wanted: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ class Config:
         augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "zoom" cuts a square of its own size in ``zoom`` times the
             shorter side, and resizes it to ``side``. Both mirror every other one.
         zoom: the least part of the shorter side that a "zoom" keeps, in (0, 1].
-        window: side of a random window of each training image that is learnt from, which costs less than the whole; 0 for the whole.
+        window: side of a random window of each training image that is learnt from, which costs less than the whole; the classifier sees it at its
+            own size, so that it must take any. 0 for the whole.
         pixel: weight of L1 between what the defence gives and the clean image (shifted as the draw shifts it).
         cross_entropy: weight of the cross-entropy with the label (the paper's objective).
         distillation: weight of the KL divergence from the classifier's answer to the clean image; no label is read.
