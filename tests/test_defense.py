@@ -176,3 +176,35 @@ def test_attacked_gradients_reach_the_images(images: Tensor) -> None:
     rain.harden(tiny(), "rain", enhancer="bicubic")(images).sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
+
+
+# --- what RAIN tells DG, and what DG should answer
+
+
+def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.Generator) -> None:
+    defense = rain.load_defense("rain(enhancer=bicubic)")
+    even = images[:, :, :32, :]
+    draw = defense.draw(even, generator)
+    assert draw["offsets"].abs().sum() > 0
+    expected = torch.stack([image.roll(tuple((2 * offset).tolist()), (1, 2)) for image, offset in zip(even, draw["offsets"], strict=True)])
+    assert torch.equal(defense.target(even, draw), expected)
+    odd = defense.draw(images, generator)
+    assert defense.target(images, odd).shape == images.shape
+    still = rain.load_defense("rain(enhancer=bicubic, shift=0.0)")
+    assert torch.equal(still.target(images, still.draw(images)), images)
+
+
+def test_dg_is_told_the_places_as_they_were_shifted() -> None:
+    """Away from the edges, a picture that was shifted between SRd and DG comes out as the unshifted one does, shifted."""
+    defense = rain.load_defense("rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))")
+    with torch.no_grad():
+        for parameter in defense.parameters():
+            parameter.normal_(0, 0.03, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 0.2 + 0.4
+    draw = dict(defense.draw(image, torch.Generator().manual_seed(2)))
+    unshifted = defense.transform(image, draw | {"offsets": torch.tensor([[0, 0]])})
+    shifted = defense.transform(image, draw | {"offsets": torch.tensor([[2, -4]])})
+    inner = (..., slice(32, 64), slice(32, 64))
+    assert torch.allclose(shifted.roll((-4, 8), (2, 3))[inner], unshifted[inner], atol=1e-5)
+    told = defense.transform(image, draw | {"choice": (draw["choice"] + 1) % 4, "offsets": torch.tensor([[0, 0]])})
+    assert not torch.allclose(told[inner], unshifted[inner], atol=1e-3)

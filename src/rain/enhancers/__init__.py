@@ -40,15 +40,6 @@ def find_weights(module: nn.Module, weights: str | Path) -> Path:
     raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
 
 
-def load_weights(module: nn.Module, weights: str | Path | None) -> None:
-    """Load shipped weights by name or a safetensors file by path, and keep its card in ``module.card`` (None: not trained).
-
-    Raises:
-        WeightsError: no such name or file, or the file does not fit.
-    """
-    module.card = None if weights is None else checkpoints.load(module, find_weights(module, weights))  # type: ignore[assignment]
-
-
 def card(module: nn.Module, side: int = 112) -> dict[str, Any]:
     """Describe an enhancer: parameters, multiply-adds for one image of ``side`` x ``side``, digest, and what its weight file says."""
     from torch.utils.flop_counter import FlopCounterMode
