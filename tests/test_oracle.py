@@ -16,11 +16,14 @@ from rain.errors import OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack
 
-MINIMISING = {
+MINIMISING: dict[str, dict[str, object]] = {
+    "boundary": {"queries": 3000},
     "carlini_wagner": {"steps": 100, "searches": 6},
     "deepfool": {},
     "ead": {"steps": 50, "searches": 6, "beta": 1e-4},
+    "hopskipjump": {"queries": 6000},
     "lbfgs": {"steps": 10},
+    "rays": {"queries": 1500},
 }
 """The attacks that look for the smallest perturbation, with what makes them short enough for a test; of EAD's elastic net little but L2."""
 
@@ -152,7 +155,7 @@ class TestMinimising:
         adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(counted, images, labels, eps=math.inf, norm=norm)
         assert torch.equal(adversarial[::2], images[::2])
         assert (distance(adversarial, images, norm)[1::2] > 0).all()
-        assert max(sizes[1:]) <= 5
+        assert max(sizes[1:]) <= 5 or (asks_scores(name) and sum(sizes) <= 10 + 5 * MINIMISING[name]["queries"])
 
 
 def test_pgd_stops_for_fooled_images_and_goes_on_for_the_others() -> None:

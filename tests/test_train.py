@@ -382,3 +382,9 @@ def test_psnr_and_ssim_are_of_luma_without_borders(tmp_path: Path) -> None:
     assert 0 < quality[f"ssim_{tmp_path.name}"] < 1
     assert luma(torch.ones(1, 3, 1, 1)).item() == pytest.approx(235 / 255, abs=1e-6)
     assert luma(torch.zeros(1, 3, 1, 1)).item() == pytest.approx(16 / 255, abs=1e-6)
+
+
+def test_mixed_precision_trains(config: Callable[..., Config], tmp_path: Path) -> None:
+    done = fit(config(precision="bf16-mixed", pixel=1.0, feature=1.0, attack="pgd(steps=2, confidence=inf)", steps=3), tmp_path / "run")
+    assert np.isfinite(list(done.measured.values())).all()
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "run").values())

@@ -7,7 +7,8 @@ There are two kinds. *Budgeted* attacks (pgd, apgd, square, ...) do the worst th
 ...) look for the smallest perturbation that fools; an image for which they find none within ``eps`` comes back as it was. Their ``eps`` may
 be ``math.inf``; a grid, whose numbers are finite, asks for the whole box with 1.0 for linf or 1000 for l2.
 
-Attacks with the option ``queries`` ask for scores only (``_scores``), and send at most so many images through the model for each image.
+Attacks with the option ``queries`` see scores (``_scores``) or labels (``_labels``) only, and send at most so many images through the model for
+each image.
 """
 
 import math
