@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from models import linear
+from test_contracts import ELSEWHERE
 from torch import Tensor
 
 from rain.attacks import margins
@@ -43,6 +44,10 @@ QUERIES = {
 }
 """The attacks that see scores only: a budget, in optima, and a number of queries with which they fool every image of the linear classifier.
 The l2 patterns of square are smooth, and the linear classifier's weights are white noise: a budget of 2 is too little for it."""
+
+
+REACHABLE = {"targeted": {"target": "second"}}
+"""What makes an attack look for the only other class that the linear classifier can be driven to."""
 
 
 def setting() -> tuple[torch.nn.Module, Tensor, Tensor]:
@@ -82,11 +87,11 @@ def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
     """Attacks, norms and losses, as far as each attack knows them."""
     found = []
     for name in ATTACKS.names():
-        if minimises(name) is not minimising or (not minimising and asks_scores(name)):
+        if minimises(name) is not minimising or (not minimising and asks_scores(name)) or name in ELSEWHERE:
             continue
         losses = ("cross_entropy", "margin", "dlr") if "loss" in inspect.signature(ATTACKS.get(name)).parameters else (None,)
         for norm, loss in itertools.product(("linf", "l2"), losses):
-            options = {"loss": loss} if loss else {}
+            options = ({"loss": loss} if loss else {}) | REACHABLE.get(name, {})
             with contextlib.suppress(OptionError):
                 load_attack(name, **options)(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
                 found.append((name, norm, options))

@@ -1,0 +1,93 @@
+"""The targeted variant of any attack: it looks for one wrong answer, not for any."""
+
+import inspect
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Model
+from rain.attacks import check_arguments
+from rain.errors import OptionError
+from rain.images import Images
+from rain.registry import ATTACKS, load_attack
+
+TARGETS = ("least_likely", "second", "next")
+
+
+@ATTACKS.register
+def targeted(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    attack: str = "pgd",
+    target: str | int = "least_likely",
+    generator: Generator | None = None,
+) -> Images:
+    """Drive each image to one class, by an attack that knows nothing of targets.
+
+    The attack is given another model: two logits, the greatest of all other classes and that of the target. Where the second is above the first, the
+    classifier says the target, and to the attack the image is fooled.
+
+    Args:
+        model: images to logits.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" or "l2".
+        attack: spec of the attack, with its options.
+        target: "least_likely" or "second", the likeliest wrong class (of the model's answer to the clean image, which costs a query), "next" (the
+            label plus one), or the number of a class; an image of that class is left as it is.
+        generator: of the attack.
+
+    Raises:
+        OptionError: no such target, or what the attack raises.
+
+    Source: Carlini and Wagner (arXiv 1608.04644), section III, for the kinds of targets; their loss f6 is the difference of these two logits.
+
+    Differs: an attack that ascends the cross-entropy ascends that of the two logits, not that of all classes with the target's sign turned.
+    """
+    check_arguments(norm, eps)
+    wanted = _targets(model, images, labels, target)
+    single = load_attack(attack)
+    options = {"generator": generator} if "generator" in inspect.signature(single).parameters else {}
+    made = images.clone()
+    # An attack may drop images from its batch; those with one target in common can share a model all the same.
+    for number in wanted.unique().tolist():
+        rows = ((wanted == number) & (labels != number)).nonzero()[:, 0]
+        if len(rows):
+            zeros = torch.zeros_like(labels[rows])
+            made[rows] = single(_towards(model, number), images[rows], zeros, eps=eps, norm=norm, **options).detach()
+    return made
+
+
+def _targets(model: Model, images: Images, labels: Tensor, target: str | int) -> Tensor:
+    if isinstance(target, int) and not isinstance(target, bool) and target >= 0:
+        return torch.full_like(labels, target)
+    if target not in TARGETS:
+        raise OptionError(f"target must be the number of a class or one of {', '.join(TARGETS)}, got {target!r}")
+    if not len(images):
+        return labels
+    with torch.no_grad():
+        logits = model(images)
+    if target == "next":
+        return (labels + 1) % logits.shape[1]
+    own = torch.inf if target == "least_likely" else -torch.inf
+    others = logits.scatter(1, labels[:, None], own)
+    return others.argmin(1) if target == "least_likely" else others.argmax(1)
+
+
+def _towards(model: Model, number: int) -> Model:
+    """Two logits: of the best other class, and of the target."""
+
+    def two(images: Images) -> Tensor:
+        logits = model(images)
+        if number >= logits.shape[1]:
+            raise OptionError(f"target {number} is none of the model's {logits.shape[1]} classes")
+        own = logits[:, number]
+        others = torch.cat([logits[:, :number], logits[:, number + 1 :]], 1).amax(1)
+        return torch.stack([others, own], 1)
+
+    return two
