@@ -1,12 +1,13 @@
 """Numbers out of raw results, held against values known from elsewhere."""
 
+from dataclasses import replace
 from math import comb
 
 import pytest
 from synthetic import cell, result
 
 from rain.errors import ResultError
-from rain.metrics import accuracy, eps_text, interval, paired, per_image, rows, worst_case, worst_images
+from rain.metrics import accuracy, by_distance, eps_text, interval, paired, per_image, rows, unbounded, worst_case, worst_images
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,21 @@ def test_rows_carry_what_a_figure_needs_and_come_in_reading_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eps", "norm", "text"), [(4 / 255, "linf", "4/255"), (0.5, "l2", "0.5"), (4 / 255, "l2", "0.0156863"), (0.01, "linf", "0.01")]
+    ("eps", "norm", "text"),
+    [(4 / 255, "linf", "4/255"), (0.5, "l2", "0.5"), (4 / 255, "l2", "0.0156863"), (0.01, "linf", "0.01"), (1000.0, "l2", "any")],
 )
 def test_eps_text(eps: float, norm: str, text: str) -> None:
     assert eps_text(eps, norm) == text
+
+
+def test_the_curve_over_distances_is_the_accuracy_if_so_much_is_allowed() -> None:
+    about = cell(attack="carlini_wagner", norm="l2", eps=1000.0, draws=2)
+    made = result(about, [(0, 1), (1, 1), (1, 1), (0, 0), (1, 1)], clean=[(0, 0), (0, 0), (0, 1), (0, 0), (1, 1)])
+    sizes = (2.0, 0.5, 2.0, 0.0, 0.0)  # the fourth was not fooled, the fifth wrong from the start
+    outcomes = tuple(replace(outcome, distance=size) for outcome, size in zip(made.outcomes, sizes, strict=True))
+    made = replace(made, outcomes=outcomes)
+    assert unbounded(made.cell)
+    assert by_distance(made) == [(0.0, pytest.approx(3.5 / 5)), (0.5, pytest.approx(2.5 / 5)), (2.0, pytest.approx(1.5 / 5))]
+    assert by_distance(made)[-1][1] == pytest.approx(accuracy(made))
+    assert not unbounded(cell(eps=4 / 255))
+    assert not unbounded(cell(attack="none", eps=1000.0))

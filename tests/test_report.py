@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,23 @@ def test_page_shows_figures_with_their_access(folder: Path) -> None:
     panels = [value for _, name, value in Parsed(text).attributes if name == "aria-label" and "Accuracy against eps" in value]
     assert [panel.partition(".")[0] for panel in panels] == ["transfer", "adaptive"]
     assert "rain: 66.0 % at eps 0, 0.0 % at eps 4/255" in panels[1]
+
+
+def test_attacks_without_a_budget_become_a_curve_and_no_verdict() -> None:
+    free = {"attack": "carlini_wagner", "norm": "l2", "eps": 1000.0}
+    results = [*measured(), *(result(cell(defense=name, **free), share(0.0, 20), share(0.8, 20)) for name in ("none", "rain"))]
+    for place in (-1, -2):
+        moved = tuple(replace(outcome, distance=0.1 * outcome.index) for outcome in results[place].outcomes)
+        results[place] = replace(results[place], outcomes=moved)
+    assert [line.eps for line in summary(results)] == [4 / 255]
+    text = html(results, {})
+    Parsed(text)
+    assert "Accuracy against the size of the perturbation" in text
+    assert "Half of the clean accuracy is gone: no defence: at 0.8; rain: at 0.8." in text
+    assert "Accuracy against the size" not in html(measured(), {})
+    console = Console(width=200, record=True)
+    console.print(table(rows(results)))
+    assert "any" in console.export_text()
 
 
 def test_page_escapes_hostile_names() -> None:

@@ -16,6 +16,10 @@ Z95 = NormalDist().inv_cdf(0.975)
 """Two-sided 95 % quantile of the normal distribution."""
 
 
+NO_BUDGET = {"linf": 1.0, "l2": 100.0}
+"""From here on a budget is none: linf reaches every image, and l2 destroys any of a usual size."""
+
+
 class Paired(NamedTuple):
     """What a paired comparison found.
 
@@ -74,6 +78,27 @@ def worst_case(results: Sequence[Result]) -> float:
     return _mean(worst_images(results))
 
 
+def unbounded(cell: Cell) -> bool:
+    """Whether the budget is no budget: the attack looks for the smallest perturbation, and only the curve over its size says something."""
+    return cell.attack != "none" and cell.eps >= NO_BUDGET[cell.norm]
+
+
+def by_distance(result: Result) -> list[tuple[float, float]]:
+    """Accuracy against the size of the perturbation, for an attack that looks for the smallest one.
+
+    Returns: (size, accuracy) at 0 and at each size at which an image was perturbed, in ascending order: the accuracy if perturbations up to this
+        size are allowed. An image whose perturbation is larger counts as it does clean.
+    """
+    clean, robust = per_image(result, attacked=False), per_image(result)
+    moved = sorted((outcome.distance, outcome.index) for outcome in result.outcomes if outcome.distance > 0)
+    curve, total = [(0.0, accuracy(result, attacked=False))], sum(clean.values())
+    for size, index in moved:
+        total += robust[index] - clean[index]
+        curve.append((size, total / len(result.outcomes)))
+    # Of images with perturbations of one size, the last point holds for all.
+    return [point for point, following in zip(curve, [*curve[1:], None], strict=True) if following is None or following[0] > point[0]]
+
+
 def interval(rate: float, count: int) -> tuple[float, float]:
     """Bound a rate by the Wilson score interval of 95 %.
 
@@ -125,7 +150,9 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def eps_text(eps: float, norm: str) -> str:
-    """Write a budget as people in the field do: 4/255 for linf where it is a whole number of steps, otherwise the plain number."""
+    """Write a budget as people in the field do: 4/255 for linf where it is whole steps, "any" where it is none, else the plain number."""
+    if eps >= NO_BUDGET[norm]:
+        return "any"
     steps = eps * 255
     return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rain.errors import RainError
-from rain.metrics import access_order, eps_text, interval, per_image, reading_order, rows, worst_images
+from rain.metrics import access_order, by_distance, eps_text, interval, per_image, reading_order, rows, unbounded, worst_images
 from rain.results import Result, dump
 
 GALLERY_IMAGES = 8
@@ -80,6 +80,7 @@ def render(results: Sequence[Result], *, headlines: Sequence[Any], findings: Seq
         findings=findings,
         tables={place: _grouped(group, lambda line: line["cell"].defense) for place, group in _grouped(_lines(results), _place_of_line).items()},
         curves=curves(results),
+        distances=distances(results),
         galleries=_galleries(results, galleries),
         made_by={name: sorted({result.made_by.get(name, "unknown") for result in results}) for name in names},
         cells=[{"cell": result.cell, "json": dump(asdict(result.cell)), "measured": len(result.outcomes)} for result in results],
@@ -106,7 +107,8 @@ def library(name: str) -> Any:
 def curves(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Plot accuracy against eps: for each place and norm a legend and one panel for each access."""
     made: list[dict[str, Any]] = []
-    for place, group in _grouped([result for result in results if result.outcomes], lambda result: _place(result.cell)).items():
+    bounded = [result for result in results if result.outcomes and not unbounded(result.cell)]
+    for place, group in _grouped(bounded, lambda result: _place(result.cell)).items():
         for norm, normed in _grouped([result for result in group if result.cell.attack != "none"], lambda result: result.cell.norm).items():
             defenses = sorted({result.cell.defense for result in group} - {"none"})
             known = sorted({result.cell.access for result in normed if result.cell.defense != "none" or not defenses}, key=access_order)
@@ -119,6 +121,49 @@ def curves(results: Sequence[Result]) -> list[dict[str, Any]]:
             legend = [{"name": _named(name), "colour": ink, "mark": glyph} for name, (ink, _, glyph) in styles.items()]
             made.append({"place": place, "norm": norm, "legend": legend, "panels": panels})
     return made
+
+
+def distances(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Plot accuracy against the size of the perturbation, for attacks without a budget: in each place and norm a panel for each of them."""
+    made: list[dict[str, Any]] = []
+    free = [result for result in results if result.outcomes and unbounded(result.cell)]
+    for (place, norm), group in _grouped(free, lambda result: (_place(result.cell), result.cell.norm)).items():
+        defenses = sorted({result.cell.defense for result in group} - {"none"})
+        styles = _styles(defenses, bare=any(result.cell.defense == "none" for result in group))
+        panels: list[dict[str, Any]] = []
+        for (attack, access), column in _grouped(sorted(group, key=_asked), _asked).items():
+            found = {result.cell.defense: _thinned(result) for result in column}
+            lines = {name: found[name] for name in styles if name in found}
+            prefix = f"distance{len(made)}-{len(panels)}"
+            text = f"{attack}, {access}"
+            panels.append({"access": text, "svg": _plot(lines, styles, norm, prefix, ticks=False), "text": _halved(lines, norm)})
+        legend = [{"name": _named(name), "colour": ink, "mark": glyph} for name, (ink, _, glyph) in styles.items()]
+        made.append({"place": place, "norm": norm, "legend": legend, "panels": panels})
+    return made
+
+
+def _asked(result: Result) -> tuple[str, str]:
+    return result.cell.attack, result.cell.access
+
+
+def _thinned(result: Result, points: int = 24) -> list[Point]:
+    """The curve over distances, at some of its points: enough for the eye."""
+    curve = by_distance(result)
+    chosen = sorted({round(place * (len(curve) - 1) / (points - 1)) for place in range(points)})
+    return [Point(curve[place][0], curve[place][1], *interval(curve[place][1], len(result.outcomes))) for place in chosen]
+
+
+def _halved(lines: Mapping[str, Sequence[Point]], norm: str) -> str:
+    """Say at which size half of the clean accuracy is gone, for those who do not see the panel."""
+    said = []
+    for name, points in lines.items():
+        gone = next((point for point in points if point.accuracy <= points[0].accuracy / 2), None)
+        said.append(f"{_named(name)}: {f'at {_size_text(gone.eps, norm)}' if gone else 'nowhere'}")
+    return f"Accuracy against the size of the perturbation. Half of the clean accuracy is gone: {'; '.join(said)}."
+
+
+def _size_text(size: float, norm: str) -> str:
+    return f"{255 * size:.1f}/255" if norm == "linf" else f"{size:.3g}"
 
 
 def png(picture: NDArray[Any]) -> str:
@@ -163,8 +208,8 @@ def _line(group: Iterable[Result], defense: str, norm: str, access: str) -> list
     return [Point(eps, mean, *interval(mean, len(scored[eps]))) for eps, mean in means.items()]
 
 
-def _plot(lines: Mapping[str, Sequence[Point]], styles: Mapping[str, tuple[str, str, str]], norm: str, prefix: str) -> str:
-    """Draw one panel as inline SVG, the same bytes for the same lines."""
+def _plot(lines: Mapping[str, Sequence[Point]], styles: Mapping[str, tuple[str, str, str]], norm: str, prefix: str, ticks: bool = True) -> str:
+    """Draw one panel as inline SVG, the same bytes for the same lines; ``ticks`` stand at the points that were measured."""
     matplotlib, figures, ticker = map(library, ("matplotlib", "matplotlib.figure", "matplotlib.ticker"))
     scale = 255 if norm == "linf" else 1
     with matplotlib.rc_context():
@@ -178,10 +223,13 @@ def _plot(lines: Mapping[str, Sequence[Point]], styles: Mapping[str, tuple[str, 
             ink, mark, _ = styles[name]
             x, y, low, high = (np.array(values) for values in zip(*points, strict=True))
             axes.fill_between(scale * x, 100 * low, 100 * high, color=ink, alpha=0.12, linewidth=0)
-            axes.plot(scale * x, 100 * y, color=ink, marker=mark, markersize=6, linewidth=1.8, clip_on=False, zorder=3)
-        axes.set(ylim=(0, 100), xlabel="eps, in 1/255" if norm == "linf" else f"eps ({norm})", ylabel="accuracy, %")
+            every = 1 if ticks else 6
+            axes.plot(scale * x, 100 * y, color=ink, marker=mark, markersize=6, markevery=every, linewidth=1.8, clip_on=False, zorder=3)
+        what = "eps" if ticks else "size"
+        axes.set(ylim=(0, 100), xlabel=f"{what}, in 1/255" if norm == "linf" else f"{what} ({norm})", ylabel="accuracy, %")
         axes.set_xlim(left=0)
-        axes.set_xticks(sorted({scale * point.eps for points in lines.values() for point in points}))
+        if ticks:
+            axes.set_xticks(sorted({scale * point.eps for points in lines.values() for point in points}))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)

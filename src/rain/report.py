@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rain.checks import NOISE, check
 from rain.errors import ResultError
-from rain.metrics import Paired, eps_text, interval, paired, per_image, worst_images
+from rain.metrics import Paired, eps_text, interval, paired, per_image, unbounded, worst_images
 from rain.results import ACCESSES, Cell, Result, load, write_file
 
 Gallery = Mapping[str, NDArray[Any]]
@@ -69,8 +69,11 @@ class Headline:
 
 
 def summary(results: Sequence[Result]) -> list[Headline]:
-    """Sum up each defence at each eps, with a sentence that says first where it loses; the defences that lose most come first."""
-    measured = [result for result in results if result.outcomes]
+    """Sum up each defence at each eps, with a sentence that says first where it loses; the defences that lose most come first.
+
+    Attacks that look for the smallest perturbation, without a budget, say nothing here: in the end nothing holds against them.
+    """
+    measured = [result for result in results if result.outcomes and not unbounded(result.cell)]
     attacked = [result.cell for result in measured if result.cell.attack != "none" and result.cell.defense != "none"]
     lines = []
     for place, defense, norm, eps in sorted({(_place(cell), cell.defense, cell.norm, cell.eps) for cell in attacked}):
