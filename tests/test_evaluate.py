@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from models import tiny
 from PIL import Image
 from torch import Tensor
 
+import rain
 from rain import attacker, evaluate
 from rain.attacker import attacker_view
 from rain.errors import AttackError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
 from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
-from rain.results import Cell, load, path_of
+from rain.results import ACCESSES, Cell, load, path_of
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +43,7 @@ def grid(pictures: Path, **changes: Any) -> Grid:
         "chunk": 4,
         "draws": 3,
         "gallery": 2,
-        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "static", "adaptive"], "eps": "8/255", "eot": 4}],
+        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "frozen", "static", "adaptive"], "eps": "8/255", "eot": 4}],
     }
     return expand(table | changes)
 
@@ -53,7 +55,7 @@ def cell_of(results: list[Any], defense: str, access: str) -> Any:
 
 def test_a_grid_is_measured_whole_at_each_images_own_size(pictures: Path, tmp_path: Path) -> None:
     results = evaluate.run(grid(pictures), tmp_path)
-    assert len(results) == 12
+    assert len(results) == 15
     for result in results:
         assert result.complete
         assert [outcome.index for outcome in result.outcomes] == list(range(7))
@@ -69,11 +71,13 @@ def test_only_what_is_random_gets_several_draws(pictures: Path, tmp_path: Path) 
 
 
 def test_columns_are_paired(pictures: Path, tmp_path: Path) -> None:
-    """All attacks on a defence see the same clean draws; on the bare classifier all three accesses are one attack."""
+    """All attacks on a defence see the same clean draws; on the bare classifier all accesses are one attack."""
     results = evaluate.run(grid(pictures), tmp_path)
     for defense in ("none", "jpeg", "rain(enhancer=bicubic)"):
         assert len({tuple(outcome.clean for outcome in result.outcomes) for result in results if result.cell.defense == defense}) == 1
-    bare = {tuple((o.robust, o.distance) for o in cell_of(results, "none", access).outcomes) for access in ("transfer", "static", "adaptive")}
+    bare = {
+        tuple((o.robust, o.distance) for o in cell_of(results, "none", access).outcomes) for access in ("transfer", "frozen", "static", "adaptive")
+    }
     assert len(bare) == 1
     # What is transferred is what was made on the bare classifier.
     far = {defense: [o.distance for o in cell_of(results, defense, "transfer").outcomes] for defense in ("none", "jpeg", "rain(enhancer=bicubic)")}
@@ -240,3 +244,16 @@ def test_the_budget_is_measured_in_the_cells_norm() -> None:
     images = torch.zeros(1, 3, 4, 4)
     assert distance(images, images + 0.1, "linf").item() == pytest.approx(0.1)
     assert distance(images, images + 0.1, "l2").item() == pytest.approx(0.1 * 48**0.5)
+
+
+def test_a_frozen_attacker_meets_one_draw(pictures: Path, tmp_path: Path) -> None:
+    """His model gives the same answer each time, and to each image whatever stands beside it."""
+    cell = grid(pictures).cells[0]
+    model = rain.harden(tiny(), "rain(enhancer=bicubic)")
+    generator = torch.Generator().manual_seed(5)
+    view = attacker_view(model, replace(cell, access="frozen"), generator)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(view(images), view(images))
+    assert torch.allclose(view(images)[1:2], view(images[1:2]), atol=1e-5)
+    other = attacker_view(model, replace(cell, access="static"), generator)
+    assert not torch.equal(other(images), other(images))

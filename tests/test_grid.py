@@ -59,7 +59,7 @@ def test_an_entry_may_have_its_own_examples_and_defenses() -> None:
         ({"defenses": [3]}, "write names as text"),
         ({"attacks": [{"acess": "static"}]}, 'needs attack = "name"'),
         ({"attacks": [{"attack": "pgd"}]}, "needs access"),
-        ({"attacks": [{"attack": "pgd", "access": "white", "eps": 0.1}]}, "access must be of transfer, static"),
+        ({"attacks": [{"attack": "pgd", "access": "white", "eps": 0.1}]}, "access must be of transfer, frozen, static"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": -0.1}]}, "eps must be positive"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": "a lot"}]}, "not a number"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": 0.1, "norm": "l1"}]}, "norm must be"),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Expectation, Model, Seeded, attackable
+from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
 from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError
 from rain.images import Images, distance
@@ -33,6 +33,8 @@ def attacker_view(model: Hardened, cell: Cell, generator: Generator, tick: Tick 
                 return model(images, generator=generator)
 
         return _ticking(scores, tick, 1)
+    if cell.access == "frozen":
+        return _ticking(Frozen(attackable(model), seed=generator.initial_seed()), tick, 1 + BACKWARD)
     seen = Seeded(attackable(model), generator)
     if cell.access == "adaptive" and model.defense.random:
         return _ticking(Expectation(seen, cell.eot), tick, cell.eot * (1 + BACKWARD))

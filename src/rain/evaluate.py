@@ -171,7 +171,7 @@ class Bench:
         source = cell
         if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
             source = replace(cell, defense="none", access="transfer", draws=1)
-        elif cell.access == "adaptive" and not self.hardened(cell.classifier, cell.defense).defense.random:
+        elif cell.access in ("frozen", "adaptive") and not self.hardened(cell.classifier, cell.defense).defense.random:
             source = replace(cell, access="static")
 
         def attack() -> tuple[Images, list[int]]:

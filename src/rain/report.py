@@ -41,7 +41,7 @@ class Headline:
     Args:
         images: that every attack on the defence measured, and on the bare classifier where there is one.
         lost: clean accuracy lost against the bare classifier; None without one.
-        transfer, static, adaptive, query: under the worst attack of that access on each image; None where none was run.
+        transfer, frozen, static, adaptive, query: under the worst attack of that access on each image; None where none was run.
         worst: under the worst attack of all on each image; ``low`` and ``high`` bound it at 95 %.
         bare: ``worst`` of the bare classifier at the same eps; None where it was not attacked.
         sentence: plain English, losses first.
@@ -57,6 +57,7 @@ class Headline:
     clean: float
     lost: float | None
     transfer: float | None
+    frozen: float | None
     static: float | None
     adaptive: float | None
     query: float | None

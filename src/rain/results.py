@@ -16,11 +16,12 @@ from typing import Any
 
 from rain.errors import ResultError
 
-ACCESSES = ("transfer", "static", "adaptive", "query")
+ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
 
-transfer: attacks the bare classifier and hopes. static: attacks through the defence, ignoring that it is random. adaptive: attacks through
-the defence, averaging over its randomness (EOT) and passing over what has no gradient (BPDA). query: sees scores or labels only.
+transfer: attacks the bare classifier and hopes. frozen: attacks through the defence with its randomness fixed to one draw of his own, and hopes.
+static: attacks through the defence, ignoring that it is random. adaptive: attacks through the defence, averaging over its randomness (EOT) and
+passing over what has no gradient (BPDA). query: sees scores or labels only.
 """
 
 
