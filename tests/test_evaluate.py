@@ -17,7 +17,7 @@ from rain.errors import AttackError, DatasetError, GridError, OptionError, Resul
 from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
-from rain.results import ACCESSES, Cell, load, path_of
+from rain.results import Cell, load, path_of
 
 
 @pytest.fixture(scope="session")

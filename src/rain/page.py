@@ -32,7 +32,7 @@ TEXT = "#010203"
 
 MEANINGS = {
     "transfer": "The attacker knows the bare classifier only, attacks it, and hopes. The most flattering figure for a defence.",
-    "frozen": "The attacker goes through the defence with its randomness fixed to one draw of his own, and hopes that what he finds there carries over.",
+    "frozen": "The attacker goes through the defence with its randomness fixed to one draw of his own, and hopes that it carries over.",
     "static": "The attacker goes through the defence, but ignores that it is random and trusts each gradient as it comes.",
     "adaptive": "The attacker knows everything, averages over the randomness (EOT) and passes over what has no gradient (BPDA). "
     "The only figure that says what a defence is worth.",
