@@ -278,6 +278,13 @@ def test_a_folder_belongs_to_one_recipe_and_one_process(config: Callable[..., Co
     fit(config(workers=1), out, resume=True)
     assert rows(out)[-1]["step"] == 6
     assert (out / "weights.safetensors").read_bytes() == before
+    (out / "recipe.json").write_text("{")
+    with pytest.raises(TrainError, match="is damaged"):
+        fit(config(), out, resume=True)
+    # What never came to a checkpoint stands in nobody's way.
+    with pytest.raises(RecipeError):
+        fit(config(defense="none"), tmp_path / "vain")
+    fit(config(steps=1), tmp_path / "vain")
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainError, match="cannot be written"):
         fit(config(), tmp_path / "file")

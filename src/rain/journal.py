@@ -14,7 +14,7 @@ from torch import Tensor
 from rain.errors import TrainError
 from rain.recipe import PLACES, Config
 
-RECIPE, LOG, LOCK = "recipe.json", "log.jsonl", ".lock"
+STATE, RECIPE, LOG, LOCK = "state.safetensors", "recipe.json", "log.jsonl", ".lock"
 
 
 def lock(out: Path) -> Any:
@@ -37,30 +37,31 @@ def lock(out: Path) -> Any:
 
 
 def prepare(out: Path, config: Config, *, resume: bool) -> None:
-    """Make the folder of a run, or see that the run in it is this recipe's.
+    """Make the folder of a run, or see that the run in it is this recipe's. Before its first checkpoint a run is none, and is begun anew.
 
     Raises:
         TrainError: there is a run already and ``resume`` is False, it was another recipe's, or the folder cannot be written.
     """
-    wanted = json.loads(json.dumps({name: value for name, value in asdict(config).items() if name not in PLACES}))
-    path = out / RECIPE
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            if not resume:
-                raise TrainError(f"{out} holds a training run: go on with it by --resume, or choose another folder by --out")
-            begun = json.loads(path.read_text())
-            other = [f"{name} was {begun.get(name)!r} and is {wanted[name]!r}" for name in wanted if begun.get(name) != wanted[name]]
-            if other:
-                raise TrainError(f"{out} was begun with another recipe ({'; '.join(other[:3])}): choose another folder by --out")
-        else:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(wanted, indent=1) + "\n")
-            os.replace(temporary, path)
-    except ValueError as error:
-        raise TrainError(f"{path} is damaged ({error}); choose another folder by --out") from None
+        if not (out / STATE).is_file():
+            return
+        if not resume:
+            raise TrainError(f"{out} holds a training run: go on with it by --resume, or choose another folder by --out")
+        begun, wanted = json.loads((out / RECIPE).read_text()), _what(config)
+    except (ValueError, FileNotFoundError) as error:
+        raise TrainError(f"{out / RECIPE} is damaged ({error}); choose another folder by --out") from None
     except OSError as error:
         raise TrainError(f"{out}: cannot be written: {error.strerror or error}; choose another folder by --out") from None
+    other = [f"{name} was {begun.get(name)!r} and is {wanted[name]!r}" for name in wanted if begun.get(name) != wanted[name]]
+    if other:
+        raise TrainError(f"{out} was begun with another recipe ({'; '.join(other[:3])}): choose another folder by --out")
+
+
+def _what(config: Config) -> dict[str, Any]:
+    """What a run does, as JSON has it, without where it computes."""
+    what: dict[str, Any] = json.loads(json.dumps({name: value for name, value in asdict(config).items() if name not in PLACES}))
+    return what
 
 
 class Journal:
@@ -68,13 +69,20 @@ class Journal:
 
     Args:
         out: folder of the run.
+        config: kept beside the log, for ``prepare``.
         step: at which it goes on; what a killed run logged after that is dropped, since it will be logged again.
     """
 
-    def __init__(self, out: Path, step: int):
+    def __init__(self, out: Path, config: Config, step: int):
         from torch.utils.tensorboard import SummaryWriter
 
         self.out = out
+        temporary = out / f".{RECIPE}.tmp"
+        try:
+            temporary.write_text(json.dumps(_what(config), indent=1) + "\n")
+            os.replace(temporary, out / RECIPE)
+        except OSError as error:
+            raise TrainError(f"{out}: cannot be written: {error.strerror or error}; make room, or choose another folder by --out") from None
         log = out / LOG
         kept = [line for line in log.read_text().splitlines(keepends=True) if _step(line) <= step] if step and log.is_file() else []
         log.write_text("".join(kept))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rain import checkpoints
 from rain.errors import DatasetError, RecipeError, TrainError
 from rain.feed import Feed, Sources, batches, fixed, generator_for
-from rain.journal import Journal, lock, prepare
+from rain.journal import STATE, Journal, lock, prepare
 from rain.objective import Objective
 from rain.progress import steps_bar
 from rain.recipe import PLACES, Config, read
@@ -31,7 +31,7 @@ from rain.yardsticks import sr_quality, validate
 
 __all__ = ["Config", "Trained", "fit", "read"]
 
-STATE, WEIGHTS = "state.safetensors", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 
 
 class Trained(NamedTuple):
@@ -107,7 +107,7 @@ class _Run:
         self.measured: dict[str, float] = {}
         if (out / STATE).is_file():
             self._restore()
-        self.journal = Journal(out, self.step) if fabric.is_global_zero else None
+        self.journal = Journal(out, config, self.step) if fabric.is_global_zero else None
 
     def train(self) -> Trained:
         config, fabric = self.config, self.fabric
