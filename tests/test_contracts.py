@@ -86,12 +86,15 @@ def test_an_enhancer_doubles_the_sides_within_the_range(name: str) -> None:
 # What makes the costly attacks short enough to be tried on everything; attacks that are not here run with their defaults.
 SHORT: dict[str, dict[str, object]] = {
     "apgd": {"steps": 20},
+    "autozoom": {"queries": 120},
     "bandits": {"queries": 120},
     "boundary": {"queries": 200},
     "carlini_wagner": {"steps": 30, "searches": 4, "constant": 1.0, "rate": 0.05},
     "ead": {"steps": 20, "searches": 4, "constant": 1.0},
+    "ensemble": {"classifiers": "models:tiny+models:other", "attack": "pgd(steps=3)"},
     "hopskipjump": {"queries": 300, "samples": 20},
     "lbfgs": {"steps": 4, "searches": 3, "constant": 1.0},
+    "meta": {"queries": 120, "fits": 2},
     "nes": {"queries": 120, "samples": 10},
     "noise": {"tries": 100},
     "rays": {"queries": 200},
@@ -99,12 +102,13 @@ SHORT: dict[str, dict[str, object]] = {
     "simba": {"queries": 120, "basis": "dct", "frequencies": 0.2},
     "spsa": {"queries": 120, "samples": 10},
     "square": {"queries": 100},
+    "substitute": {"queries": 20, "rounds": 1, "epochs": 1, "attack": "pgd(steps=3)"},
     "zoo": {"queries": 200},
 }
 
 
-ELSEWHERE = {"distort"}
-"""Attacks that never look at the model that they are given."""
+ELSEWHERE = {"distort", "ensemble", "substitute"}
+"""Attacks on another model than the one that they are given: most never look at that one, substitute asks it for labels."""
 
 
 def short(name: str) -> Callable[..., Tensor]:

@@ -29,8 +29,12 @@ MINIMISING: dict[str, dict[str, object]] = {
 """The attacks that look for the smallest perturbation, with what makes them short enough for a test; of EAD's elastic net little but L2."""
 
 QUERIES = {
+    ("autozoom", "linf"): (2, 400),
+    ("autozoom", "l2"): (2, 300),
     ("bandits", "linf"): (2, 800),
     ("bandits", "l2"): (2, 600),
+    ("meta", "linf"): (2, 600),
+    ("meta", "l2"): (2, 450),
     ("nes", "linf"): (2, 600),
     ("nes", "l2"): (2, 600),
     ("simba", "linf"): (2, 250),
@@ -80,7 +84,7 @@ def minimises(name: str) -> bool:
 
 def asks_scores(name: str) -> bool:
     """Whether an attack has a number of queries, and nothing but scores, to fool with."""
-    return "queries" in inspect.signature(ATTACKS.get(name)).parameters
+    return "queries" in inspect.signature(ATTACKS.get(name)).parameters and name not in ELSEWHERE
 
 
 def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:

@@ -33,7 +33,12 @@ def start(grid: Path, out: Path) -> "subprocess.Popen[bytes]":
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "from rain.cli import main; main()", "run", str(grid), "--out", str(out)]
     with said(out).open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible)
+
+
+def interruptible() -> None:
+    """A background job of a shell ignores Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def said(out: Path) -> Path:

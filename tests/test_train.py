@@ -314,7 +314,14 @@ def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "rain", "train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "cpu"]
     command += [part for setting in settings for part in ("--set", setting)]
     with out.with_suffix(".stderr").open("wb") as file:
-        return subprocess.Popen([*command, "--out", str(out), *more], env=environment, stdout=subprocess.DEVNULL, stderr=file)
+        return subprocess.Popen(
+            [*command, "--out", str(out), *more], env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible
+        )
+
+
+def interruptible() -> None:
+    """A background job of a shell ignores Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished(process: "subprocess.Popen[bytes]", out: Path) -> None:

@@ -1,0 +1,94 @@
+"""Transfer: images that fool other classifiers, all at once, by any attack."""
+
+import inspect
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Model
+from rain.attacks import check_arguments
+from rain.errors import OptionError
+from rain.images import Images
+from rain.registry import ATTACKS, CLASSIFIERS, load_attack, load_classifier
+
+
+@ATTACKS.register
+def ensemble(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    classifiers: str = "torchvision/squeezenet1_1",
+    attack: str = "pgd(steps=40, confidence=inf)",
+    generator: Generator | None = None,
+) -> Images:
+    """Attack the mean of other classifiers' logits, and hope that it transfers. Use it with access "transfer": the model is never asked.
+
+    Args:
+        model: not looked at.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers, by the numbers of the classes that all the classifiers share with the model.
+        eps: budget, for values in [0, 1].
+        norm: "linf" or "l2", as far as the attack knows it.
+        classifiers: specs of the classifiers, joined by "+": "torchvision/resnet18+torchvision/squeezenet1_1(weights=PATH)". They are built when
+            there is an image to attack, kept, and given images as the model would be; each brings its own preprocessing.
+        attack: spec of the attack on their mean. One that stops at the first success transfers badly: give it all its steps, if it has a
+            ``confidence``.
+        generator: of the attack.
+
+    Raises:
+        UnknownNameError: no such classifier or attack.
+        OptionError: an argument out of range, an option that a classifier or the attack cannot take, classifiers that do not have the same
+            number of classes, or not the classes of the labels.
+        WeightsError: a classifier's weights are missing, or do not fit.
+
+    Source: Dong et al. (arXiv 1710.06081), section 3.3.2 and algorithm 2: ensemble in logits, with equal weights; Liu et al. (arXiv 1611.02770) for
+    the idea.
+
+    Differs: any attack, where the paper has momentum (mifgsm).
+    """
+    check_arguments(norm, eps)
+    specs = apart(classifiers)
+    for spec in specs:
+        name, _, options = CLASSIFIERS.split(spec)
+        CLASSIFIERS.check_options(name, options)
+    craft = load_attack(attack)
+    known = inspect.signature(craft).parameters
+    own: dict[str, Any] = {"generator": generator} if "generator" in known else {}
+
+    def mean(batch: Images) -> Tensor:
+        answers = [_classifier(spec, batch.device, batch.dtype)(batch) for spec in specs]
+        if len({answer.shape for answer in answers}) > 1:
+            raise OptionError(
+                f"classifiers {classifiers}: they have {', '.join(str(answer.shape[1]) for answer in answers)} classes; all need the same"
+            )
+        if int(labels.max()) >= answers[0].shape[1]:
+            raise OptionError(f"classifiers {classifiers}: they have {answers[0].shape[1]} classes, and there is a label {int(labels.max())}")
+        return torch.stack(answers).mean(0)
+
+    return craft(mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **own)
+
+
+def apart(specs: str) -> list[str]:
+    """Split specs at each "+" that no bracket encloses."""
+    parts = [""]
+    for piece in specs.split("+"):
+        enclosed = parts[-1].count("(") > parts[-1].count(")")
+        parts[-1:] = [f"{parts[-1]}+{piece}"] if enclosed else [*parts[-1:], piece]
+    return [part.strip() for part in parts[1:]]
+
+
+def _nothing(images: Images) -> Tensor:
+    """What stands for the classifiers when an empty batch only asks whether the options can be taken."""
+    return images.flatten(1)[:, :2]
+
+
+@lru_cache(maxsize=16)
+def _classifier(spec: str, device: torch.device, dtype: torch.dtype) -> Any:
+    # Untrained weights, which nothing may hang on, must not move the global generator.
+    with torch.random.fork_rng(devices=[]):
+        return load_classifier(spec).eval().requires_grad_(False).to(device, dtype)

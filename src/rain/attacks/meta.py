@@ -1,0 +1,209 @@
+"""Meta attack: a small network that says the gradient from the image, and learns while it attacks."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
+
+from rain import checkpoints
+from rain.adaptive import Model
+from rain.attacks import ascend, check_arguments, check_counts, check_positive, differentiate, margins
+from rain.attacks._scores import Scores, below, gaussian
+from rain.images import Images, project
+from rain.registry import ATTACKS
+
+Weights = Sequence[Tensor]
+"""A predictor for each of N images: kernels (N, out, in, 3, 3) and biases (N, out) in turn."""
+
+TINY = 1e-12
+"""What nothing is divided by less than."""
+
+
+@ATTACKS.register
+def meta(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    queries: int = 1000,
+    weights: str | None = None,
+    coordinates: int = 12,
+    every: int = 3,
+    delta: float = 0.1,
+    step: float | None = None,
+    fits: int = 10,
+    rate: float = 0.01,
+    batch: int = 50,
+    confidence: float = 0.0,
+    generator: Generator | None = None,
+) -> Images:
+    """Predict the margin's gradient with a network, fine-tune it on a few measured values at every few steps, and descend.
+
+    Without ``weights`` the network knows nothing at first, and learns from this image's queries alone: that is coordinate descent with a network
+    that fills in what was not measured, and it says nothing about what the paper's attack, whose network was trained on other classifiers, can do.
+
+    Args:
+        model: images to logits; it need not have gradients.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" (steps along signs) or "l2".
+        queries: images sent through the model for each image, at most.
+        weights: path of a safetensors file of a ``Predictor`` (``meta_train`` makes one); None is an untrained one.
+        coordinates: single values of the image that are measured at a time, two queries each: those with the largest predictions, none again
+            before every other one had its turn.
+        every: steps from one measurement to the next; those between follow the network, which sees the image as it has become.
+        delta: how far to both sides to ask. A single value must go far to be heard, above all from a random model.
+        step: length of a step, in the unit of eps; None is 2.5 eps / steps.
+        fits: steps of Adam on all that was measured, after each measurement.
+        rate: Adam's.
+        batch: images in one forward pass of the model.
+        confidence: an image leaves when the best wrong logit is above the right one by more than this.
+        generator: of the untrained weights, and of the choice where predictions are equal; its device need not be that of the images.
+
+    Raises:
+        OptionError: an argument out of range.
+        WeightsError: the file is missing, or of another network.
+
+    Source: Du et al. (arXiv 1906.02398): algorithm 2, and algorithm 1 for ``meta_train``; Reptile: Nichol et al. (arXiv 1803.02999).
+
+    Differs: within a budget, by projection; margin of the logits. A step moves all values, not only the measured ones, and takes the last measured
+    slope, in place of the prediction, where there is one: a small network cannot remember single values. Slopes are divided by their root mean
+    square. The network is smaller, and keeps the size of the image. Each image has weights of its own. Each step is looked at for one query,
+    and of the images after each step the one with the lowest margin is returned (against a random model: of one draw, which may have been lucky).
+    """
+    check_arguments(norm, eps)
+    check_counts(queries=queries, coordinates=coordinates, every=every, fits=fits, batch=batch)
+    check_positive(delta=delta, rate=rate)
+    if step is not None:
+        check_positive(step=step)
+    length = step if step is not None else 2.5 * eps / max(1, every * queries // (2 * coordinates + every))
+    first = Predictor(images, generator)
+    if weights is not None:
+        checkpoints.load(first, weights)
+    search = Scores(model, images, labels, queries, confidence, batch)
+    current = images[search.active]
+    own: Weights = [value.detach().to(images).expand(len(current), *value.shape) for value in first.parameters()]
+    slopes, times = torch.zeros_like(current).flatten(1), torch.zeros_like(current).flatten(1)
+    steps = 0
+    while search:
+        count = min(coordinates, slopes.shape[1], (search.left - 1) // 2) if steps % every == 0 else 0
+        if count:
+            size = predict(own, current).flatten(1).abs()
+            chance = torch.rand(size.shape, generator=generator, device=generator.device if generator is not None else images.device).to(size)
+            # First what was measured least often, then what is predicted to be large, then chance.
+            turn = size / (2 * size.amax(1, keepdim=True) + TINY) + chance / 1e4 - times
+            which = turn.topk(count, dim=1).indices
+            slopes = slopes.scatter(1, which, measure(search, current, which, delta))
+            times = times.scatter_add(1, which, torch.ones_like(which, dtype=times.dtype))
+            own = fit(own, current, scaled(slopes, times > 0).view_as(current), (times > 0).view_as(current), fits, rate)
+        steps += 1
+        gradient = torch.where(times > 0, scaled(slopes, times > 0), predict(own, current).flatten(1)).view_as(current)
+        current = project(current - length * ascend(gradient, norm), images[search.active], norm, eps)
+        stay = search.look(current)
+        current, slopes, times, own = current[stay], slopes[stay], times[stay], [value[stay] for value in own]
+    return search.best
+
+
+class Predictor(nn.Module):
+    """Three convolutions from an image to the gradient of the margin, up to its scale. Untrained, it says zero everywhere.
+
+    Args:
+        like: whose type and device the weights have.
+        generator: of the untrained weights.
+        width: channels between the convolutions.
+    """
+
+    def __init__(self, like: Tensor, generator: Generator | None = None, width: int = 16):
+        super().__init__()
+        self.layers = nn.ModuleList(skip_init(nn.Conv2d, *pair, 3, padding=1).to(like) for pair in ((3, width), (width, width), (width, 3)))
+        for value in self.parameters():
+            last = value.ndim == 1 or len(value) == 3
+            value.data = torch.zeros_like(value) if last else gaussian(tuple(value.shape), like, generator) * (2 / value[0].numel()) ** 0.5
+
+    def forward(self, images: Images) -> Tensor:
+        """Predict the gradient at images (N, 3, H, W); of the same shape."""
+        return predict([value.expand(len(images), *value.shape) for value in self.parameters()], images)
+
+
+def predict(weights: Weights, images: Images) -> Tensor:
+    """What the predictor of each image says about it: (N, 3, H, W). No gradient unless the caller switched them on for the weights."""
+    if not len(images):
+        return torch.zeros_like(images)
+    flow = (images - 0.5).flatten(0, 1)[None]
+    for kernels, biases in zip(weights[::2], weights[1::2], strict=True):
+        flow = F.relu(flow) if kernels is not weights[0] else flow
+        flow = F.conv2d(flow, kernels.flatten(0, 1), biases.flatten(), padding=1, groups=len(images))
+    return flow[0].unflatten(0, images.shape[:2])
+
+
+def fit(weights: Weights, images: Images, wanted: Tensor, known: Tensor, steps: int, rate: float) -> Weights:
+    """Bring each predictor nearer to what is known of the gradient at its image: squared error on the known values, Adam."""
+    # Made as parameters, and differentiated here only: the classifier has no part in it.
+    own = [nn.Parameter(value.detach().clone()) for value in weights]
+    optimizer = torch.optim.Adam(own, lr=rate)
+    shares = known / known.flatten(1).sum(1).clamp_min(1)[:, None, None, None]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = ((predict(own, images) - wanted).square() * shares).sum()
+            torch.autograd.backward(loss, inputs=own)
+        optimizer.step()
+    return [value.detach() for value in own]
+
+
+def measure(search: Scores, current: Images, which: Tensor, delta: float) -> Tensor:
+    """Symmetric differences of the margin along the values of these numbers. Shape: (A, count)."""
+    moves = current.new_zeros(which.shape[1], *current.flatten(1).shape).scatter(2, which.T[:, :, None], delta).unflatten(2, current.shape[1:])
+    plus, minus = search.ask(torch.cat([current + moves, current - moves]).clamp(0, 1)).chunk(2)
+    return ((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).to(current.dtype).T
+
+
+def scaled(slopes: Tensor, known: Tensor) -> Tensor:
+    """Divide by the root mean square of what is known, image by image. Shape: (A, values)."""
+    return slopes / ((slopes.square() * known).sum(1) / known.sum(1).clamp_min(1)).sqrt().clamp_min(TINY)[:, None]
+
+
+def meta_train(
+    models: Sequence[Model],
+    images: Images,
+    labels: Tensor,
+    *,
+    steps: int = 1000,
+    inner: int = 10,
+    rate: float = 0.01,
+    pace: float = 0.1,
+    batch: int = 8,
+    generator: Generator | None = None,
+) -> Predictor:
+    """Train a predictor on the gradients of classifiers, by Reptile, for ``rain.checkpoints.save`` and the option ``weights``.
+
+    Args:
+        models: classifiers with gradients; none of them should be the one that is attacked later.
+        images: (N, 3, H, W) in [0, 1]. No image that is attacked later should be among them.
+        labels: (N,), the right answers.
+        steps: of the predictor that is trained.
+        inner: steps of Adam on a task, which is one image and one classifier.
+        rate: Adam's.
+        pace: the share of the way to where a task led on average that is gone in a step.
+        batch: tasks for a step, with the same classifier.
+        generator: of the untrained weights, and of the tasks.
+    """
+    check_counts(steps=steps, inner=inner, batch=batch, models=len(models), images=len(images))
+    check_positive(rate=rate, pace=pace)
+    network = Predictor(images, generator)
+    everything = torch.ones_like(images[:1], dtype=torch.bool).expand(batch, -1, -1, -1)
+    for _ in range(steps):
+        rows = below(len(images), (batch,), labels, generator)
+        model = models[int(below(len(models), (), labels, generator))]
+        gradient, _, _ = differentiate(model, images[rows], partial(margins, labels=labels[rows]))
+        wanted = scaled(gradient.flatten(1), everything.flatten(1)).view_as(gradient)
+        start = [value.detach().expand(batch, *value.shape) for value in network.parameters()]
+        for value, led in zip(network.parameters(), fit(start, images[rows], wanted, everything, inner, rate), strict=True):
+            value.data += pace * (led.mean(0) - value.data)
+    return network.eval()

@@ -1,0 +1,173 @@
+"""Substitute: a small network learns the model's labels around the images, and is attacked in the model's place."""
+
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
+
+from rain.adaptive import Model
+from rain.attacks import check_arguments, check_counts, check_positive, differentiate
+from rain.attacks._scores import below, gaussian
+from rain.images import Images
+from rain.registry import ATTACKS, load_attack
+
+CELLS, FARTHEST, LEAST = 16, 0.5, 1 / 255
+"""Cells of the noise, and of the network's view, along the shorter side; the farthest noise, and the nearest where eps is smaller."""
+
+
+@ATTACKS.register
+def substitute(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    queries: int = 1000,
+    rounds: int = 5,
+    epochs: int = 10,
+    step: float = 0.1,
+    rate: float = 0.002,
+    attack: str = "pgd(steps=40, confidence=inf)",
+    batch: int = 50,
+    generator: Generator | None = None,
+) -> Images:
+    """Train a small network on the model's labels for points around the images, add points by its Jacobian, and attack it.
+
+    The paper's substitute learns a whole task from images of all classes. This one gets the images of a batch and no others, and under access
+    "query" the engine gives it a single one: it learns where the label of this image ends, within the reach of noise and of its own steps. If the
+    model gives all its points the same label, it has learnt nothing, and what it returns is as good as noise. The images of a larger batch share
+    one substitute, and each pays its own queries.
+
+    Args:
+        model: images to logits, of which only the greatest is looked at; it need not have gradients.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,), the right answers.
+        eps: budget, for values in [0, 1].
+        norm: "linf" or "l2", as far as the attack knows it.
+        queries: images sent through the model for each image, exactly; 1 for one that is fooled already, which comes back as it is. All points
+            are kept in memory, for 1000 of 224x224 pixels that is 0.6 GB.
+        rounds: of augmentation. The image and its neighbours, and the points of each round, have equal shares of the queries.
+        epochs: passes through all points after each round.
+        step: length of a step of augmentation, in each value (the paper's lambda).
+        rate: Adam's.
+        attack: spec of the attack on the substitute; it goes to the model unseen, so let it make all its steps.
+        batch: images in one pass, of the model and of the substitute.
+        generator: of the neighbours, the weights, the order, and the attack; its device need not be that of the images.
+
+    Raises:
+        UnknownNameError: no such attack.
+        OptionError: an argument out of range, or an option that the attack cannot take.
+
+    Source: Papernot et al. (arXiv 1602.02697): algorithm 1, lambda as there. Signs of the step that alternate, and a random part of the points for
+    each round instead of all, so that queries do not double: the ideas of Papernot et al. (arXiv 1605.07277), periodic steps and reservoir sampling.
+
+    Differs: the first points are the images and neighbours of theirs, uniform noise in cells, at most 16 to 31 along the shorter side, of a random
+    amplitude between the budget's (an l2 one spread evenly) and 0.5, as likely on each scale; the paper has images of the attacker's own.
+    """
+    check_arguments(norm, eps)
+    check_counts(queries=queries, rounds=rounds, epochs=epochs, batch=batch)
+    check_positive(step=step, rate=rate)
+    craft = load_attack(attack)
+    craft(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0], eps=eps, norm=norm)
+
+    best = images.clone()
+    if not len(images):
+        return best
+    with torch.no_grad():
+        logits = torch.cat([model(piece) for piece in images.split(batch)])
+    active = (logits.argmax(1) == labels).nonzero()[:, 0]
+    share = (queries - 1) // (rounds + 1)
+    points, answers = images[None, active], labels[None, active]
+    network = Network(images, logits.shape[1], generator)
+    for turn in range(rounds + 1 if len(active) else 0):
+        if turn == 0:
+            amplitude = eps if norm == "linf" else eps / images[0].numel() ** 0.5
+            fresh = neighbours(images[active], queries - 1 - rounds * share, amplitude, generator)
+        else:
+            rows = below(len(points), (share, len(active)), labels, generator)
+            columns = torch.arange(len(active), device=images.device)
+            fresh = stepped(network, points[rows, columns], answers[rows, columns], step if turn % 2 else -step, batch)
+        points = torch.cat([points, fresh])
+        answers = torch.cat([answers, ask(model, fresh, batch)])
+        fit(network, points.flatten(0, 1), answers.flatten(), epochs, rate, batch, generator)
+    if len(active):
+        own: dict[str, Any] = {"generator": generator} if "generator" in inspect.signature(craft).parameters else {}
+        best[active] = craft(network, images[active], labels[active], eps=eps, norm=norm, **own)
+    return best
+
+
+class Network(nn.Module):
+    """The substitute: two convolutions and a linear layer, for images of the size of ``like``; its gradient is for the images only.
+
+    Args:
+        like: images (N, 3, H, W).
+        classes: the number of logits.
+        generator: of the first weights.
+    """
+
+    def __init__(self, like: Images, classes: int, generator: Generator | None, channels: int = 32):
+        super().__init__()
+        stride = max(1, min(like.shape[2:]) // CELLS)
+        height, width = (-(-(side // stride) // 2) for side in like.shape[2:])
+        self.first = skip_init(nn.Conv2d, 3, channels, stride + 2, stride=stride, padding=1)
+        self.second = skip_init(nn.Conv2d, channels, channels, 3, stride=2, padding=1)
+        self.last = skip_init(nn.Linear, channels * height * width, classes)
+        self.to(like.device, torch.promote_types(like.dtype, torch.float32))
+        for value in self.parameters():
+            start = gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else torch.zeros_like(value)
+            value.data = start
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify (N, 3, H, W) in [0, 1]; returns logits (N, classes)."""
+        features = F.relu(self.second(F.relu(self.first(images.to(self.last.weight.dtype) - 0.5))))
+        logits: Tensor = self.last(features.flatten(1))
+        return logits
+
+
+def neighbours(images: Images, count: int, amplitude: float, generator: Generator | None) -> Images:
+    """Some points around each image: uniform noise in cells, of an amplitude from this one up to ``FARTHEST``. Shape: (count, A, 3, H, W)."""
+    device = generator.device if generator is not None else images.device
+    height, width = images.shape[2:]
+    side = max(1, min(height, width) // CELLS)
+    shape = (count, len(images), 3, -(-height // side), -(-width // side))
+    noise = 2 * torch.rand(shape, generator=generator, device=device).to(images) - 1
+    low = min(max(amplitude, LEAST), FARTHEST)
+    reach = low * (FARTHEST / low) ** torch.rand(count, len(images), 1, 1, 1, generator=generator, device=device).to(images)
+    noise = (reach * noise).repeat_interleave(side, 3).repeat_interleave(side, 4)[..., :height, :width]
+    return (images + noise).clamp(0, 1)
+
+
+def ask(model: Model, points: Images, batch: int) -> Tensor:
+    """The labels of points. Shape: (P, A, 3, H, W) to (P, A)."""
+    answers = points.new_zeros(points.shape[:2], dtype=torch.long).flatten()
+    with torch.no_grad():
+        for rows in torch.arange(len(answers), device=points.device).split(batch) if len(answers) else ():
+            answers[rows] = model(points.flatten(0, 1)[rows]).argmax(1)
+    return answers.view(points.shape[:2])
+
+
+def fit(network: Network, points: Images, answers: Tensor, epochs: int, rate: float, batch: int, generator: Generator | None) -> None:
+    """Train the substitute on points (P, 3, H, W) and their labels (P,): cross-entropy, Adam."""
+    device = generator.device if generator is not None else points.device
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    for _ in range(epochs):
+        for rows in torch.rand(len(points), generator=generator, device=device).argsort().to(points.device).split(batch):
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                F.cross_entropy(network(points[rows]), answers[rows]).backward()
+            optimizer.step()
+
+
+def stepped(network: Network, points: Images, answers: Tensor, step: float, batch: int) -> Images:
+    """Move each value of points by a step along the sign of the Jacobian's row for their label; a negative step leads away from the label."""
+    if not points.numel():
+        return points
+    signs = []
+    for piece, own in zip(points.flatten(0, 1).split(batch), answers.flatten().split(batch), strict=True):
+        gradient, _, _ = differentiate(network, piece, lambda logits, own=own: logits.gather(1, own[:, None])[:, 0])  # type: ignore[misc]
+        signs.append(gradient.sign())
+    return (points + step * torch.cat(signs).view_as(points)).clamp(0, 1)
