@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from rain.errors import DatasetError
-from rain.feed import Feed, Sources, augmented, batches, fixed, generator_for
+from rain.feed import Feed, Sources, augmented, batches, fixed
+from rain.randomize import generator_for
 from rain.recipe import Config
 
 

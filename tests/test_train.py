@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import DatasetError, OptionError, RecipeError, TrainError
-from rain.feed import generator_for
 from rain.journal import lock
 from rain.objective import Objective, Stages, divergence, relative
-from rain.randomize import shift
+from rain.randomize import generator_for, shift
 from rain.recipe import Config, shipped
 from rain.registry import load_defense, load_enhancer
 from rain.train import fit, follow, rate, read

@@ -14,7 +14,7 @@ from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError
 from rain.images import Images, distance
 from rain.progress import Tick
-from rain.registry import load_attack
+from rain.registry import load_attack, seeding
 from rain.results import Cell
 
 ATTACK_BATCH = 60
@@ -57,10 +57,7 @@ def try_options(cell: Cell) -> None:
 def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:
     """The cell's attack with its options, budget and randomness bound."""
     attack = load_attack(cell.attack)
-    options: dict[str, Any] = {"eps": cell.eps, "norm": cell.norm}
-    if "generator" in inspect.signature(attack).parameters:
-        options["generator"] = generator
-    return partial(attack, **options)
+    return partial(attack, eps=cell.eps, norm=cell.norm, **seeding(attack, generator))
 
 
 def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[int]]:

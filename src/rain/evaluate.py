@@ -1,6 +1,5 @@
 """Evaluate a grid: one chunk of one cell at a time, and the loop over what is pending."""
 
-import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from rain.gallery import draw_gallery
 from rain.grid import Grid, read
 from rain.images import Images, centre_crop, distance, resize_shorter
 from rain.progress import Tick, bar
+from rain.randomize import generator_for
 from rain.registry import load_classifier, load_dataset, load_defense
 from rain.results import Cell, Outcome, Result, load, make_folder, path_of, pending, save, write_file
 from rain.version import __version__, revision
@@ -237,8 +237,7 @@ def enter(image: Tensor, size: int | None) -> Tensor:
 
 def seeded(cell: Cell, chunk: int, number: int, role: str) -> Generator:
     """The generator for one role in one batch of a chunk. It knows neither defence nor attack, so that columns are paired comparisons."""
-    text = f"{cell.seed}/{cell.dataset}/{chunk}/{number}/{role}"
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+    return generator_for(cell.seed, cell.dataset, chunk, number, role)
 
 
 def largest_budgets(cells: tuple[Cell, ...]) -> set[Cell]:

@@ -1,6 +1,5 @@
 """What a training run is fed: sample number n of a run is a pure function of (recipe, n), so that a resumed run goes on with the same pictures."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,14 +11,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from rain.errors import DatasetError
 from rain.images import centre_crop, resize_shorter
+from rain.randomize import generator_for
 from rain.recipe import Config
 from rain.registry import DATASETS, load_dataset
-
-
-def generator_for(seed: int, *what: object) -> Generator:
-    """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
-    text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
 
 
 class Sources(TorchDataset[tuple[Tensor, int]]):

@@ -1,7 +1,6 @@
 """What a training step minimises: the losses of one batch, and the attack that some of it goes through."""
 
 import copy
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from rain.defense import Defense
 from rain.errors import OptionError, RecipeError
 from rain.images import Images
 from rain.recipe import Config
-from rain.registry import load_attack, load_classifier, load_defense
+from rain.registry import load_attack, load_classifier, load_defense, seeding
 
 
 class Objective(nn.Module):
@@ -129,7 +128,7 @@ class Objective(nn.Module):
                 view = Expectation(view, config.eot) if self.defense.random and config.eot > 1 else view
             with torch.no_grad():
                 known = known if (known >= 0).all() else self.classify(some).argmax(1)
-            options = {"generator": generator} if "generator" in inspect.signature(self.attack).parameters else {}
+            options = seeding(self.attack, generator)
             found = self.attack(view, some, known, eps=config.eps, norm=config.norm, **options).detach()
         finally:
             self.trained.train(mode).requires_grad_(True)

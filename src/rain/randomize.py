@@ -8,12 +8,20 @@ Convention:
     Everything else is exact, differentiable in ``images``, and made of gathers: there is no loop over images.
 """
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.errors import ImageError
 from rain.images import Images
+
+
+def generator_for(seed: int, *what: object) -> Generator:
+    """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
+    text = "/".join(map(str, (seed, *what)))
+    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
 
 
 def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None) -> Tensor:

@@ -164,6 +164,11 @@ def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
     return partial(definition, **options)
 
 
+def seeding(attack: Callable[..., Any], generator: Any) -> dict[str, Any]:
+    """The option that gives an attack its generator; nothing for one that takes none."""
+    return {"generator": generator} if "generator" in inspect.signature(attack).parameters else {}
+
+
 def load_classifier(spec: str, **options: Any) -> Any:
     """Build a classifier (``rain list classifiers``): an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits, in eval mode.
 

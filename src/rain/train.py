@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import DatasetError, RecipeError, TrainError
-from rain.feed import Feed, Sources, batches, fixed, generator_for
+from rain.feed import Feed, Sources, batches, fixed
 from rain.journal import STATE, Journal, lock, prepare
 from rain.objective import Objective
 from rain.progress import steps_bar
+from rain.randomize import generator_for
 from rain.recipe import PLACES, Config, read
 from rain.version import __version__, revision
 from rain.yardsticks import sr_quality, validate

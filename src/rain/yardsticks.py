@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rain.defense import Defense
-from rain.feed import generator_for
 from rain.images import Images
 from rain.objective import Objective, divergence
+from rain.randomize import generator_for
 from rain.registry import load_dataset
 
 BATCH = 20

@@ -1,6 +1,5 @@
 """Transfer: images that fool other classifiers, all at once, by any attack."""
 
-import inspect
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +10,7 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS, CLASSIFIERS, load_attack, load_classifier
+from rain.registry import ATTACKS, CLASSIFIERS, load_attack, load_classifier, seeding
 
 
 @ATTACKS.register
@@ -57,8 +56,6 @@ def ensemble(
         name, _, options = CLASSIFIERS.split(spec)
         CLASSIFIERS.check_options(name, options)
     craft = load_attack(attack)
-    known = inspect.signature(craft).parameters
-    own: dict[str, Any] = {"generator": generator} if "generator" in known else {}
 
     def mean(batch: Images) -> Tensor:
         answers = [_classifier(spec, batch.device, batch.dtype)(batch) for spec in specs]
@@ -70,7 +67,7 @@ def ensemble(
             raise OptionError(f"classifiers {classifiers}: they have {answers[0].shape[1]} classes, and there is a label {int(labels.max())}")
         return torch.stack(answers).mean(0)
 
-    return craft(mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **own)
+    return craft(mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **seeding(craft, generator))
 
 
 def apart(specs: str) -> list[str]:

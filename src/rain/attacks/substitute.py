@@ -1,8 +1,5 @@
 """Substitute: a small network learns the model's labels around the images, and is attacked in the model's place."""
 
-import inspect
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -12,7 +9,7 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive, differentiate
 from rain.attacks._scores import below, gaussian
 from rain.images import Images
-from rain.registry import ATTACKS, load_attack
+from rain.registry import ATTACKS, load_attack, seeding
 
 CELLS, FARTHEST, LEAST = 16, 0.5, 1 / 255
 """Cells of the noise, and of the network's view, along the shorter side; the farthest noise, and the nearest where eps is smaller."""
@@ -95,8 +92,7 @@ def substitute(
         answers = torch.cat([answers, ask(model, fresh, batch)])
         fit(network, points.flatten(0, 1), answers.flatten(), epochs, rate, batch, generator)
     if len(active):
-        own: dict[str, Any] = {"generator": generator} if "generator" in inspect.signature(craft).parameters else {}
-        best[active] = craft(network, images[active], labels[active], eps=eps, norm=norm, **own)
+        best[active] = craft(network, images[active], labels[active], eps=eps, norm=norm, **seeding(craft, generator))
     return best
 
 

@@ -1,7 +1,5 @@
 """The targeted variant of any attack: it looks for one wrong answer, not for any."""
 
-import inspect
-
 import torch
 from torch import Generator, Tensor
 
@@ -9,7 +7,7 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS, load_attack
+from rain.registry import ATTACKS, load_attack, seeding
 
 TARGETS = ("least_likely", "second", "next")
 
@@ -52,7 +50,7 @@ def targeted(
     check_arguments(norm, eps)
     wanted = _targets(model, images, labels, target)
     single = load_attack(attack)
-    options = {"generator": generator} if "generator" in inspect.signature(single).parameters else {}
+    options = seeding(single, generator)
     made = images.clone()
     # An attack may drop images from its batch; those with one target in common can share a model all the same.
     for number in wanted.unique().tolist():
