@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.enhancers import card, find_weights
+from rain.enhancers import card
 from rain.errors import OptionError, WeightsError
 from rain.randomize import draw_choice, pick
 from rain.registry import load_enhancer
@@ -127,7 +127,7 @@ def test_unknown_weights_are_named() -> None:
         load_enhancer("edsr(weights=nothing)")
     model = small_edsr()
     with pytest.raises(WeightsError, match="no such file"):
-        find_weights(model, "gone.safetensors")
+        checkpoints.find("edsr", "gone.safetensors")
     assert model.card is None
 
 
@@ -167,6 +167,15 @@ def test_untrained_informed_compact_fills_in_between_the_kept_pixels() -> None:
                     near = math.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 0.9**2))
                     total, weight = total + near * float(image[0, channel, y, x]), weight + near
         assert float(filled[0, channel, row, column]) == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_mixed_precision_leaves_the_kept_pixels_exact() -> None:
+    image = rand(1, 3, 12, 14)
+    choice = draw_choice(image, torch.Generator().manual_seed(2))
+    enhancer = load_enhancer("compact(weights=None)")
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = enhancer(pick(image, choice), choice)
+    assert torch.allclose(mixed, enhancer(pick(image, choice), choice), atol=1e-6)
 
 
 def test_knowing_the_places_helps() -> None:

@@ -72,7 +72,15 @@ def test_a_source_listed_twice_counts_twice_and_labels_are_kept_apart(folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("changes", "side"), [({}, 16), ({"augment": "crop"}, 16), ({"augment": "crop", "side": 60}, 60), ({"window": 10}, 10), ({"zoom": 0.01}, 16)]
+    ("changes", "side"),
+    [
+        ({}, 16),
+        ({"augment": "crop"}, 16),
+        ({"augment": "crop", "side": 60}, 60),
+        ({"augment": "scale", "side": 60}, 60),
+        ({"window": 10}, 10),
+        ({"zoom": 0.01}, 16),
+    ],
 )
 def test_augmented_images_have_the_recipes_side(changes: dict[str, object], side: int) -> None:
     image = torch.rand(3, 20, 31, generator=generator_for(0))
@@ -88,6 +96,19 @@ def test_a_crop_shows_the_pictures_own_pixels() -> None:
     piece = augmented(image, config(augment="crop"), generator_for(0))
     assert set(piece.flatten().tolist()) <= set(image.flatten().tolist())
     assert len(set(piece[0].flatten().tolist())) == 256
+
+
+def test_a_scaled_crop_shows_the_pictures_own_pixels_half_of_the_time_and_makes_it_smaller_else() -> None:
+    ramp = (torch.arange(200.0) / 200).expand(3, 200, 200)
+    slopes = []
+    for number in range(40):
+        piece = augmented(ramp, config(augment="scale", zoom=0.25), generator_for(0, number))
+        assert piece.shape == (3, 16, 16)
+        slopes.append(200 * float((piece[0, :, 9] - piece[0, :, 6]).abs().mean()) / 3)
+    assert 10 < sum(abs(slope - 1) < 0.01 for slope in slopes) < 30
+    assert 2 < max(slopes) < 4.1
+    whole = augmented(ramp[:, :20, :30], config(augment="scale", zoom=0.01), generator_for(0, 1))
+    assert whole.shape == (3, 16, 16)
 
 
 def test_validation_images_are_spread_over_a_folder_and_never_move(folder: Path) -> None:

@@ -253,3 +253,11 @@ def test_resize_shorter_and_crop(interpolation: str) -> None:
     assert resize_shorter(images, 20, interpolation) is images
     assert resize_shorter(images[:0], 10, interpolation).shape == (0, 3, 10, 15)
     assert torch.equal(centre_crop(images, 10), images[:, :, 5:15, 10:20])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_resizes_in_every_type(dtype: torch.dtype) -> None:
+    image = torch.rand(1, 3, 20, 30, generator=torch.Generator().manual_seed(0))
+    small = resize_shorter(image.to(dtype), 11)
+    assert small.dtype == dtype
+    assert torch.allclose(small.float(), resize_shorter(image, 11), atol=0.01)

@@ -56,6 +56,7 @@ def config(folder: Path) -> Callable[..., Config]:
             "warmup": 0,
             "validate_every": 3,
             "accelerator": "cpu",
+            "precision": "32-true",  # "auto" depends on the machine
         }
         return Config(**known | changes)
 
@@ -401,3 +402,17 @@ def test_mixed_precision_trains(config: Callable[..., Config], tmp_path: Path) -
     done = fit(config(precision="bf16-mixed", pixel=1.0, feature=1.0, attack="pgd(steps=2, confidence=inf)", steps=3), tmp_path / "run")
     assert np.isfinite(list(done.measured.values())).all()
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "run").values())
+
+
+def test_mixed_precision_leaves_a_frozen_classifier_and_the_attack_on_it_as_they_are_on_cpus(config: Callable[..., Config]) -> None:
+    seen = set()
+    objective = Objective(config(pixel=1.0))
+    assert objective.classifier is not None
+    for module in objective.classifier.modules():
+        module.register_forward_hook(lambda module, arguments, output: seen.add(output.dtype))
+    images, labels = torch.rand(2, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = objective(images, images, labels, generator_for(1))
+    assert seen == {torch.float32}
+    exact = objective(images, images, labels, generator_for(1))
+    assert mixed["pixel"].item() == pytest.approx(exact["pixel"].item(), rel=0.02)

@@ -2,12 +2,36 @@
 
 import hashlib
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from rain.errors import WeightsError
+from rain.registry import did_you_mean
+
+
+def shipped(architecture: str) -> dict[str, Path]:
+    """The weight files that the package ships for an architecture, by name."""
+    folder = Path(str(files("rain") / "weights"))
+    return {path.stem.removeprefix(f"{architecture}-"): path for path in sorted(folder.glob(f"{architecture}-*.safetensors"))}
+
+
+def find(architecture: str, weights: str | Path) -> Path:
+    """Find shipped weights by name, or a safetensors file by path.
+
+    Raises:
+        WeightsError: no such name or file.
+    """
+    named = shipped(architecture)
+    if str(weights) in named:
+        return named[str(weights)]
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    near = did_you_mean(str(weights), list(named))
+    raise WeightsError(f"{architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -47,7 +47,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 @app.command("list")
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add what each is; for enhancers the weight card.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add what each is, and the cards of the weights that it ships.")] = False,
 ) -> None:
     """List attacks, defenses, enhancers, classifiers, datasets and recipes by the name that grids and options take, one a line."""
     with _clean_errors():
@@ -60,8 +60,8 @@ def list_names(
             for entry in registry.names():
                 line = registry.usage(entry) if kind else f"{name}\t{registry.usage(entry)}"
                 print(f"{line}\t{registry.summary(entry)}" if verbose else line)
-                if verbose and name == "enhancers" and registry.usage(entry) == entry:
-                    _print_card(entry)
+                if verbose and name in ("enhancers", "classifiers"):
+                    _print_cards(name, entry)
         if kind in (None, "recipes"):
             for entry in recipe.shipped():
                 line = entry if kind else f"recipes\t{entry}"
@@ -251,12 +251,18 @@ def _print_report(folder: Path) -> None:
         console.print(f"{finding.level}: {finding.defense + ': ' if finding.defense else ''}{finding.text}", markup=False, highlight=False)
 
 
-def _print_card(entry: str) -> None:
+def _print_cards(kind: str, entry: str) -> None:
+    """Print what is known of each weight file that an enhancer or a classifier ships."""
+    from rain import checkpoints
     from rain.enhancers import card
     from rain.registry import load_enhancer
 
-    for name, value in card(load_enhancer(entry)).items():
-        print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")
+    for weights, path in checkpoints.shipped(entry).items():
+        spec = f"{entry}(weights={weights})"
+        print(f"  {spec}")
+        known = card(load_enhancer(spec)) if kind == "enhancers" else checkpoints.read(path)[1]
+        for name, value in known.items():
+            print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def batches(feed: Feed, first: int, last: int, rank: int, world: int) -> Iterato
 def augmented(image: Tensor, config: Config, generator: Generator) -> Tensor:
     """Cut a random square of (3, H, W) for training, mirrored every other time; (3, side, side) comes back, or a window of it.
 
-    Convention: "zoom" leaves half of the pictures as large as they are. A picture smaller than a "crop" is enlarged first.
+    Convention: "zoom" and "scale" leave half of the pictures as large as they are. One smaller than a "crop" or a "scale" is enlarged first.
     """
 
     def uniform() -> float:
@@ -101,12 +101,13 @@ def augmented(image: Tensor, config: Config, generator: Generator) -> Tensor:
         top, left = (math.floor(uniform() * (extent - side + 1)) for extent in picture.shape[1:])
         return picture[:, top : top + side, left : left + side]
 
+    shorter = min(image.shape[1:])
+    part = 1.0 if config.augment == "crop" or uniform() < 0.5 else config.zoom + (1 - config.zoom) * uniform()
     if config.augment == "zoom":
-        part = 1.0 if uniform() < 0.5 else config.zoom + (1 - config.zoom) * uniform()
-        side = max(2, round(part * min(image.shape[1:])))
+        side = max(2, round(part * shorter))
     else:
-        side = config.side
-        image = image if min(image.shape[1:]) >= side else resize_shorter(image[None], side)[0]
+        image = image if shorter >= config.side else resize_shorter(image[None], config.side)[0]
+        side = min(round(config.side / part), max(shorter, config.side))
     piece = cut(image, side)
     piece = piece.flip(2) if uniform() < 0.5 else piece
     piece = resize_shorter(piece[None], config.side)[0]

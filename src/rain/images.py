@@ -103,8 +103,13 @@ def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") ->
     shorter = min(height, width)
     if shorter == side:
         return images
-    size = (side * height // shorter, side * width // shorter)
-    return F.interpolate(images, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
+    return resample(images, (side * height // shorter, side * width // shorter), interpolation)
+
+
+def resample(images: Images, size: tuple[int, int], interpolation: str = "bicubic") -> Images:
+    """Resize to ``size`` = (height, width): with antialiasing, clamped to [0, 1] because bicubic overshoots; in float32 at least."""
+    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images  # the others do not exist on CPUs
+    return F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1).to(images.dtype)
 
 
 def centre_crop(images: Images, side: int) -> Images:

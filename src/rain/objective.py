@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -102,7 +102,10 @@ class Objective(nn.Module):
         """Classify without the defence; windows of training images are not resized. Returns logits (N, classes), float32."""
         assert self.classifier is not None  # the recipe was checked
         model = self.window[0] if self.window and images.shape[3] == self.config.window else self.classifier
-        return model(images).float()
+        # On CPUs depthwise convolutions are slower in bfloat16 than in float32, and many classifiers are made of them.
+        mixed = self.config.trains == "classifier" or images.device.type != "cpu"
+        with nullcontext() if mixed else torch.autocast("cpu", enabled=False):
+            return model(images if mixed else images.float()).float()
 
     def _answer(self, images: Images) -> tuple[Tensor, list[Tensor]]:
         if self.stages is None:

@@ -11,11 +11,10 @@ Convention:
 import hashlib
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.errors import ImageError
-from rain.images import Images
+from rain.images import Images, resample
 
 
 def generator_for(seed: int, *what: object) -> Generator:
@@ -136,9 +135,9 @@ def draw_size(images: Images, generator: Generator | None = None, *, scale: tupl
 
 
 def resize(images: Images, size: Tensor | tuple[int, int]) -> Images:
-    """Resize to ``size`` = (height, width): bicubic, with antialiasing, clamped to [0, 1] because bicubic overshoots."""
+    """Resize to ``size`` = (height, width): bicubic, as ``rain.images.resample``."""
     height, width = (int(side) for side in size)
-    return F.interpolate(images, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return resample(images, (height, width))
 
 
 def _check_integers(draw: Tensor, what: str) -> None:

@@ -16,7 +16,7 @@ from rain.specs import fraction
 
 CHOICES = {
     "trains": ("enhancer", "classifier"),
-    "augment": ("crop", "zoom"),
+    "augment": ("crop", "scale", "zoom"),
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "steps"),
     "choose": ("kl", "agreement", "psnr", "accuracy", "robust", "balance"),
@@ -42,9 +42,9 @@ class Config:
         classifier: spec; "" for none, where only pixels are compared.
         defense: spec of a defence with an enhancer, and what the enhancer starts from; for a classifier "none" or what it stands behind.
         side: of the training images, in pixels.
-        augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "zoom" cuts a square of its own size in ``zoom`` times the
-            shorter side, and resizes it to ``side``. Both mirror every other one.
-        zoom: the least part of the shorter side that a "zoom" keeps, in (0, 1].
+        augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "scale" cuts one of up to ``side / zoom`` pixels, and makes it
+            smaller, "zoom" one of at least ``zoom`` times the shorter side, and resizes it to ``side``. All mirror every other one.
+        zoom: in (0, 1], as "scale" and "zoom" say; each leaves half of the pictures at 1.
         window: side of a random window of each training image that is learnt from, which costs less than the whole; the classifier sees it at its
             own size, so that it must take any. 0 for the whole.
         pixel: weight of L1 between what the defence gives and the clean image (shifted as the draw shifts it).
@@ -72,7 +72,7 @@ class Config:
         patience: validations without a better one after which the run stops; 0 for never.
         sr_sets: folders of pictures (Set5, Set14) on whose Y channel PSNR and SSIM are measured at the end.
         seed: of everything that is random.
-        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it.
+        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with matrix units for it (AMX).
         accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
         workers: processes that read pictures, for each training process.
         checkpoint_minutes: a killed run loses at most so much.

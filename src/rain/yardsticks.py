@@ -56,8 +56,8 @@ def validate(objective: Objective, images: Images, labels: Tensor, fabric: Any) 
                 sheet = contact_sheet(objective.defense, clean[:SHEET], draw)
         if objective.classifier is None:
             continue
-        logits = objective.classifier(restored).float()
-        wanted = objective.classifier(clean).float() if config.trains == "enhancer" else logits
+        logits = objective.classify(restored)
+        wanted = objective.classify(clean) if config.trains == "enhancer" else logits
         if config.trains == "enhancer":
             add("kl", divergence(wanted, logits))
             add("agreement", logits.argmax(1) == wanted.argmax(1))

@@ -17,7 +17,7 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     """ResNet-18 with a quarter to a half of its channels and a gentle stem, from pictures of ``size`` x ``size`` to ``classes`` logits.
 
     Args:
-        weights: a safetensors file as ``rain train`` leaves it, or None for an untrained network.
+        weights: name of a shipped file, a safetensors file as ``rain train`` leaves it, or None for an untrained network.
         classes: logits; a weight file says it itself.
         width: channels of the first stage, doubled in each of the three others; ResNet-18 has 64. A weight file says it itself.
         size: side of the pictures that enter, in pixels; others are resized and cropped.
@@ -28,13 +28,14 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     Source: He et al., Deep residual learning for image recognition (arXiv 1512.03385). Differs: the stem is one 3x3 convolution of stride 2 without
     pooling, since 96x96 has less to give away than 224x224.
     """
-    state, card = checkpoints.read(weights) if weights is not None else ({}, {})
+    path = checkpoints.find("small_resnet", weights) if weights is not None else None
+    state, card = checkpoints.read(path) if path else ({}, {})
     if "network.last.weight" in state:
         classes = state["network.last.weight"].shape[0]
         width = state["network.last.weight"].shape[1] // 8
     network = Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD)
-    if weights is not None:
-        checkpoints.fit(network, state, str(weights))
+    if path:
+        checkpoints.fit(network, state, str(path))
     network.card = card  # type: ignore[assignment]
     return network.eval()
 

@@ -5,39 +5,12 @@ None for an untrained network.
 """
 
 import json
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from rain import checkpoints
-from rain.errors import WeightsError
-from rain.registry import did_you_mean
-
-
-def shipped(architecture: str) -> dict[str, Path]:
-    """The weight files that the package ships for an architecture, by name."""
-    folder = Path(str(files("rain") / "weights"))
-    return {path.stem.removeprefix(f"{architecture}-"): path for path in sorted(folder.glob(f"{architecture}-*.safetensors"))}
-
-
-def find_weights(module: nn.Module, weights: str | Path) -> Path:
-    """Find shipped weights by name, or a safetensors file by path.
-
-    Raises:
-        WeightsError: no such name or file.
-    """
-    architecture = type(module).__module__.rpartition(".")[2]
-    named = shipped(architecture)
-    if str(weights) in named:
-        return named[str(weights)]
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    near = did_you_mean(str(weights), list(named))
-    raise WeightsError(f"enhancer {architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
 
 
 def card(module: nn.Module, side: int = 112) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.enhancers import find_weights
 from rain.enhancers.bicubic import upsample
 from rain.images import Images
 from rain.registry import ENHANCERS
@@ -48,7 +47,7 @@ class Compact(nn.Module):
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
-            path = find_weights(self, weights)
+            path = checkpoints.find("compact", weights)
             state, self.card = checkpoints.read(path)
             informed, head, near, features, blocks = _size(state, (informed, head, near, features, blocks))
         self.informed = informed
@@ -134,6 +133,7 @@ def interpolate(values: Tensor, kept: Tensor) -> Images:
     kernel = torch.exp(-steps.square() / (2 * 0.9**2))
     # Along each axis in turn: two passes of 7 instead of one of 49.
     weights = torch.cat([F.pixel_shuffle(values, 2), F.pixel_shuffle(kept, 2)], 1)
-    across = F.conv2d(weights, kernel.expand(6, 1, 1, 7), padding=(0, 3), groups=6)
-    total = F.conv2d(across, kernel[:, None].expand(6, 1, 7, 1), padding=(3, 0), groups=6)
+    with torch.autocast(values.device.type, enabled=False):  # what the network corrects shall be exact, whatever the network computes in
+        across = F.conv2d(weights, kernel.expand(6, 1, 1, 7), padding=(0, 3), groups=6)
+        total = F.conv2d(across, kernel[:, None].expand(6, 1, 7, 1), padding=(3, 0), groups=6)
     return total[:, :3] / total[:, 3:].clamp_min(1e-6)

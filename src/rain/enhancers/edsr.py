@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.enhancers import find_weights
 from rain.errors import WeightsError
 from rain.images import Images
 from rain.registry import ENHANCERS
@@ -48,7 +47,7 @@ class Edsr(nn.Module):
         self.add_mean = MeanShift(1)
         self.card: dict[str, str] | None = None
         if weights is not None:
-            path = find_weights(self, weights)
+            path = checkpoints.find("edsr", weights)
             state, self.card = checkpoints.read(path)
             checkpoints.fit(self, self._with_constants(state, path), str(path))
 
