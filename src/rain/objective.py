@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from rain.adaptive import Expectation, Seeded
 from rain.defense import Defense
 from rain.errors import OptionError, RecipeError
+from rain.folding import folded
 from rain.images import Images
 from rain.recipe import Config
 from rain.registry import load_attack, load_classifier, load_defense, seeding
@@ -33,6 +34,8 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.classifier: nn.Module | None = load_classifier(config.classifier) if config.classifier else None
+        if self.classifier is not None and config.trains == "enhancer":
+            self.classifier = folded(self.classifier, config.side)
         self.defense: Defense = load_defense(config.defense)
         self.trained: nn.Module = self._trained()
         self.requires_grad_(False)
