@@ -29,6 +29,12 @@ def other() -> nn.Module:
     return model
 
 
+def depthwise() -> nn.Module:
+    model = tiny()
+    model.features[0] = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8))
+    return model
+
+
 def linear(weights: torch.Tensor, bias: torch.Tensor) -> nn.Module:
     """Logits W x + b of images of a fixed size."""
     layer = nn.Linear(weights.shape[1], weights.shape[0])

@@ -404,15 +404,26 @@ def test_mixed_precision_trains(config: Callable[..., Config], tmp_path: Path) -
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "run").values())
 
 
-def test_mixed_precision_leaves_a_frozen_classifier_and_the_attack_on_it_as_they_are_on_cpus(config: Callable[..., Config]) -> None:
+@pytest.mark.parametrize(("classifier", "dtype"), [("models:tiny", torch.bfloat16), ("models:depthwise", torch.float32)])
+def test_mixed_precision_spares_depthwise_convolutions_on_cpus(config: Callable[..., Config], classifier: str, dtype: torch.dtype) -> None:
     seen = set()
-    objective = Objective(config(pixel=1.0))
+    objective = Objective(config(pixel=1.0, classifier=classifier))
     assert objective.classifier is not None
     for module in objective.classifier.modules():
-        module.register_forward_hook(lambda module, arguments, output: seen.add(output.dtype))
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(lambda module, arguments, output: seen.add(output.dtype))
     images, labels = torch.rand(2, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1])
     with torch.autocast("cpu", torch.bfloat16):
         mixed = objective(images, images, labels, generator_for(1))
-    assert seen == {torch.float32}
+    assert seen == {dtype}
     exact = objective(images, images, labels, generator_for(1))
-    assert mixed["pixel"].item() == pytest.approx(exact["pixel"].item(), rel=0.02)
+    assert all(mixed[name].item() == pytest.approx(exact[name].item(), rel=0.05, abs=1e-4) for name in ("pixel", "distillation"))
+
+
+def test_an_enhancer_that_answers_in_bfloat16_is_no_trouble(config: Callable[..., Config]) -> None:
+    objective = Objective(config(pixel=1.0, classifier="models:depthwise", defense="rain(enhancer=edsr(weights=None, features=4, blocks=1))"))
+    images, labels = torch.rand(2, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(images, images, labels, generator_for(1))["loss"]
+    loss.backward()
+    assert loss.isfinite()

@@ -36,6 +36,8 @@ class Objective(nn.Module):
         self.classifier: nn.Module | None = load_classifier(config.classifier) if config.classifier else None
         if self.classifier is not None and config.trains == "enhancer":
             self.classifier = folded(self.classifier, config.side)
+        layers = self.classifier.modules() if self.classifier is not None else ()
+        self.depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in layers)
         self.defense: Defense = load_defense(config.defense)
         self.trained: nn.Module = self._trained()
         self.requires_grad_(False)
@@ -105,10 +107,9 @@ class Objective(nn.Module):
         """Classify without the defence; windows of training images are not resized. Returns logits (N, classes), float32."""
         assert self.classifier is not None  # the recipe was checked
         model = self.window[0] if self.window and images.shape[3] == self.config.window else self.classifier
-        # On CPUs depthwise convolutions are slower in bfloat16 than in float32, and many classifiers are made of them.
-        mixed = self.config.trains == "classifier" or images.device.type != "cpu"
-        with nullcontext() if mixed else torch.autocast("cpu", enabled=False):
-            return model(images if mixed else images.float()).float()
+        # On CPUs depthwise convolutions are slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False) if self.depthwise and images.device.type == "cpu" else nullcontext():
+            return model(images.float()).float()
 
     def _answer(self, images: Images) -> tuple[Tensor, list[Tensor]]:
         if self.stages is None:
