@@ -1,0 +1,158 @@
+"""Time PGD and APGD, plain and averaged over draws (EOT), against foolbox, torchattacks, ART and adv-lib: same steps, same draws, same images.
+
+    pip install foolbox torchattacks adversarial-robustness-toolbox adv-lib
+    python benchmarks/attacks.py [--images 16] [--rounds 3] [--threads 2] [--classifier SPEC] [--defense SPEC] [--dataset SPEC --side 96]
+
+What is not installed is left out. An image's label is what the classifier says to it. All candidates run in turn, round after round. Printed are
+the median seconds for an image, the ratio to ours, and the share of images whose answer changes (behind a defence: mean over eight fresh draws).
+"All steps" makes every step for every image, as the others do; else images that are fooled leave the batch.
+"""
+
+import argparse
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rain
+from rain import Expectation
+from rain.images import centre_crop, resize_shorter
+from rain.registry import load_attack, load_dataset
+
+EPS, STEP = 4 / 255, 1 / 255
+Attack = Callable[[Tensor, Tensor], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classifier", default="small_resnet(weights=imagenette)")
+    parser.add_argument("--defense", default="rain")
+    parser.add_argument("--dataset", default="samples")
+    parser.add_argument("--side", type=int, default=96)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+
+    data = load_dataset(given.dataset)
+    pictures = [data[number][0][None] for number in range(min(given.images, len(data)))]
+    images = torch.cat([centre_crop(resize_shorter(picture, given.side), given.side) for picture in pictures]).to(given.device)
+    bare = rain.harden(rain.load_classifier(given.classifier).requires_grad_(False), "none").to(given.device)
+    hardened = rain.harden(bare.classifier, given.defense).requires_grad_(False).to(given.device)
+    with torch.no_grad():
+        labels = bare(images).argmax(1)
+    print(f"{len(images)} images of {given.side}x{given.side}, {given.classifier}, {given.rounds} rounds, {given.device}, {given.threads} threads")
+    print(f"torch {torch.__version__}, eps 4/255, {given.steps} steps of 1/255 (PGD), {given.draws} draws a step behind {given.defense}\n")
+    for kind in ("PGD", "APGD"):
+        for title, model, draws in ((kind, bare, 1), (f"{kind} and EOT", hardened, given.draws)):
+            report(title, contenders(kind, model, draws, given.steps, labels), model, images, labels, given.rounds)
+
+
+def contenders(kind: str, model: nn.Module, draws: int, steps: int, labels: Tensor) -> dict[str, Attack]:
+    """Every library's attack on ``model``, averaged over ``draws`` calls of it at each step."""
+    averaged = Averaged(model, draws) if draws > 1 else model
+    found = {"rain": ours(kind, model, draws, steps, confidence=0.0), "rain, all steps": ours(kind, model, draws, steps, confidence=float("inf"))}
+    makers = {"foolbox": foolbox, "torchattacks": torchattacks, "art": art, "adv_lib": adv_lib}
+    installed = [name for name in makers if importlib.util.find_spec(name)]
+    made = {name: makers[name](kind, model, averaged, draws, steps) for name in installed}
+    return found | {name: attack for name, attack in made.items() if attack}
+
+
+class Averaged(nn.Module):
+    """Mean logits over draws in a loop: EOT for libraries that have none of their own."""
+
+    def __init__(self, model: nn.Module, draws: int):
+        super().__init__()
+        self.model, self.draws = model, draws
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Mean logits of (N, 3, H, W)."""
+        return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
+
+
+def ours(kind: str, model: nn.Module, draws: int, steps: int, confidence: float) -> Attack:
+    attack = load_attack(kind.lower())
+    options = {"step": STEP} if kind == "PGD" else {}
+    seen: Any = Expectation(model, draws) if draws > 1 else model
+    return lambda images, labels: attack(seen, images, labels, eps=EPS, norm="linf", steps=steps, confidence=confidence, **options)
+
+
+def foolbox(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack | None:
+    import foolbox as library
+
+    if kind != "PGD":
+        return None
+    wrapped = library.PyTorchModel(model, bounds=(0, 1))
+    seen = library.models.ExpectationOverTransformationWrapper(wrapped, n_steps=draws) if draws > 1 else wrapped
+    attack = library.attacks.LinfPGD(steps=steps, abs_stepsize=STEP)
+    return lambda images, labels: attack.run(seen, images, labels, epsilon=EPS)
+
+
+def torchattacks(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+    import torchattacks as library
+
+    if kind == "APGD":
+        return library.APGD(model, eps=EPS, steps=steps, eot_iter=draws)
+    return library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws) if draws > 1 else library.PGD(model, EPS, STEP, steps)
+
+
+def art(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+    from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        classes = model(torch.zeros(1, 3, 96, 96, device=device)).shape[1]
+    place = "gpu" if device.type == "cuda" else "cpu"
+    seen = PyTorchClassifier(averaged, nn.CrossEntropyLoss(), (3, 96, 96), classes, clip_values=(0, 1), device_type=place)
+    common = {"eps": EPS, "eps_step": STEP, "max_iter": steps, "batch_size": 64, "verbose": False}
+    if kind == "PGD":
+        attack: Any = ProjectedGradientDescentPyTorch(seen, num_random_init=1, **common)
+    else:
+        attack = AutoProjectedGradientDescent(seen, nb_random_init=1, loss_type="cross_entropy", **common)
+    return lambda images, labels: torch.from_numpy(attack.generate(images.cpu().numpy(), labels.cpu().numpy())).to(images.device)
+
+
+def adv_lib(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+    from adv_lib.attacks import apgd, pgd_linf
+
+    if kind == "PGD":
+        return lambda images, labels: pgd_linf(averaged, images, labels, EPS, steps=steps, absolute_step_size=STEP)
+    return lambda images, labels: apgd(model, images, labels, EPS, float("inf"), n_iter=steps, eot_iter=draws, loss_function="ce")
+
+
+def report(title: str, attacks: dict[str, Attack], model: nn.Module, images: Tensor, labels: Tensor, rounds: int) -> None:
+    seconds: dict[str, list[float]] = {name: [] for name in attacks}
+    success: dict[str, list[float]] = {name: [] for name in attacks}
+    for _ in range(rounds):
+        for name, attack in attacks.items():
+            begin = time.perf_counter()
+            found = attack(images.clone(), labels.clone())
+            if images.is_cuda:
+                torch.cuda.synchronize()
+            seconds[name].append((time.perf_counter() - begin) / len(images))
+            assert float((found.detach() - images).abs().max()) <= EPS + 1e-5, f"{name} leaves its budget"
+            success[name].append(fooled(model, found, labels))
+    first = statistics.median(next(iter(seconds.values())))
+    print(f"{title:24} {'s an image':>12} {'ratio':>8} {'success':>9}")
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        print(f"  {name:22} {median:12.3f} {median / first:8.2f} {100 * statistics.median(success[name]):8.1f}%", flush=True)
+    print()
+
+
+@torch.no_grad()
+def fooled(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    return statistics.mean(float((model(images.detach()).argmax(1) != labels).float().mean()) for _ in range(8))
+
+
+if __name__ == "__main__":
+    main()
