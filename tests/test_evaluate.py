@@ -257,3 +257,12 @@ def test_a_frozen_attacker_meets_one_draw(pictures: Path, tmp_path: Path) -> Non
     assert torch.allclose(view(images)[1:2], view(images[1:2]), atol=1e-5)
     other = attacker_view(model, replace(cell, access="static"), generator)
     assert not torch.equal(other(images), other(images))
+
+
+def test_attacks_ask_a_folded_twin_and_the_classifier_itself_judges() -> None:
+    bench = Bench(torch.device("cpu"))
+    twin, model = bench.twin("models:tiny", "none", 32), bench.hardened("models:tiny", "none")
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(twin(images), model(images), atol=1e-5)

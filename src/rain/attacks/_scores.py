@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from rain.adaptive import Model
 from rain.attacks import check_counts, keep_lowest, margins
@@ -13,6 +13,12 @@ from rain.images import Images
 def gaussian(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal values, drawn on the generator's device, of the type and on the device of ``like``."""
     return torch.randn(shape, generator=generator, device=generator.device if generator is not None else like.device).to(like)
+
+
+def draw_weights(network: nn.Module, generator: Generator | None) -> None:
+    """Draw a network's first weights, biases zero. Source: He et al. (arXiv 1502.01852)."""
+    for value in network.parameters():
+        value.data = gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else torch.zeros_like(value)
 
 
 def below(high: int, shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:

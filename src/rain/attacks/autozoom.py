@@ -10,7 +10,7 @@ from torch.nn.utils import skip_init
 from rain import checkpoints
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive, keep_lowest
-from rain.attacks._scores import Scores, below, gaussian
+from rain.attacks._scores import Scores, below, draw_weights, gaussian
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
@@ -179,9 +179,7 @@ def fit_autoencoder(images: Images, *, steps: int = 2000, rate: float = 1e-3, ba
         generator: of the first weights, and of the batches.
     """
     network = Autoencoder().to(images)
-    with torch.no_grad():
-        for value in network.parameters():
-            value.copy_(gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else torch.zeros_like(value))
+    draw_weights(network, generator)
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     with torch.enable_grad():
         for _ in range(steps):

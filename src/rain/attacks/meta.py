@@ -11,7 +11,7 @@ from torch.nn.utils import skip_init
 from rain import checkpoints
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_positive, differentiate, margins
-from rain.attacks._scores import Scores, below, gaussian
+from rain.attacks._scores import Scores, below, draw_weights
 from rain.images import Images, project
 from rain.registry import ATTACKS
 
@@ -122,9 +122,8 @@ class Predictor(nn.Module):
     def __init__(self, like: Tensor, generator: Generator | None = None, width: int = 16):
         super().__init__()
         self.layers = nn.ModuleList(skip_init(nn.Conv2d, *pair, 3, padding=1).to(like) for pair in ((3, width), (width, width), (width, 3)))
-        for value in self.parameters():
-            last = value.ndim == 1 or len(value) == 3
-            value.data = torch.zeros_like(value) if last else gaussian(tuple(value.shape), like, generator) * (2 / value[0].numel()) ** 0.5
+        draw_weights(self, generator)
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, images: Images) -> Tensor:
         """Predict the gradient at images (N, 3, H, W); of the same shape."""

@@ -7,7 +7,7 @@ from torch.nn.utils import skip_init
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive, differentiate
-from rain.attacks._scores import below, gaussian
+from rain.attacks._scores import below, draw_weights
 from rain.images import Images
 from rain.registry import ATTACKS, load_attack, seeding
 
@@ -113,9 +113,7 @@ class Network(nn.Module):
         self.second = skip_init(nn.Conv2d, channels, channels, 3, stride=2, padding=1)
         self.last = skip_init(nn.Linear, channels * height * width, classes)
         self.to(like.device, torch.promote_types(like.dtype, torch.float32))
-        for value in self.parameters():
-            start = gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else torch.zeros_like(value)
-            value.data = start
+        draw_weights(self, generator)
 
     def forward(self, images: Images) -> Tensor:
         """Classify (N, 3, H, W) in [0, 1]; returns logits (N, classes)."""
