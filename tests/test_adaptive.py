@@ -15,7 +15,8 @@ class Noisy:
         self.independent, self.calls = independent, 0
         self.generator = torch.Generator().manual_seed(0)
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, copies: int = 1) -> Tensor:
+        assert copies == 1 or (self.independent and torch.equal(images[: len(images) // copies], images[-(len(images) // copies) :]))
         self.calls += 1
         return images.flatten(1)[:, :4] + torch.randn(len(images), 4, generator=self.generator)
 
@@ -49,6 +50,18 @@ def test_each_copy_of_an_image_gets_its_own_draw() -> None:
     Expectation(hardened, 4)(torch.rand(1, 3, 32, 32))
     assert len(seen[0]) == 4
     assert len({tuple(copy.flatten().tolist()) for copy in seen[0]}) == 4
+
+
+def test_four_draws_of_an_image_see_each_pixel_once() -> None:
+    """With nothing but the pick, the mean over four spread draws of a linear model is the expectation itself; of three it is not."""
+    model = rain.harden(torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()), "rain", shift=0.0, enhancer=torch.nn.Upsample(scale_factor=2))
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    wanted = images.mean((2, 3))
+    for batch in (1, 8, 40):
+        assert torch.allclose(Expectation(model, 4, batch=batch)(images), wanted, atol=1e-6)
+        assert torch.allclose(Expectation(model, 12, batch=batch)(images), wanted, atol=1e-6)
+    assert (Expectation(model, 3)(images) - wanted).abs().max() > 1e-3
+    assert (model(images) - wanted).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"batch": 0}, {"average": "votes"}])

@@ -233,3 +233,19 @@ def test_a_cpu_generator_gives_the_same_draw_for_images_on_a_gpu() -> None:
     images = rand(2, 3, 40, 40)
     assert torch.equal(draw_choice(images.cuda(), seeded()).cpu(), draw_choice(images, seeded()))
     assert torch.equal(draw_offsets(images.cuda(), seeded()).cpu(), draw_offsets(images, seeded()))
+
+
+def test_copies_of_a_batch_take_turns_and_each_is_drawn_as_if_alone() -> None:
+    images, generator = torch.rand(3, 3, 10, 14), torch.Generator().manual_seed(0)
+    drawn = torch.stack([draw_choice(images.repeat(6, 1, 1, 1), generator, copies=6).unflatten(0, (6, 3)) for _ in range(300)])
+    assert drawn.shape == (300, 6, 3, 3, 5, 7)
+    assert torch.equal(drawn[:, :4].sort(1).values, torch.arange(4)[:, None, None, None, None].expand(300, 4, 3, 3, 5, 7))
+    assert (drawn[:, 4] != drawn[:, 5]).all()
+    for copy in range(6):
+        counts = torch.stack([(drawn[:, copy] == place).float().mean(0) for place in range(4)])
+        assert (counts - 0.25).abs().max() < 0.13
+    # Neither images nor colours nor cells nor turns share an order.
+    assert not torch.equal(drawn[:, 0, 0], drawn[:, 0, 1])
+    assert not torch.equal(drawn[:, 0, 0, 0], drawn[:, 0, 0, 1])
+    assert not torch.equal(drawn[:, 0, 0, 0, 0], drawn[:, 0, 0, 0, 1])
+    assert not torch.equal(drawn[:, 0], drawn[:, 4])

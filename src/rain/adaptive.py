@@ -18,6 +18,10 @@ Model = Callable[[Images], Tensor]
 """From images (N, 3, H, W) in [0, 1] to logits (N, classes): all that an attack sees."""
 
 
+TURN = 4
+"""Copies of an image whose draws are spread together: a cell has so many pixels."""
+
+
 class Seeded:
     """A random model whose draws come from one generator, call after call, so that an attack on it can be repeated."""
 
@@ -25,21 +29,21 @@ class Seeded:
         self.model, self.generator = model, generator
         self.independent = model.independent
 
-    def __call__(self, images: Images) -> Tensor:
-        """Classify with the generator's next draw."""
-        return self.model(images, generator=self.generator)
+    def __call__(self, images: Images, copies: int = 1) -> Tensor:
+        """Classify with the generator's next draw; ``copies`` as for ``Hardened``."""
+        return self.model(images, generator=self.generator, copies=copies)
 
 
 class Expectation:
     """EOT: the model averaged over fresh draws of its randomness, at each call.
 
     Args:
-        model: random; all draws of an image go through it in batches when its attribute ``independent`` is true (each image of a batch has
-            its own draw), else draw by draw.
+        model: random. If its attribute ``independent`` is true (each image of a batch has its own draw), all draws of an image go through it in
+            batches of ``copies``, a keyword that it must take, and are spread (``Defense.spread``); else draw by draw.
         draws: how many to average over.
         average: "logits" (the default: their mean; its gradient does not vanish where single draws are certain) or "probabilities"
             (the logarithm of the mean probability, what ``predict`` averages).
-        batch: images in one forward pass.
+        batch: images in one forward pass, or four copies of an image if that is more.
 
     Shape: (N, 3, H, W) to (N, classes).
 
@@ -57,13 +61,19 @@ class Expectation:
     def __call__(self, images: Images) -> Tensor:
         """Average over ``draws`` fresh draws."""
         if getattr(self.model, "independent", False):
-            which = torch.arange(self.draws * len(images), device=images.device) % max(1, len(images))
-            logits = torch.cat([self.model(images[piece]) for piece in which.split(self.batch)]).unflatten(0, (self.draws, len(images)))
+            logits = torch.cat([self._all_draws(some) for some in images.split(max(1, self.batch // TURN))], 1)
         else:
             logits = torch.stack([self.model(images) for _ in range(self.draws)])
         if self.average == "logits":
             return logits.mean(0)
         return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
+
+    def _all_draws(self, images: Images) -> Tensor:
+        """Logits (draws, N, classes), in as few passes as ``batch`` allows."""
+        turns = max(1, self.batch // (TURN * max(1, len(images))))
+        counts = [len(part) for part in torch.arange(self.draws).split(TURN * turns)]
+        passes = [self.model(images.repeat(count, 1, 1, 1), copies=count) for count in counts]  # type: ignore[call-arg]
+        return torch.cat([logits.unflatten(0, (count, len(images))) for logits, count in zip(passes, counts, strict=True)])
 
 
 class StraightThrough(Defense):
@@ -81,6 +91,10 @@ class StraightThrough(Defense):
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw as the wrapped defence does."""
         return self.defense.draw(images, generator)
+
+    def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
+        """Draw as the wrapped defence does."""
+        return self.defense.spread(images, copies, generator)
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the wrapped defence; gradients pass as if it had done nothing.

@@ -39,18 +39,26 @@ class Defense(nn.Module, ABC):
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the defence: same images and same draw give the same output, bit for bit."""
 
+    def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
+        """Draw for a batch that is ``copies`` repetitions of one, one after the other, so that EOT gets the most out of few draws.
+
+        The draws of any one copy must be distributed as ``draw``'s; those of an image's copies may depend on one another, so that the mean over
+        them is nearer to the expectation. By default they do not.
+        """
+        return self.draw(images, generator)
+
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
         """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""
         return {"enhanced": self.transform(images, draw)}
 
-    def forward(self, images: Images, *, generator: Generator | None = None) -> Images:
-        """Defend a batch (N, 3, H, W) in [0, 1] with a fresh draw.
+    def forward(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Images:
+        """Defend a batch (N, 3, H, W) in [0, 1] with a fresh draw, as ``spread`` says if it is ``copies`` repetitions of one.
 
         Raises:
             ImageError: the batch breaks the convention.
         """
         check_images(images)
-        return self.transform(images, self.draw(images, generator))
+        return self.transform(images, self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator))
 
 
 class Prediction(NamedTuple):
@@ -91,15 +99,15 @@ class Hardened(nn.Module):
         self.classifier.eval()
         return self
 
-    def forward(self, images: Images, *, generator: Generator | None = None) -> Tensor:
-        """Classify with one fresh draw.
+    def forward(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Tensor:
+        """Classify with one fresh draw; ``copies`` as for ``Defense.forward``.
 
         Shape: (N, 3, H, W) in [0, 1] to logits (N, classes).
 
         Raises:
             ImageError: the batch breaks the convention.
         """
-        defended = self.defense(images, generator=generator)
+        defended = self.defense(images, generator=generator, copies=copies)
         if not len(defended):
             # Not every network takes an empty batch; one blank image tells how many classes there are.
             return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]

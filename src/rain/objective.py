@@ -141,9 +141,9 @@ class Objective(nn.Module):
             self.trained.train(mode).requires_grad_(True)
         return torch.cat([found, clean[count:]])
 
-    def answer(self, images: Images, generator: Generator) -> Tensor:
+    def answer(self, images: Images, generator: Generator, copies: int = 1) -> Tensor:
         """Classify with one draw; logits (N, classes)."""
-        return self.classify(self.defense.transform(images, self.defense.draw(images, generator)))
+        return self.classify(self.defense.transform(images, self.defense.spread(images, copies, generator)))
 
 
 class Pipeline(nn.Module):
@@ -153,9 +153,9 @@ class Pipeline(nn.Module):
         super().__init__()
         self.answer, self.independent = objective.answer, objective.defense.independent
 
-    def forward(self, images: Images, *, generator: Generator) -> Tensor:
+    def forward(self, images: Images, *, generator: Generator, copies: int = 1) -> Tensor:
         """Classify with one draw."""
-        return self.answer(images, generator)
+        return self.answer(images, generator, copies)
 
 
 class Stages:

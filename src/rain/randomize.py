@@ -9,6 +9,7 @@ Convention:
 """
 
 import hashlib
+from itertools import permutations
 
 import torch
 from torch import Generator, Tensor
@@ -28,17 +29,27 @@ def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, genera
     return torch.randint(low, high, shape, generator=generator, device=device).to(images.device)
 
 
-def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3) -> Tensor:
+ORDERS = torch.tensor(list(permutations(range(4))))
+"""The 24 orders in which four pixels can be taken."""
+
+
+def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3, copies: int = 1) -> Tensor:
     """Draw which pixel of each 2x2 cell is kept, uniformly and independently for every image and cell.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
         channels: 3 draws for each colour channel apart (as released), 1 draws once for all three.
+        copies: the batch is so many repetitions of one, each of which alone is drawn as said; but of the first four copies, the next four, and so
+            on, each takes another pixel of a cell, so that their mean is nearer to the expectation.
 
     Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3.
     """
     count, _, height, width = images.shape
-    return _randint(0, 4, (count, channels, (height + 1) // 2, (width + 1) // 2), images, generator)
+    cells = (channels, (height + 1) // 2, (width + 1) // 2)
+    if copies == 1:
+        return _randint(0, 4, (count, *cells), images, generator)
+    order = _randint(0, len(ORDERS), (-(-copies // 4), count // copies, *cells), images, generator)
+    return ORDERS.to(images.device)[order].movedim(-1, 1).flatten(0, 2)[:count].contiguous()
 
 
 def pick(images: Images, choice: Tensor) -> Images:

@@ -76,9 +76,13 @@ class Rain(Defense):
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "choice" (the pixel of each cell) or "size", and "offsets" (the shift, in pixels of the halved image)."""
+        return self.spread(images, 1, generator)
+
+    def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
+        """Draw so that of each four copies in turn, every one keeps another pixel of a cell (``rain.randomize.draw_choice``)."""
         draw = {}
         if self.down in ("channel", "pixel"):
-            draw["choice"] = draw_choice(images, generator, channels=3 if self.down == "channel" else 1)
+            draw["choice"] = draw_choice(images, generator, channels=3 if self.down == "channel" else 1, copies=copies)
         if self.down == "scale":
             draw["size"] = draw_size(images, generator, scale=self.scale)
         if self.shift > 0:
