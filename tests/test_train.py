@@ -427,3 +427,18 @@ def test_an_enhancer_that_answers_in_bfloat16_is_no_trouble(config: Callable[...
         loss = objective(images, images, labels, generator_for(1))["loss"]
     loss.backward()
     assert loss.isfinite()
+
+
+def test_dg_learns_the_answer_to_the_image_and_not_to_the_shifted_one(config: Callable[..., Config]) -> None:
+    images, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.full((4,), -1)
+    found = []
+    for feature in (0.0, 1.0):
+        objective = Objective(
+            config(feature=feature, defense="rain(shift=0.4, enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))")
+        )
+        found.append(objective(images, images, labels, generator_for(1))["distillation"].item())
+        assert objective.classifier is not None
+        wanted = objective.classify(images)
+        draw = objective.defense.draw(images, generator_for(1))
+        assert found[-1] == pytest.approx(divergence(wanted, objective.classify(objective.defense.transform(images, draw))).mean().item(), rel=1e-4)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
