@@ -13,6 +13,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,16 +54,19 @@ def main() -> None:
     print(f"torch {torch.__version__}, eps 4/255, {given.steps} steps of 1/255 (PGD), {given.draws} draws a step behind {given.defense}\n")
     for kind in ("PGD", "APGD"):
         for title, model, draws in ((kind, bare, 1), (f"{kind} and EOT", hardened, given.draws)):
-            report(title, contenders(kind, model, draws, given.steps, labels), model, images, labels, given.rounds)
+            report(title, contenders(kind, model, draws, given.steps, given.side), model, images, labels, given.rounds)
 
 
-def contenders(kind: str, model: nn.Module, draws: int, steps: int, labels: Tensor) -> dict[str, Attack]:
+def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -> dict[str, Attack]:
     """Every library's attack on ``model``, averaged over ``draws`` calls of it at each step."""
-    averaged = Averaged(model, draws) if draws > 1 else model
     found = {"rain": ours(kind, model, draws, steps, confidence=0.0), "rain, all steps": ours(kind, model, draws, steps, confidence=float("inf"))}
-    makers = {"foolbox": foolbox, "torchattacks": torchattacks, "art": art, "adv_lib": adv_lib}
-    installed = [name for name in makers if importlib.util.find_spec(name)]
-    made = {name: makers[name](kind, model, averaged, draws, steps) for name in installed}
+    makers: dict[str, Callable[..., Attack | None]] = {
+        "foolbox": foolbox,
+        "torchattacks": torchattacks,
+        "art": partial(art, side=side),
+        "adv_lib": adv_lib,
+    }
+    made = {name: make(kind, model, draws, steps) for name, make in makers.items() if importlib.util.find_spec(name)}
     return found | {name: attack for name, attack in made.items() if attack}
 
 
@@ -85,7 +89,7 @@ def ours(kind: str, model: nn.Module, draws: int, steps: int, confidence: float)
     return lambda images, labels: attack(seen, images, labels, eps=EPS, norm="linf", steps=steps, confidence=confidence, **options)
 
 
-def foolbox(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack | None:
+def foolbox(kind: str, model: nn.Module, draws: int, steps: int) -> Attack | None:
     import foolbox as library
 
     if kind != "PGD":
@@ -96,7 +100,7 @@ def foolbox(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps:
     return lambda images, labels: attack.run(seen, images, labels, epsilon=EPS)
 
 
-def torchattacks(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+def torchattacks(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
     import torchattacks as library
 
     if kind == "APGD":
@@ -104,15 +108,15 @@ def torchattacks(kind: str, model: nn.Module, averaged: nn.Module, draws: int, s
     return library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws) if draws > 1 else library.PGD(model, EPS, STEP, steps)
 
 
-def art(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+def art(kind: str, model: nn.Module, draws: int, steps: int, *, side: int) -> Attack:
     from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 
     device = next(model.parameters()).device
     with torch.no_grad():
-        classes = model(torch.zeros(1, 3, 96, 96, device=device)).shape[1]
+        classes = model(torch.zeros(1, 3, side, side, device=device)).shape[1]
     place = "gpu" if device.type == "cuda" else "cpu"
-    seen = PyTorchClassifier(averaged, nn.CrossEntropyLoss(), (3, 96, 96), classes, clip_values=(0, 1), device_type=place)
+    seen = PyTorchClassifier(Averaged(model, draws), nn.CrossEntropyLoss(), (3, side, side), classes, clip_values=(0, 1), device_type=place)
     common = {"eps": EPS, "eps_step": STEP, "max_iter": steps, "batch_size": 64, "verbose": False}
     if kind == "PGD":
         attack: Any = ProjectedGradientDescentPyTorch(seen, num_random_init=1, **common)
@@ -121,9 +125,10 @@ def art(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int
     return lambda images, labels: torch.from_numpy(attack.generate(images.cpu().numpy(), labels.cpu().numpy())).to(images.device)
 
 
-def adv_lib(kind: str, model: nn.Module, averaged: nn.Module, draws: int, steps: int) -> Attack:
+def adv_lib(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
     from adv_lib.attacks import apgd, pgd_linf
 
+    averaged = Averaged(model, draws)
     if kind == "PGD":
         return lambda images, labels: pgd_linf(averaged, images, labels, EPS, steps=steps, absolute_step_size=STEP)
     return lambda images, labels: apgd(model, images, labels, EPS, float("inf"), n_iter=steps, eot_iter=draws, loss_function="ce")

@@ -62,6 +62,9 @@ def test_list_verbose_shows_the_weight_cards() -> None:
     output, _ = rain("list", "enhancers", "--verbose")
     assert "parameters\t328,764" in output
     assert "multiply_adds_112x112\t1,517,924,352" in output
+    assert "parameters\t0" in output.partition("bicubic")[2].partition("compact")[0]  # one that needs no weights
+    output, _ = rain("list", "classifiers", "--verbose")
+    assert "small_resnet(weights=imagenette)" in output
 
 
 def test_run_and_report(grid: Path, tmp_path: Path) -> None:

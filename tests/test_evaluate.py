@@ -266,3 +266,4 @@ def test_attacks_ask_a_folded_twin_and_the_classifier_itself_judges() -> None:
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(twin(images), model(images), atol=1e-5)
+    assert bench.twin("models:tiny", "none", 48) is twin  # one copy, however many sizes the images have

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rain.errors import OptionError
 from rain.folding import folded
 from rain.registry import load_classifier
 
@@ -78,3 +79,11 @@ def test_what_cannot_be_folded_stays_as_it_is(network: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             settled(module)
     assert folded(network.eval(), 8) is network
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_cannot_be_copied_gets_a_clear_error() -> None:
+    network = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+    network(torch.rand(2, 3, 8, 8))
+    with pytest.raises(OptionError, match="cannot be copied"):
+        folded(network.eval(), 8)

@@ -429,6 +429,19 @@ def test_an_enhancer_that_answers_in_bfloat16_is_no_trouble(config: Callable[...
     assert loss.isfinite()
 
 
+def test_the_classifier_is_asked_once_about_the_same_pictures(config: Callable[..., Config]) -> None:
+    images, labels = torch.rand(2, 3, 32, 32, generator=generator_for(0)), torch.full((2,), -1)
+    dg = "enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1)"
+    counts = []
+    for fraction in (0.0, 0.4):
+        objective, asked = Objective(config(feature=1.0, defense=f"rain(shift={fraction}, {dg})")), []
+        assert objective.classifier is not None
+        objective.classifier.register_forward_hook(lambda *call, asked=asked: asked.append(call))
+        objective(images, images, labels, generator_for(1))
+        counts.append(len(asked))
+    assert counts == [2, 3]
+
+
 def test_dg_learns_the_answer_to_the_image_and_not_to_the_shifted_one(config: Callable[..., Config]) -> None:
     images, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.full((4,), -1)
     found = []

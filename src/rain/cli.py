@@ -3,11 +3,11 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -252,17 +252,22 @@ def _print_report(folder: Path) -> None:
 
 
 def _print_cards(kind: str, entry: str) -> None:
-    """Print what is known of each weight file that an enhancer or a classifier ships."""
-    from rain import checkpoints
+    """Print what is known of each weight file that an enhancer or a classifier ships, and of an enhancer that needs none."""
+    from rain import checkpoints, registry
     from rain.enhancers import card
-    from rain.registry import load_enhancer
 
-    for weights, path in checkpoints.shipped(entry).items():
-        spec = f"{entry}(weights={weights})"
+    files = checkpoints.shipped(entry)
+    for name, path in files.items():
+        spec = f"{entry}(weights={name})"
         print(f"  {spec}")
-        known = card(load_enhancer(spec)) if kind == "enhancers" else checkpoints.read(path)[1]
-        for name, value in known.items():
-            print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")
+        _print_card(card(registry.load_enhancer(spec)) if kind == "enhancers" else checkpoints.read(path)[1])
+    if kind == "enhancers" and not files and registry.ENHANCERS.usage(entry) == entry:
+        _print_card(card(registry.load_enhancer(entry)))
+
+
+def _print_card(known: Mapping[str, Any]) -> None:
+    for name, value in known.items():
+        print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")
 
 
 @contextmanager

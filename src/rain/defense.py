@@ -1,6 +1,5 @@
 """Defense, the only abstract class, and ``harden``, which puts one before a classifier."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -9,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.errors import OptionError
+from rain.folding import duplicate
 from rain.images import Images, check_images
 from rain.registry import load_defense
 
@@ -84,7 +84,7 @@ class Hardened(nn.Module):
 
     def __init__(self, classifier: nn.Module, defense: Defense):
         super().__init__()
-        self.classifier = _copy(classifier)
+        self.classifier = duplicate(classifier)
         self.defense = defense
         self.eval()
 
@@ -158,11 +158,3 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
             raise OptionError(f"options {', '.join(options)} go with a defence's name; this one is already made")
         return Hardened(classifier, defense)
     return Hardened(classifier, load_defense(defense, **options))
-
-
-def _copy(classifier: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(classifier).eval()
-    except (RuntimeError, TypeError) as error:
-        advice = "weight norm and spectral norm from torch.nn.utils.parametrizations can be"
-        raise OptionError(f"{type(classifier).__name__} cannot be copied ({error}); {advice}") from error

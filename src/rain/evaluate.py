@@ -72,10 +72,20 @@ class Bench:
         self.dataset = cache(load_dataset)
         self.classifier = cache(lambda spec: load_classifier(spec).eval().requires_grad_(False))
         self.hardened = cache(lambda classifier, defense: self._harden(self.classifier(classifier), defense))
-        # What an attack asks again and again, in two thirds of the time; what it makes is judged by the classifier itself.
-        self.twin = cache(lambda classifier, defense, side: self._harden(folded(self.classifier(classifier), side), defense))
         self.made_by = cache(self._made_by)
+        self._twins: dict[tuple[str, str], Hardened] = {}
         self._kept: dict[Any, Any] = {}
+
+    def twin(self, classifier: str, defense: str, side: int) -> Hardened:
+        """What an attack asks again and again, in two thirds of the time; what it makes is judged by the classifier itself.
+
+        Args:
+            side: of the first images it is asked about, in pixels; it then serves all sizes.
+        """
+        key = (classifier, defense)
+        if key not in self._twins:
+            self._twins[key] = self._harden(folded(self.classifier(classifier), side), defense)
+        return self._twins[key]
 
     def settle(self, cell: Cell) -> Cell:
         """Build everything that a cell names, so that a mistake shows before hours of work.

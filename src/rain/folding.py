@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from rain.errors import OptionError
+
 
 def folded(network: nn.Module, side: int) -> nn.Module:
     """A copy of a network in eval mode whose batch norms, where they follow a convolution directly, are part of it.
@@ -16,12 +18,14 @@ def folded(network: nn.Module, side: int) -> nn.Module:
 
     Returns: the copy, without gradients for its weights; the network itself where there is nothing to fold, or where folding would change its
         answer (a convolution whose output is used twice, or that treats its weights in a way of its own).
+
+    Raises:
+        OptionError: the network cannot be copied.
     """
-    copied = copy.deepcopy(network).eval().requires_grad_(False)
-    parameter = next(copied.parameters(), None)
-    if parameter is None:
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return network
-    probe = torch.rand((4, 3, side, side), generator=torch.Generator().manual_seed(0)).to(parameter)
+    copied = duplicate(network).requires_grad_(False)
+    probe = torch.rand((4, 3, side, side), generator=torch.Generator().manual_seed(0)).to(next(copied.parameters()))
     with torch.no_grad():
         wanted, pairs = _pairs(copied, probe)
         for convolution, norm in pairs.items():
@@ -36,6 +40,19 @@ def folded(network: nn.Module, side: int) -> nn.Module:
                     setattr(module, name, nn.Identity())
         same = bool(pairs) and torch.allclose(copied(probe), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
     return copied.requires_grad_(False) if same else network
+
+
+def duplicate(classifier: nn.Module) -> nn.Module:
+    """Copy a classifier, in eval mode.
+
+    Raises:
+        OptionError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(classifier).eval()
+    except (RuntimeError, TypeError) as error:
+        advice = "weight norm and spectral norm from torch.nn.utils.parametrizations can be"
+        raise OptionError(f"{type(classifier).__name__} cannot be copied ({error}); {advice}") from error
 
 
 def _pairs(network: nn.Module, probe: Tensor) -> tuple[Tensor, dict[nn.Conv2d, nn.BatchNorm2d]]:

@@ -87,12 +87,13 @@ class Objective(nn.Module):
             logits, features = self._answer(restored)
             if config.feature:
                 with torch.no_grad():
-                    _, wanted = self._answer(target)
+                    teacher, wanted = self._answer(target)
                 losses["feature"] = torch.stack([relative(one, other) for one, other in zip(features, wanted, strict=True)]).mean()
             if config.distillation:
                 # The answer to the image itself: the one to the shifted image has the errors that the shift makes.
-                with torch.no_grad():
-                    teacher = self.classify(clean)
+                if not config.feature or target is not clean:
+                    with torch.no_grad():
+                        teacher = self.classify(clean)
                 losses["distillation"] = divergence(teacher, logits).mean()
             if config.trades:
                 own, _ = self._answer(self.defense.transform(clean, draw))
