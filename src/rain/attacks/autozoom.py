@@ -67,7 +67,7 @@ def autozoom(
         OptionError: an argument out of range.
         WeightsError: the decoder's file is missing, or of another network.
 
-    Source: Tu et al. (arXiv 1805.11770): algorithm 1, sections 3.3 (random vectors) and 3.4 (decoders); ADAM as in ZOO.
+    Source: Tu et al. (arXiv 1805.11770): algorithm 1, with its random vectors and decoders; ADAM as in ZOO.
 
     Differs: within a budget, by projection, instead of a penalty on the distance, so that there is no second phase with more samples after the
     first success; margin of the logits; Gaussian directions instead of the unit sphere (the same up to the scale). The change by zeros is
@@ -145,7 +145,7 @@ def learned(path: str, images: Images, side: int, generator: Generator | None) -
 class Autoencoder(nn.Module):
     """A small convolutional autoencoder: images to codes (N, 3, H / 4, W / 4), and back.
 
-    Source: Tu et al. (arXiv 1805.11770), section 3.4: convolutions, with pooling on the way in and enlargement on the way out.
+    Source: Tu et al. (arXiv 1805.11770), its autoencoder: convolutions, with pooling on the way in and enlargement on the way out.
     """
 
     def __init__(self, width: int = 16):

@@ -45,7 +45,7 @@ def ensemble(
             number of classes, or not the classes of the labels.
         WeightsError: a classifier's weights are missing, or do not fit.
 
-    Source: Dong et al. (arXiv 1710.06081), section 3.3.2 and algorithm 2: ensemble in logits, with equal weights; Liu et al. (arXiv 1611.02770) for
+    Source: Dong et al. (arXiv 1710.06081), algorithm 2: ensemble in logits, with equal weights; Liu et al. (arXiv 1611.02770) for
     the idea.
 
     Differs: any attack, where the paper has momentum (mifgsm).
