@@ -50,6 +50,7 @@ class Scores:
         left: what may still be asked for each of them.
         best: (N, 3, H, W), what is returned in the end.
         least: (N,), the margins heard for it; infinite where there was no number.
+        heard: (A,), the margins of the points last looked at.
     """
 
     def __init__(self, model: Model, images: Images, labels: Tensor, queries: int, confidence: float, batch: int | None = None):
@@ -88,7 +89,9 @@ class Scores:
             self.least[self.active] = torch.inf
             self.best[self.active] = points
         keep_lowest(self.best, self.least, self.active, points, margin)
-        return self._leave(margin)
+        stay = self._leave(margin)
+        self.heard = margin[stay]
+        return stay
 
     def challenge(self, points: Images, patience: int) -> tuple[Tensor, Tensor, Tensor]:
         """Ask one point for each active image, and put it in the place of the best where its margin is lower.

@@ -9,7 +9,7 @@ from torch.nn.utils import skip_init
 
 from rain import checkpoints
 from rain.adaptive import Model
-from rain.attacks import check_arguments, check_counts, check_positive, keep_lowest
+from rain.attacks import check_arguments, check_counts, check_positive
 from rain.attacks._scores import Scores, below, draw_weights, gaussian
 from rain.errors import OptionError
 from rain.images import Images, project
@@ -84,7 +84,7 @@ def autozoom(
     if rate is None:
         rate = 2.5 * eps / max(1, queries // (samples + 1)) ** 0.5 / (images.shape[1:].numel() ** 0.5 if norm == "l2" else 1)
     search = Scores(model, images, labels, queries, confidence, batch)
-    current, margin = images[search.active], search.least[search.active]
+    current = images[search.active]
     code, mean, squares, gradient = (images.new_zeros(len(current), 3, *size) for _ in range(4))
     steps = 0
     while search:
@@ -92,7 +92,7 @@ def autozoom(
         if count:
             moves = delta * gaussian((count, *code.shape), images, generator)
             near = current + decode((code + moves).flatten(0, 1)).unflatten(0, moves.shape[:2]) - decode(code)
-            change = (search.ask(near.clamp(0, 1)) - margin).nan_to_num(0.0, 0.0, 0.0).to(code.dtype)
+            change = (search.ask(near.clamp(0, 1)) - search.heard).nan_to_num(0.0, 0.0, 0.0).to(code.dtype)
             gradient = (change[:, :, None, None, None] * moves).mean(0) / delta**2
         steps += 1
         mean, squares = FADE * mean + (1 - FADE) * gradient, FADE_SQUARES * squares + (1 - FADE_SQUARES) * gradient.square()
@@ -102,11 +102,8 @@ def autozoom(
         else:
             code = code * (eps / decode(code).flatten(1).norm(dim=1).clamp_min(SMALL)).clamp_max(1)[:, None, None, None]
         current = project(images[search.active] + decode(code), images[search.active], norm, eps)
-        (margin,) = search.ask(current[None])
-        keep_lowest(search.best, search.least, search.active, current, margin)
-        stay = margin >= -confidence
-        search.active = search.active[stay]
-        current, margin, code, mean, squares, gradient = (state[stay] for state in (current, margin, code, mean, squares, gradient))
+        stay = search.look(current)
+        current, code, mean, squares, gradient = (state[stay] for state in (current, code, mean, squares, gradient))
     return search.best
 
 
