@@ -2,6 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LOG_SECONDS = 60.0
+"""How often the bar is printed where there is no terminal to move it on."""
 
 Tick = Callable[[float], None]
 """Told about work done, in the units of the estimate."""
@@ -21,8 +29,7 @@ def bar(work: Sequence[tuple[str, float]], shown: bool) -> Iterator[Iterator[Tic
     if not shown or not work:
         yield iter([lambda units: None] * len(work))
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(bar_width=20),
@@ -33,7 +40,7 @@ def bar(work: Sequence[tuple[str, float]], shown: bool) -> Iterator[Iterator[Tic
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=300) as progress:
+    with _live(*columns, speed_estimate_period=300) as progress:
         task = progress.add_task("", total=sum(estimate for _, estimate in work))
 
         def pieces() -> Iterator[Tick]:
@@ -64,8 +71,7 @@ def steps_bar(total: int, done: int, shown: bool) -> Iterator[Tell]:
     if not shown:
         yield lambda step, losses: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(bar_width=20),
@@ -76,8 +82,36 @@ def steps_bar(total: int, done: int, shown: bool) -> Iterator[Tell]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120) as progress:
+    with _live(*columns, speed_estimate_period=120) as progress:
         task = progress.add_task("", total=total, completed=done)
         yield lambda step, losses: progress.update(
             task, completed=step, description=", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         )
+
+
+@contextmanager
+def _live(*columns: object, **options: float) -> Iterator["Progress"]:
+    """Show progress on standard error: a bar that moves; in a log file a line now and then."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Progress(*columns, console=console, **options) as progress:  # type: ignore[arg-type]
+            yield progress
+        return
+    console = Console(stderr=True, width=200)
+    progress = Progress(*columns, console=console, disable=True, **options)  # type: ignore[arg-type]
+    over = Event()
+
+    def log() -> None:
+        while not over.wait(LOG_SECONDS):
+            console.print(progress.make_tasks_table(progress.tasks))
+
+    thread = Thread(target=log, daemon=True)
+    thread.start()
+    try:
+        yield progress
+    finally:
+        over.set()
+        thread.join()
