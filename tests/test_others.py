@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain.attacks import margins
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the oth
 
 EPS, STEP, STEPS = 0.25 / 255, 0.05 / 255, 10
 SMALLEST = {"steps": 60, "searches": 5, "constant": 1.0}
-QUERIES = 1000
+QUERIES = 600
 
 Theirs = Callable[..., Tensor]
 Real = tuple[nn.Module, Tensor, Tensor]
@@ -35,12 +36,12 @@ def foolbox_run(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, e
 
 
 def art_run(attack: Callable[[Any], Any], model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Run an attack of ART on a classifier of probabilities."""
+    """Run an attack of ART on a classifier of probabilities; it knows labels as vectors only."""
     from art.estimators.classification import PyTorchClassifier
 
     shape = tuple(images.shape[1:])
     seen = PyTorchClassifier(nn.Sequential(model, nn.Softmax(1)), nn.CrossEntropyLoss(), shape, 1000, clip_values=(0, 1), device_type="cpu")
-    return torch.from_numpy(attack(seen).generate(images.numpy(), labels.numpy()))
+    return torch.from_numpy(attack(seen).generate(images.numpy(), F.one_hot(labels, 1000).numpy()))
 
 
 BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]] = {
@@ -157,7 +158,7 @@ class Watched(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Classify (N, 3, H, W)."""
-        logits = self.classifier(images)
+        logits = self.classifier.eval()(images.float())  # ART sends doubles, and leaves it in training mode
         counted = max(0, min(len(images), QUERIES - self.queries))
         self.queries += len(images)
         fooled = logits[:counted].argmax(1) != self.label
@@ -219,7 +220,7 @@ def test_by_queries(real: Real, name: str, norm: str, eps: float, other: str) ->
     model, images, labels = real
     module = pytest.importorskip(other)
     distances: dict[str, list[float]] = {"ours": [], other: []}
-    for image, label in zip(images[:4].split(1), labels[:4].split(1), strict=True):
+    for image, label in zip(images[:3].split(1), labels[:3].split(1), strict=True):
         watched = Watched(model, image, int(label), norm)
         seed = torch.Generator().manual_seed(0)
         load_attack(name, queries=QUERIES)(watched, image, label, eps=eps, norm=norm, generator=seed)
@@ -229,6 +230,6 @@ def test_by_queries(real: Real, name: str, norm: str, eps: float, other: str) ->
         distances[other].append(watched.nearest)
     fooled, others = (sum(far <= eps * 1.001 and far < math.inf for far in found) for found in distances.values())
     mine, their = (float(torch.tensor(found).median()) for found in distances.values())
-    print(f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 4, {other} {others}; median distance {mine:.4f}, {their:.4f}")
+    print(f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}; median distance {mine:.4f}, {their:.4f}")
     assert fooled >= others - 1
     assert eps < math.inf or mine <= 1.25 * their
