@@ -59,7 +59,9 @@ def main() -> None:
 
 def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -> dict[str, Attack]:
     """Every library's attack on ``model``, averaged over ``draws`` calls of it at each step."""
-    found = {"rain": ours(kind, model, draws, steps, confidence=0.0), "rain, all steps": ours(kind, model, draws, steps, confidence=float("inf"))}
+    # An image may leave when the mean of its draws is wrong by 3; at 0, single fresh draws may still be right.
+    leaving = {"rain": 3.0 if draws > 1 else 0.0, "rain, all steps": float("inf")}
+    found = {name: ours(kind, model, draws, steps, confidence) for name, confidence in leaving.items()}
     makers: dict[str, Callable[..., Attack | None]] = {
         "foolbox": foolbox,
         "torchattacks": torchattacks,
