@@ -170,8 +170,13 @@ class Watched(nn.Module):
 
 @pytest.fixture(scope="module")
 def real() -> Real:
-    model, data = load_classifier("efficientnet_lite0").eval().requires_grad_(False), load_dataset("samples")
-    images = torch.stack([enter(data[index][0], 224) for index in range(8)])
+    return setting("efficientnet_lite0", 224, 8)
+
+
+def setting(classifier: str, side: int, count: int) -> Real:
+    """A classifier, pictures, and what it says to them."""
+    model, data = load_classifier(classifier).eval().requires_grad_(False), load_dataset("samples")
+    images = torch.stack([enter(data[index][0], side) for index in range(count)])
     with torch.no_grad():
         labels = model(images).argmax(1)
     return model, images, labels
@@ -196,13 +201,15 @@ def test_within_a_budget(real: Real, name: str, norm: str, eps: float, other: st
         mine, their = (margins(model(points.float()), labels) for points in (ours, found))
     fooled, others = int((mine < 0).sum()), int((their < 0).sum())
     print(f"{name} {norm} {eps:.4g}: fooled {fooled} of {len(images)}, {other} {others}; mean margin {mine.mean():.3f}, {their.mean():.3f}")
-    assert fooled >= others - 1
+    assert fooled >= others
 
 
+@pytest.mark.parametrize("classifier", ["models:tiny", "efficientnet_lite0"])
 @pytest.mark.parametrize(("name", "norm", "other"), pairs(MINIMISING))
-def test_the_smallest(real: Real, name: str, norm: str, other: str) -> None:
-    model, images, labels = real
-    images, labels = (images[:4], labels[:4]) if name in ("carlini_wagner", "ead") else (images, labels)  # each step of these is a pass of hundreds
+def test_the_smallest(real: Real, classifier: str, name: str, norm: str, other: str) -> None:
+    model, images, labels = setting(classifier, 48, 20) if classifier == "models:tiny" else real
+    if classifier != "models:tiny" and name in ("carlini_wagner", "ead"):  # hundreds of passes
+        images, labels = images[:4], labels[:4]
     options, theirs = MINIMISING[name, norm]
     module = pytest.importorskip(other)
     ours = load_attack(name, **options)(model, images, labels, eps=math.inf, norm=norm)
@@ -210,7 +217,9 @@ def test_the_smallest(real: Real, name: str, norm: str, other: str) -> None:
     with torch.no_grad():
         fooled, others = (margins(model(points), labels) < 0 for points in (ours, found))
     mine, their = (float(torch.where(mask, distance(points, images, norm), torch.inf).median()) for mask, points in ((fooled, ours), (others, found)))
-    print(f"{name} {norm}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}; median distance {mine:.4f}, {their:.4f}")
+    print(
+        f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}; median distance {mine:.4f}, {their:.4f}"
+    )
     assert fooled.sum() >= others.sum()
     assert mine <= 1.1 * their
 
@@ -231,5 +240,5 @@ def test_by_queries(real: Real, name: str, norm: str, eps: float, other: str) ->
     fooled, others = (sum(far <= eps * 1.001 and far < math.inf for far in found) for found in distances.values())
     mine, their = (float(torch.tensor(found).median()) for found in distances.values())
     print(f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}; median distance {mine:.4f}, {their:.4f}")
-    assert fooled >= others - 1
+    assert fooled >= others
     assert eps < math.inf or mine <= 1.25 * their
