@@ -217,9 +217,8 @@ def test_the_smallest(real: Real, classifier: str, name: str, norm: str, other: 
     with torch.no_grad():
         fooled, others = (margins(model(points), labels) < 0 for points in (ours, found))
     mine, their = (float(torch.where(mask, distance(points, images, norm), torch.inf).median()) for mask, points in ((fooled, ours), (others, found)))
-    print(
-        f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}; median distance {mine:.4f}, {their:.4f}"
-    )
+    print(f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}", end="; ")
+    print(f"median distance {mine:.4f}, {their:.4f}")
     assert fooled.sum() >= others.sum()
     assert mine <= 1.1 * their
 
