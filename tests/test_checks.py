@@ -119,6 +119,12 @@ def test_digests_may_differ_between_defences_but_not_within_one() -> None:
     assert "different weights digest" in texts(mixed, "warning")
 
 
+def test_precision_may_differ_between_defences_but_not_within_one() -> None:
+    own = [replace(one, made_by={**MADE_BY, "precision": "bf16-mixed"}) if one.cell.defense != "none" else one for one in measured()]
+    assert check(own) == []
+    assert "different precision (32-true, bf16-mixed)" in texts([*measured()[:4], own[4]], "warning")
+
+
 def test_errors_come_first() -> None:
     levels = [finding.level for finding in check([measured()[0], measured()[3]])]
     assert levels[0] == "error"

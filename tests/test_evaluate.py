@@ -267,3 +267,47 @@ def test_attacks_ask_a_folded_twin_and_the_classifier_itself_judges() -> None:
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(twin(images), model(images), atol=1e-5)
     assert bench.twin("models:tiny", "none", 48) is twin  # one copy, however many sizes the images have
+
+
+@pytest.mark.parametrize("access", ["query", "frozen", "static", "adaptive"])
+def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, access: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[torch.dtype]] = {}
+
+    def watched(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def convolve(images: Tensor, *arguments: Any, **options: Any) -> Tensor:
+            output = original(images, *arguments, **options)
+            seen.setdefault(stage, set()).add(output.dtype)
+            return output
+
+        return convolve
+
+    monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", watched(torch.nn.Conv2d._conv_forward))
+    bench = Bench(torch.device("cpu"), "bf16-mixed")
+    attack = "square(queries=9)" if access == "query" else "pgd(steps=2, confidence=inf)"
+    for defense in ("none", "jpeg", "rain(enhancer=bicubic)"):
+        cell = replace(grid(pictures).cells[0], defense=defense, attack=attack, access=access, eot=2, draws=1, eps=0.03)
+        stage = "setting up"
+        images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+        bench.twin(cell.classifier, defense, 32)
+        stage = f"attack on {defense}"
+        adversarial, _ = bench._attacked(cell, 0, 0, images, labels, lambda units: None)
+        stage = "judgement"
+        bench._answer(cell, adversarial, seeded(cell, 0, 0, "robust"))
+    assert seen["attack on rain(enhancer=bicubic)"] == {torch.bfloat16}
+    assert seen["attack on none"] == seen["attack on jpeg"] == seen["judgement"] == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert bench.twin("models:tiny", "rain(enhancer=bicubic)", 32)(torch.rand(1, 3, 32, 32)).dtype == torch.float32  # small differences survive
+
+
+def test_results_say_which_attacks_computed_in_bfloat16(pictures: Path, tmp_path: Path) -> None:
+    results = evaluate.run(grid(pictures, examples=2), tmp_path, precision="bf16-mixed")
+    assert {result.cell.defense: result.made_by.get("precision") for result in results} == {
+        "none": None,
+        "jpeg": None,
+        "rain(enhancer=bicubic)": "bf16-mixed",
+    }
+
+
+def test_an_unknown_precision() -> None:
+    with pytest.raises(OptionError, match="precision must be one of auto, 32-true, bf16-mixed, got 'half'"):
+        Bench(torch.device("cpu"), "half")

@@ -47,18 +47,23 @@ def check(results: Sequence[Result]) -> list[Finding]:
 
 
 def _provenance(results: Sequence[Result]) -> Iterable[Finding]:
-    # Digests of weights belong to one defence or classifier and differ between columns for good reason; versions do not.
-    for name in sorted({name for result in results for name in result.made_by if "digest" not in name and "weights" not in name}):
+    for name in sorted({name for result in results for name in result.made_by if not _of_column(name)}):
         yield from _differing(name, results, "")
 
 
 def _one_maker(column: Sequence[Result]) -> Iterable[Finding]:
-    for name in sorted({name for result in column for name in result.made_by if "digest" in name or "weights" in name}):
+    for name in sorted({name for result in column for name in result.made_by if _of_column(name)}):
         yield from _differing(name, column, column[0].cell.defense)
 
 
+def _of_column(name: str) -> bool:
+    # These belong to one defence or classifier and differ between columns for good reason; versions do not.
+    return "digest" in name or "weights" in name or name == "precision"
+
+
 def _differing(name: str, results: Sequence[Result], defense: str) -> Iterable[Finding]:
-    values = sorted({result.made_by.get(name, "unknown") for result in results})
+    unsaid = "32-true" if name == "precision" else "unknown"
+    values = sorted({result.made_by.get(name, unsaid) for result in results})
     if len(values) > 1:
         text = f"results in one report were made with different {name} ({', '.join(values)}): run the older ones again, into a fresh folder"
         yield Finding("warning", defense, text)

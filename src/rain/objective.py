@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from rain.defense import Defense
 from rain.errors import OptionError, RecipeError
 from rain.folding import folded
 from rain.images import Images
+from rain.precision import Sparing
 from rain.recipe import Config
 from rain.registry import load_attack, load_classifier, load_defense, seeding
 
@@ -36,8 +37,6 @@ class Objective(nn.Module):
         self.classifier: nn.Module | None = load_classifier(config.classifier) if config.classifier else None
         if self.classifier is not None and config.trains == "enhancer":
             self.classifier = folded(self.classifier, config.side)
-        layers = self.classifier.modules() if self.classifier is not None else ()
-        self.depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in layers)
         self.defense: Defense = load_defense(config.defense)
         self.trained: nn.Module = self._trained()
         self.requires_grad_(False)
@@ -108,9 +107,7 @@ class Objective(nn.Module):
         """Classify without the defence; windows of training images are not resized. Returns logits (N, classes), float32."""
         assert self.classifier is not None  # the recipe was checked
         model = self.window[0] if self.window and images.shape[3] == self.config.window else self.classifier
-        # On CPUs depthwise convolutions are slower in bfloat16 than in float32.
-        with torch.autocast("cpu", enabled=False) if self.depthwise and images.device.type == "cpu" else nullcontext():
-            return model(images.float()).float()
+        return Sparing(model)(images)
 
     def _answer(self, images: Images) -> tuple[Tensor, list[Tensor]]:
         if self.stages is None:

@@ -24,6 +24,7 @@ from rain.errors import DatasetError, RecipeError, TrainError
 from rain.feed import Feed, Sources, batches, fixed
 from rain.journal import STATE, Journal, lock, prepare
 from rain.objective import Objective
+from rain.precision import autocast, is_mixed
 from rain.progress import steps_bar
 from rain.randomize import generator_for
 from rain.recipe import PLACES, Config, read
@@ -86,7 +87,7 @@ class _Run:
 
     def __init__(self, config: Config, out: Path, fabric: Any, progress: bool):
         self.config, self.out, self.fabric = config, out, fabric
-        self.mixed = _mixed(config.precision, fabric.device)
+        self.mixed = is_mixed(config.precision, fabric.device)
         self.shown = progress and fabric.is_global_zero
         torch.manual_seed(config.seed)
         self.objective = Objective(config).to(memory_format=torch.channels_last)
@@ -144,7 +145,7 @@ class _Run:
             group["lr"] = rate(config, self.step, self.steps)
         torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)  # for networks with dropout
         draws = generator_for(config.seed, "step", self.step, rank)
-        with self._autocast():
+        with autocast(self.fabric.device, self.mixed):
             entering = self.objective.attacked(clean, labels, config.attacked, draws)
             losses = self.module(entering, clean, labels, draws)
         self.optimizer.zero_grad(set_to_none=True)
@@ -161,10 +162,6 @@ class _Run:
             follow(self.average, self.trained, min(config.average, (1 + self.step) / (10 + self.step)))
         return said
 
-    def _autocast(self) -> torch.autocast:
-        # Not Fabric's own, which would round the images to bfloat16 too.
-        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.mixed)
-
     @torch.no_grad()
     def _classes(self) -> int:
         classifier = self.objective.classifier
@@ -180,7 +177,7 @@ class _Run:
         """Measure on the validation images, keep the weights if they are the best so far, and draw a contact sheet."""
         config = self.config
         with _averaged(self.trained, self.average):
-            with self._autocast():
+            with autocast(self.fabric.device, self.mixed):
                 measured, sheet = validate(self.objective, *self.held, self.fabric)
             score = -measured["kl"] if config.choose == "kl" else measured[config.choose]
             better = score > self.best
@@ -329,15 +326,6 @@ def _fabric(config: Config) -> Any:
     except Exception as error:  # whatever Lightning finds wrong with the machine
         place = f"accelerator = {config.accelerator!r}, devices = {config.devices}, nodes = {config.nodes}"
         raise TrainError(f"{place} cannot be used here: {error}") from error
-
-
-def _mixed(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16 where that does no harm; "auto": on GPUs that have it, and on CPUs with matrix units for it (AMX)."""
-    if precision != "auto":
-        return precision == "bf16-mixed"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def _first_process() -> bool:

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 @cache
 def revision() -> str:
-    """The git revision of the package's sources, with "+" if they were changed since; "released" outside a checkout."""
+    """The git revision at which the package's sources last changed, with "+" if they were changed since; "released" outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -18,6 +18,6 @@ def revision() -> str:
     try:
         if not git("ls-files", "--error-unmatch", "version.py"):
             return "released"
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        return git("log", "-1", "--format=%h", "--abbrev=12", "--", ".") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "released"

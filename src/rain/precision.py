@@ -1,0 +1,45 @@
+"""bfloat16 where it is fast and does no harm."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from rain.images import Images
+
+
+def is_mixed(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16.
+
+    Args:
+        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with matrix units for it (AMX).
+    """
+    if precision != "auto":
+        return precision == "bf16-mixed"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def autocast(device: torch.device, mixed: bool) -> torch.autocast:
+    """bfloat16 for convolutions and matrix products, if ``mixed``; images and weights stay as they are."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+
+
+class Sparing(nn.Module):
+    """A classifier under autocast: its logits are float32, and so is all of it where bfloat16 would be slower.
+
+    Args:
+        network: from images to logits.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify images (N, 3, H, W) in [0, 1]; logits (N, classes)."""
+        # On CPUs depthwise convolutions are slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False) if self.depthwise and images.device.type == "cpu" else nullcontext():
+            return self.network(images.float()).float()
