@@ -311,3 +311,22 @@ def test_results_say_which_attacks_computed_in_bfloat16(pictures: Path, tmp_path
 def test_an_unknown_precision() -> None:
     with pytest.raises(OptionError, match="precision must be one of auto, 32-true, bf16-mixed, got 'half'"):
         Bench(torch.device("cpu"), "half")
+
+
+@pytest.mark.parametrize(
+    ("attack", "access"),
+    [
+        ("none", "none"),
+        ("noise(tries=30, confidence=inf)", "query"),
+        ("square(queries=20, confidence=inf)", "query"),
+        ("pgd(steps=8, confidence=inf)", "adaptive"),
+        ("targeted(attack=pgd(steps=8, confidence=inf))", "adaptive"),
+    ],
+)
+def test_a_chunk_takes_about_the_work_that_was_estimated(pictures: Path, attack: str, access: str) -> None:
+    """The estimate sets the time left, at most: it may be above what is done, by what leaves early, and below it by a pass or two for an image."""
+    cell = replace(grid(pictures).cells[0], defense="rain(enhancer=bicubic)", attack=attack, access=access, eot=4, draws=2, eps=0.03, norm="l2")
+    done: list[float] = []
+    Bench(torch.device("cpu")).measure(cell, 0, tick=done.append)
+    estimate = attacker.cost(cell, 0)
+    assert 0.5 * estimate <= sum(done) <= 1.35 * estimate

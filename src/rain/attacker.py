@@ -118,13 +118,20 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
 def cost(cell: Cell, chunk: int) -> float:
     """Estimate the work of a chunk, in image passes, if no image leaves the attack early."""
     count = len(cell.indices(chunk))
-    if cell.attack == "none":
-        return count * 2 * cell.draws
-    parameters = inspect.signature(load_attack(cell.attack)).parameters
-    if "queries" in parameters:
-        return float(count * (2 * cell.draws + parameters["queries"].default))
-    tries, *factors = (parameters[name].default if name in parameters else 1 for name in ("tries", "steps", "restarts", "searches", "targets"))
-    return float(count * (2 * cell.draws + cell.eot * (tries + math.prod(max(1, factor) for factor in factors) * (1 + BACKWARD))))
+    return count * (2 * cell.draws + (_passes(cell.attack, cell.eot) if cell.attack != "none" else 0.0))
+
+
+def _passes(attack: str, eot: int) -> float:
+    """Estimate an attack's work for one image. One that has no steps and runs no attack of another name, as autoattack, counts as one step."""
+    options = {name: parameter.default for name, parameter in inspect.signature(load_attack(attack)).parameters.items()}
+    if "queries" in options:
+        return float(options["queries"])
+    if "attack" in options:
+        return _passes(options["attack"], eot)
+    if "tries" in options:
+        return float(options["tries"])
+    steps = math.prod(max(1, options.get(name, 1)) for name in ("steps", "restarts", "searches", "targets"))
+    return float(eot * steps * (1 + BACKWARD))
 
 
 def _ticking(model: Model, tick: Tick, units: int) -> Model:
