@@ -330,3 +330,31 @@ def test_a_chunk_takes_about_the_work_that_was_estimated(pictures: Path, attack:
     Bench(torch.device("cpu")).measure(cell, 0, tick=done.append)
     estimate = attacker.cost(cell, 0)
     assert 0.5 * estimate <= sum(done) <= 1.35 * estimate
+
+
+@pytest.mark.parametrize("attack", ["square(queries=30)", "nes(queries=40, samples=4)", "rays(queries=30)"])
+def test_a_query_attack_finds_the_same_whether_images_are_asked_together_or_not(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    asking = grid(pictures, attacks=[{"attack": attack, "access": "query", "eps": "16/255"}], defenses=["none"], size=32)
+    (one,) = evaluate.run(asking, tmp_path / "together")
+    monkeypatch.setattr(attacker, "AT_ONCE", 1)
+    (other,) = evaluate.run(asking, tmp_path / "alone")
+    assert [outcome.queries for outcome in one.outcomes] == [outcome.queries for outcome in other.outcomes]
+    assert [outcome.distance for outcome in one.outcomes] == pytest.approx([outcome.distance for outcome in other.outcomes], rel=1e-4)
+
+
+@pytest.mark.parametrize(("defense", "largest"), [("rain(enhancer=bicubic)", 4), ("rain(enhancer=bicubic, shared_shift=true)", 1)])
+def test_images_are_asked_together_only_where_each_has_its_own_draw(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defense: str, largest: int
+) -> None:
+    seen: list[int] = []
+
+    def watched(*arguments: Any) -> Any:
+        view = attacker_view(*arguments)
+        return lambda images: (seen.append(len(images)), view(images))[1]
+
+    monkeypatch.setattr(evaluate, "attacker_view", watched)
+    asking = [{"attack": "square(queries=5, confidence=inf)", "access": "query", "eps": "16/255"}]
+    evaluate.run(grid(pictures, attacks=asking, defenses=[defense], size=32), tmp_path)
+    assert max(seen) == largest

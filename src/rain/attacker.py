@@ -16,9 +16,13 @@ from rain.images import Images, distance
 from rain.progress import Tick
 from rain.registry import load_attack, seeding
 from rain.results import Cell
+from rain.together import Task, together
 
 ATTACK_BATCH = 60
 """Images times EOT draws in one gradient step, which bounds the memory: about 7 GB with EfficientNet-Lite0 and RAIN at 224x224."""
+
+AT_ONCE = 16
+"""Images whose queries are asked in one batch: enough for a CPU, and what ``substitute`` keeps of each still fits into memory."""
 
 BACKWARD = 2
 """What a backward pass costs, in forward passes."""
@@ -60,32 +64,55 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **seeding(attack, generator))
 
 
-def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[int]]:
+def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> Images:
     """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
-
-    Returns: the attacked images; for access query, where each image is attacked alone, also how many images were sent through the model for it.
 
     Raises:
         AttackError: the attack broke its promise.
     """
     attack = bound_attack(cell, generator)
-    alone = cell.access == "query"
-    size = 1 if alone else max(1, ATTACK_BATCH // cell.eot)
-    made, queries = [], []
+    size = max(1, ATTACK_BATCH // cell.eot)
+    made = []
     for piece, target in zip(images.split(size), labels.split(size), strict=True):
-        asked = 0
-
-        def counted(batch: Images) -> Tensor:
-            nonlocal asked
-            asked += len(batch)
-            return model(batch)
-
-        adversarial = attack(counted, piece, target)
+        adversarial = attack(model, piece, target)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
-        check_queries(cell.attack, asked if alone else 0)
         made.append(adversarial.detach())
-        queries.append(asked)
-    return torch.cat(made), queries if alone else []
+    return torch.cat(made)
+
+
+def attack_each(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator, independent: bool) -> tuple[Images, list[int]]:
+    """Attack the images of a batch each alone, so that its queries are its own; the model is asked about several of them in one batch.
+
+    Args:
+        independent: whether each image of a batch has its own draw.
+
+    Returns: the attacked images, and how many images were sent through the model for each.
+
+    Raises:
+        AttackError: the attack broke its promise.
+    """
+    seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
+
+    def task(row: int) -> Task[tuple[Images, int]]:
+        def attack_one(ask: Model) -> tuple[Images, int]:
+            asked = 0
+
+            def counted(batch: Images) -> Tensor:
+                nonlocal asked
+                asked += len(batch)
+                return ask(batch)
+
+            image = images[row : row + 1]
+            adversarial = bound_attack(cell, Generator().manual_seed(seeds[row]))(counted, image, labels[row : row + 1])
+            check_promise(cell.attack, image, adversarial, cell.norm, cell.eps)
+            check_queries(cell.attack, asked)
+            return adversarial.detach(), asked
+
+        return attack_one
+
+    tasks = [task(row) for row in range(len(images))]
+    made = together(tasks, model, at_once=AT_ONCE, batch=ATTACK_BATCH if independent else 0)
+    return torch.cat([image for image, _ in made]), [asked for _, asked in made]
 
 
 def check_queries(attack: str, asked: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain import checkpoints
-from rain.attacker import attack_in_pieces, attacker_view, cost, try_options
+from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, try_options
 from rain.defense import Hardened, harden
 from rain.errors import DatasetError, GridError, OptionError, ResultError
 from rain.folding import folded
@@ -213,7 +213,10 @@ class Bench:
             draws = seeded(source, chunk, number, "attack draws")
             model = attacker_view(self.twin(source.classifier, source.defense, images.shape[3]), source, draws, tick)
             model = autocast(self.device, self.mixed(source.classifier, source.defense))(model)
-            return attack_in_pieces(model, images, labels, source, seeded(source, chunk, number, "attack"))
+            start = seeded(source, chunk, number, "attack")
+            if source.access == "query":
+                return attack_each(model, images, labels, source, start, self.hardened(source.classifier, source.defense).independent)
+            return attack_in_pieces(model, images, labels, source, start), []
 
         return self._keep(("attacked", source, chunk, number), attack)
 
