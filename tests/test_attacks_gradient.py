@@ -9,6 +9,7 @@ import torch
 from models import linear, tiny
 from torch import Tensor, nn
 
+from rain.attacker import AUTOATTACK
 from rain.attacks import margins
 from rain.attacks._minimising import Smallest
 from rain.attacks.apgd import _checkpoints, apgd
@@ -268,6 +269,15 @@ def test_autoattack_finds_more_than_pgd_and_leaves_tracers_alone() -> None:
     fooled = model(adversarial).argmax(1) != labels
     assert fooled.sum() >= (model(pgd(model, images, labels, eps=0.02)).argmax(1) != labels).sum()
     assert torch.equal(adversarial[~fooled], images[~fooled])
+
+
+@pytest.mark.parametrize(("version", "calls"), AUTOATTACK.items())
+def test_autoattack_makes_about_the_calls_that_the_time_left_is_told(version: str, calls: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 4, 4, generator=generator)
+    counted = Recorder(linear(torch.randn(10, 48, generator=generator), torch.zeros(10)))
+    autoattack(counted, images, counted(images).argmax(1), eps=1e-6, version=version)
+    assert sum(len(batch) for batch in counted.batches) == pytest.approx(2 * calls, rel=0.05)
 
 
 def test_autoattack_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

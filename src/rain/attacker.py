@@ -27,6 +27,9 @@ AT_ONCE = 16
 BACKWARD = 2
 """What a backward pass costs, in forward passes."""
 
+AUTOATTACK = {"standard": 7900, "rand": 4100}
+"""Calls of AutoAttack on an image that holds, by version (counted, pyautoattack 0.2.0): its steps are no options."""
+
 
 def attacker_view(model: Hardened, cell: Cell, generator: Generator, tick: Tick = lambda units: None) -> Model:
     """The model that an attacker with the cell's access has before him (``rain.results.ACCESSES``); for transfer, give the bare classifier."""
@@ -149,7 +152,7 @@ def cost(cell: Cell, chunk: int) -> float:
 
 
 def _passes(attack: str, eot: int) -> float:
-    """Estimate an attack's work for one image. One that has no steps and runs no attack of another name, as autoattack, counts as one step."""
+    """Estimate an attack's work for one image. One that neither has steps nor says otherwise what it does counts as one step."""
     options = {name: parameter.default for name, parameter in inspect.signature(load_attack(attack)).parameters.items()}
     if "queries" in options:
         return float(options["queries"])
@@ -158,7 +161,7 @@ def _passes(attack: str, eot: int) -> float:
     if "tries" in options:
         return float(options["tries"])
     steps = math.prod(max(1, options.get(name, 1)) for name in ("steps", "restarts", "searches", "targets"))
-    return float(eot * steps * (1 + BACKWARD))
+    return float(eot * steps * AUTOATTACK.get(str(options.get("version")), 1) * (1 + BACKWARD))
 
 
 def _ticking(model: Model, tick: Tick, units: int) -> Model:
