@@ -18,6 +18,7 @@ from rain.attacks.bim import bim
 from rain.attacks.carlini_wagner import carlini_wagner
 from rain.attacks.deepfool import deepfool
 from rain.attacks.ead import ElasticNet, ead
+from rain.attacks.lbfgs import lbfgs
 from rain.attacks.mifgsm import mifgsm
 from rain.attacks.noise import noise
 from rain.attacks.pgd import pgd
@@ -269,6 +270,19 @@ def test_autoattack_finds_more_than_pgd_and_leaves_tracers_alone() -> None:
     fooled = model(adversarial).argmax(1) != labels
     assert fooled.sum() >= (model(pgd(model, images, labels, eps=0.02)).argmax(1) != labels).sum()
     assert torch.equal(adversarial[~fooled], images[~fooled])
+
+
+def test_lbfgs_survives_a_model_whose_calls_differ() -> None:
+    """Its line search then divides nothing by nothing; the model must never be asked about NaN."""
+    for seed in (33, 36):
+        generator = torch.Generator().manual_seed(seed)
+        image, label = torch.rand(1, 3, 3, 3, generator=generator), torch.tensor([0])
+
+        def noisy(batch: Tensor, generator: torch.Generator = generator) -> Tensor:
+            assert torch.isfinite(batch).all()
+            return batch.flatten(1) @ torch.randn(27, 5, generator=generator) + torch.tensor([50.0, 0, 0, 0, 0])
+
+        assert torch.equal(lbfgs(noisy, image, label, eps=math.inf), image)
 
 
 @pytest.mark.parametrize(("version", "calls"), AUTOATTACK.items())

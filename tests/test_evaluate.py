@@ -153,9 +153,29 @@ def test_an_attack_that_breaks_its_promise_is_named_and_nothing_is_saved(
         return broken(images, eps)
 
     monkeypatch.setattr(attacker, "load_attack", lambda spec: attack)
-    with pytest.raises(AttackError, match=message):
+    with pytest.raises(AttackError, match=message), pytest.warns(match=message):
         evaluate.run(grid(pictures, attacks=[{"attack": "pgd", "access": "static", "eps": "8/255"}]), tmp_path)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_one_broken_attack_does_not_stop_the_others(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once and again in the end, and is tried in one chunk only."""
+    calls: list[int] = []
+    load = attacker.load_attack
+
+    def broken(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str) -> Tensor:
+        calls.append(len(images))
+        return images if not len(images) else model(images * float("nan"))
+
+    monkeypatch.setattr(attacker, "load_attack", lambda spec: broken if spec == "pgd" else load(spec))
+    attacks = [{"attack": ["pgd", "fgsm"], "access": "static", "eps": "8/255"}]
+    with pytest.raises(AttackError, match=r"1 of 2 cells.*pgd asked.*NaN"), pytest.warns(match="the rest goes on") as told:
+        evaluate.run(grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+    assert len(told) == 1
+    assert [count for count in calls if count] == [calls[-1]]
+    (done,) = evaluate.load(tmp_path)
+    assert done.cell.attack == "fgsm"
+    assert len(done.outcomes) == done.cell.examples
 
 
 @pytest.mark.parametrize(
@@ -223,7 +243,7 @@ def test_queries_are_counted_for_each_image_and_held_to_their_budget(pictures: P
     asking = [{"attack": "pgd", "access": "query", "eps": "8/255"}]
     (result,) = evaluate.run(grid(pictures, attacks=asking, examples=3, defenses=["rain(enhancer=bicubic)"]), tmp_path)
     assert [outcome.queries for outcome in result.outcomes] == [4, 6, 8]
-    with pytest.raises(AttackError, match="asked 10 times for one image, 9 queries were allowed"):
+    with pytest.warns(match="left out"), pytest.raises(AttackError, match="asked 10 times for one image, 9 queries were allowed"):
         evaluate.run(grid(pictures, attacks=asking, examples=4, defenses=["rain(enhancer=bicubic)"]), tmp_path)
 
 

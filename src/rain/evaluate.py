@@ -1,6 +1,7 @@
 """Evaluate a grid: one chunk of one cell at a time, and the loop over what is pending."""
 
 import platform
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ from torch import Generator, Tensor, nn
 from rain import checkpoints
 from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, try_options
 from rain.defense import Hardened, harden
-from rain.errors import DatasetError, GridError, OptionError, ResultError
+from rain.errors import AttackError, DatasetError, GridError, ImageError, OptionError, ResultError
 from rain.folding import folded
 from rain.gallery import draw_gallery
 from rain.grid import Grid, read
@@ -49,7 +50,7 @@ def run(
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not there; said before anything is computed.
-        AttackError: an attack broke its promise.
+        AttackError: an attack broke its promise; its cell is left where it was, and all others are done first.
         ResultError: a result file cannot be written or read, or was made with other images or weights than there are now.
     """
     grid = grid if isinstance(grid, Grid) else read(grid)
@@ -61,13 +62,24 @@ def run(
     # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred attacks, and a run that is
     # stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
+    broken: dict[Cell, AttackError] = {}
     with bar([(f"{cell.defense}, {cell.attack}, {cell.access}", cost(cell, chunk)) for cell, chunk in work], progress) as ticks:
         for (cell, chunk), tick in zip(work, ticks, strict=True):
+            if cell in broken:
+                continue
             pictures = grid.gallery if chunk == 0 and cell in shown else 0
-            outcomes, gallery = bench.measure(cell, chunk, pictures=pictures, tick=tick)
+            try:
+                outcomes, gallery = bench.measure(cell, chunk, pictures=pictures, tick=tick)
+            except AttackError as error:
+                broken[cell] = error
+                warnings.warn(f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on: {error}", stacklevel=2)
+                continue
             if gallery:
                 write_file(path_of(folder, cell, chunk).with_name("gallery.npz"), gallery)
             save(folder, cell, chunk, outcomes, bench.made_by(cell))
+    if broken:
+        what = "; ".join(f"on {cell.defense}, {cell.access}: {error}" for cell, error in broken.items())
+        raise AttackError(f"{len(broken)} of {len(cells)} cells are not finished, since an attack broke its promise ({what})")
     return [result for result in load(folder) if result.cell in cells]
 
 
@@ -214,9 +226,12 @@ class Bench:
             model = attacker_view(self.twin(source.classifier, source.defense, images.shape[3]), source, draws, tick)
             model = autocast(self.device, self.mixed(source.classifier, source.defense))(model)
             start = seeded(source, chunk, number, "attack")
-            if source.access == "query":
-                return attack_each(model, images, labels, source, start, self.hardened(source.classifier, source.defense).independent)
-            return attack_in_pieces(model, images, labels, source, start), []
+            try:
+                if source.access == "query":
+                    return attack_each(model, images, labels, source, start, self.hardened(source.classifier, source.defense).independent)
+                return attack_in_pieces(model, images, labels, source, start), []
+            except ImageError as error:
+                raise AttackError(f"{source.attack} asked the model about what is no image: {error}") from error
 
         return self._keep(("attacked", source, chunk, number), attack)
 

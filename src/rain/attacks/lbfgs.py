@@ -70,6 +70,9 @@ def _minimise(model: Model, found: Smallest, row: Tensor, label: Tensor, constan
 
     def closure() -> Tensor:
         points = ((place.detach().tanh() + 1) / 2).to(clean.dtype)
+        if not points.isfinite().all():  # where calls differ, the line search can lose its way: no slope ends it
+            place.grad = torch.zeros_like(place)
+            return points.new_tensor(torch.inf)
         gradient, value, logits = differentiate(model, points, lambda logits: -_wrong(logits, label))
         fooled.logical_or_(found.offer(row, points, margins(logits, label)))
         points = points.to(found.wide)
