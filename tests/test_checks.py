@@ -107,6 +107,19 @@ def test_an_attack_that_stops_at_its_first_success() -> None:
     assert "confidence 0 (adaptive)" in texts(changed(measured(), 4, attack="pgd"), "warning")
 
 
+def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
+    def asked(early: int) -> list[Result]:
+        """All images hold; the first so many left after 7 of 100 queries."""
+        whole = result(cell(attack="square", access="query", eot=1, draws=4), share(0.8), share(0.8))
+        outcomes = [replace(one, queries=7 if place < early else 100) for place, one in enumerate(whole.outcomes)]
+        return [*measured(), replace(whole, outcomes=tuple(outcomes))]
+
+    assert "square (query) gave up 20 of 200 images at a lucky draw" in texts(asked(20), "warning")
+    assert "lucky" not in texts(asked(10), "warning")
+    fixed = [replace(one, cell=replace(one.cell, draws=1, eot=1)) for one in asked(20)]
+    assert "lucky" not in texts(fixed, "warning")
+
+
 def test_results_of_two_versions() -> None:
     mixed = [replace(one, made_by={**MADE_BY, "torch": str(place % 2)}) for place, one in enumerate(measured())]
     assert "different torch (0, 1)" in texts(mixed, "warning")

@@ -15,6 +15,9 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 LEAST_EOT = 10
 LEAST_IMAGES = 100
 LEAST_STEPS = 20
+LUCKY = 0.05
+"""The share of images that an attack by queries may give up at a lucky draw."""
+
 NOISE = 0.05
 """A difference with a p-value of at least this may be noise."""
 
@@ -42,7 +45,7 @@ def check(results: Sequence[Result]) -> list[Finding]:
         for defense, column in _grouped(setting, lambda cell: (cell.defense,)):
             findings += [*_complete(column), *_attacks(column), *_one_maker(column)]
             if defense != ("none",):
-                findings += [*_adaptive(column), *_draws(column)]
+                findings += [*_adaptive(column), *_draws(column), *_lucky(column)]
     return sorted(dict.fromkeys(findings), key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -131,6 +134,18 @@ def _draws(column: Sequence[Result]) -> Iterable[Finding]:
     if single:
         text = f"{single} of {len(cells)} cells score a random defence on 1 draw: set the same number of draws, more than 1, for all of them"
         yield Finding("warning", defense, text)
+
+
+def _lucky(column: Sequence[Result]) -> Iterable[Finding]:
+    """Look for attacks by queries that took a lucky draw for a success: they gave an image up that most fresh draws get right."""
+    for result in column:
+        most = max((outcome.queries or 0 for outcome in result.outcomes), default=0)
+        held = per_image(result)
+        given_up = sum(outcome.queries is not None and outcome.queries < most and held[outcome.index] > 0.5 for outcome in result.outcomes)
+        if result.cell.draws > 1 and given_up > LUCKY * len(result.outcomes):
+            text = f"{result.cell.attack} ({result.cell.access}) gave up {given_up} of {len(result.outcomes)} images at a lucky draw, which hold on "
+            text += "fresh ones: set confidence (scores) to a few logits, or confirm (labels) to 2 or more"
+            yield Finding("warning", result.cell.defense, text)
 
 
 def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
