@@ -49,6 +49,14 @@ def test_an_adaptive_attack_at_another_eps_does_not_count() -> None:
     assert "no adaptive attack at eps 4/255" in texts(changed(measured(), 4, eps=8 / 255), "error")
 
 
+def test_budgets_that_are_none_are_one() -> None:
+    far = [result(cell(attack="deepfool", norm="l2", eps=100, draws=4), share(0.4), share(0.8))]
+    farther = [result(cell(attack="hopskipjump", norm="l2", eps=1000, access="query", eot=1, draws=4), share(0.3), share(0.8))]
+    assert "no adaptive attack at eps any (l2)" in texts(measured() + farther, "error")
+    assert not texts(measured() + far + farther, "error")
+    assert "adaptive figure" not in texts(measured() + far + farther, "warning")
+
+
 def test_an_adaptive_figure_above_a_weaker_attackers() -> None:
     assert "adaptive attack is too weak" in texts(measured(adaptive=0.75), "warning")
     # Two of 200 images more may be noise.
@@ -66,7 +74,9 @@ def test_no_bare_classifier() -> None:
 
 
 def test_few_draws_of_the_attacker() -> None:
-    assert "only 3 draws a step" in texts(changed(measured(), 4, eot=3), "warning")
+    few = changed(measured(), 4, eot=3)
+    assert "at most 3 draws a step (eot) at eps 4/255" in texts(few, "warning")
+    assert "draws a step" not in texts([*few, measured()[4]], "warning")
     fixed = [replace(one, cell=replace(one.cell, draws=1, eot=1), outcomes=one.outcomes) for one in measured()]
     assert "draws a step" not in texts(fixed, "warning")
 

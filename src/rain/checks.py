@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from math import inf
 from typing import Any, Literal
 
-from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, worst_images
+from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, unbounded, worst_images
 from rain.results import Cell, Result
 from rain.specs import parse
 
@@ -108,6 +109,7 @@ def _adaptive(column: Sequence[Result]) -> Iterable[Finding]:
         others = [result for result in attacked if result.cell.access != "adaptive"]
         if not adaptive:
             missing.append(budget)
+        if not adaptive or unbounded(adaptive[0].cell):  # of attacks without a budget only the curve says which is the stronger
             continue
         for access, weaker in _grouped(others, lambda cell: (cell.access,)):
             above = _above(worst_images(adaptive), worst_images(weaker))
@@ -125,9 +127,11 @@ def _draws(column: Sequence[Result]) -> Iterable[Finding]:
     defense, cells = column[0].cell.defense, [result.cell for result in column]
     if all(cell.draws == 1 for cell in cells):
         return
-    few = sorted({cell.eot for cell in cells if cell.access == "adaptive" and cell.eot < LEAST_EOT})
+    adaptive = _grouped([result for result in column if result.cell.access == "adaptive"], _budget)
+    most = {budget: max(result.cell.eot for result in attacked) for budget, attacked in adaptive}
+    few = [budget for budget, eot in most.items() if eot < LEAST_EOT]
     if few:
-        text = f"a random defence was attacked with only {', '.join(map(str, few))} draws a step (eot): "
+        text = f"a random defence was attacked with at most {max(most[budget] for budget in few)} draws a step (eot) at {_list(few)}: "
         text += f"set {LEAST_EOT} or more, and see that the figure stops falling"
         yield Finding("warning", defense, text)
     single = sum(cell.draws == 1 for cell in cells)
@@ -193,7 +197,8 @@ def _setting(cell: Cell) -> tuple[Any, ...]:
 
 
 def _budget(cell: Cell) -> tuple[Any, ...]:
-    return cell.norm, cell.eps
+    """The norm and eps, infinite where it is no budget."""
+    return cell.norm, inf if unbounded(cell) else cell.eps
 
 
 def _attack(cell: Cell) -> tuple[Any, ...]:
