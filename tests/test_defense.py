@@ -178,7 +178,25 @@ def test_attacked_gradients_reach_the_images(images: Tensor) -> None:
     assert images.grad.abs().sum() > 0
 
 
-# --- what RAIN tells DG, and what DG should answer
+# --- what RAIN keeps, what it tells DG, and what DG should answer
+
+
+@pytest.mark.parametrize("enhancer", ["bicubic", "compact(weights=None)"])
+def test_rain_may_keep_several_pixels_of_a_cell(images: Tensor, generator: torch.Generator, enhancer: str) -> None:
+    defense = rain.load_defense("rain", keep=2, enhancer=enhancer)
+    draw = defense.draw(images, generator)
+    stages = defense.stages(images, draw)
+    assert draw["choice"].shape[1] == 6
+    assert stages["randomized"].shape == (len(images), 3, *((side + 1) // 2 for side in images.shape[2:]))
+    assert stages["enhanced"].shape == images.shape
+    once = rain.load_defense("rain", enhancer=enhancer)
+    assert not torch.equal(stages["enhanced"], once.transform(images, draw | {"choice": draw["choice"][:, :3]}))
+
+
+@pytest.mark.parametrize(("options", "says"), [({"keep": 4}, "1, 2 or 3"), ({"keep": 2, "down": "bicubic"}, "picks none")])
+def test_rain_refuses_what_cannot_be_kept(options: dict[str, object], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        rain.load_defense("rain", enhancer="bicubic", **options)
 
 
 def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.Generator) -> None:

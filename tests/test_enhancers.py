@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers import card
+from rain.enhancers.compact import placed
 from rain.errors import OptionError, WeightsError
 from rain.randomize import draw_choice, pick
 from rain.registry import load_enhancer
@@ -167,6 +169,19 @@ def test_untrained_informed_compact_fills_in_between_the_kept_pixels() -> None:
                     near = math.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 0.9**2))
                     total, weight = total + near * float(image[0, channel, y, x]), weight + near
         assert float(filled[0, channel, row, column]) == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_the_more_pixels_are_kept_the_nearer_is_the_picture() -> None:
+    """Each kept pixel stands at its place, and an untrained network fills in between them."""
+    image = rand(1, 3, 12, 14)
+    errors = []
+    for keep in (1, 2, 3):
+        choice = draw_choice(image, torch.Generator().manual_seed(2), keep=keep)
+        _, kept, values = placed(pick(image, choice), choice)
+        assert torch.equal(values, kept * F.pixel_unshuffle(image, 2))
+        assert (kept.unflatten(1, (3, 4)).sum(2) == keep).all()
+        errors.append(float((load_enhancer("compact(weights=None)")(pick(image, choice), choice) - image).detach().abs().mean()))
+    assert errors[2] < errors[1] < errors[0]
 
 
 def test_mixed_precision_leaves_the_kept_pixels_exact() -> None:

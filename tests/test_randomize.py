@@ -61,6 +61,34 @@ def test_one_draw_for_all_channels_keeps_pixels_together() -> None:
     assert not torch.equal(apart[:, 0], apart[:, 1])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("keep", [2, 3])
+def test_several_kept_pixels_of_a_cell_are_different_ones(keep: int, channels: int) -> None:
+    images = rand(2, 3, 7, 8)
+    choice = draw_choice(images, seeded(), channels=channels, keep=keep)
+    assert choice.shape == (2, keep * 3, 4, 4)
+    picks = choice.unflatten(1, (keep, 3))
+    for one in range(keep):
+        assert torch.equal(pick(images, choice)[:, 3 * one : 3 * one + 3], naive_pick(images, picks[:, one]))
+        assert all((picks[:, one] != picks[:, other]).all() for other in range(one))
+    assert torch.equal(picks[:, :, 0], picks[:, :, 1]) == (channels == 1)
+
+
+def test_every_pair_of_a_cells_pixels_is_kept_as_often() -> None:
+    choice = draw_choice(torch.empty(4, 3, 200, 200), seeded(), keep=2).unflatten(1, (2, 3))
+    kept = (choice[:, 0] - choice[:, 1]).abs() * 10 + choice[:, 0] + choice[:, 1]  # a number for each pair, whichever came first
+    counts = kept.flatten().unique(return_counts=True)[1]
+    assert len(counts) == 6
+    assert ((counts - 20000).abs() < 5 * (120000 * 5 / 36) ** 0.5).all()
+
+
+def test_four_copies_keep_every_pixel_as_often() -> None:
+    choice = draw_choice(torch.empty(8, 3, 20, 20), seeded(), keep=2, copies=4).unflatten(1, (2, 3)).unflatten(0, (4, 2))
+    counts = torch.stack([(choice == place).sum((0, 2)) for place in range(4)])
+    assert (counts == 2).all()
+    assert not torch.equal(choice[0], choice[2])
+
+
 def test_small_integer_types_serve_as_draws() -> None:
     images = rand(1, 3, 8, 8)
     choice = draw_choice(images, seeded())
@@ -73,6 +101,7 @@ def test_small_integer_types_serve_as_draws() -> None:
         (torch.zeros(2, 3, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
         (torch.zeros(1, 2, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
         (torch.zeros(1, 4, 4, dtype=torch.long), r"must be \(1, 3 or 1"),
+        (torch.zeros(1, 4, 4, 4, dtype=torch.long), "or a multiple of 3"),
         (torch.zeros(1, 3, 3, 4, dtype=torch.long), "3 x 4 cells does not fit"),
         (torch.zeros(1, 3, 4, 4), "must hold integers"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.bool), "must hold integers"),

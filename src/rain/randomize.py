@@ -33,33 +33,38 @@ ORDERS = torch.tensor(list(permutations(range(4))))
 """The 24 orders in which four pixels can be taken."""
 
 
-def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3, copies: int = 1) -> Tensor:
-    """Draw which pixel of each 2x2 cell is kept, uniformly and independently for every image and cell.
+def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3, keep: int = 1, copies: int = 1) -> Tensor:
+    """Draw which pixels of each 2x2 cell are kept, uniformly and independently for every image and cell.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
         channels: 3 draws for each colour channel apart (as released), 1 draws once for all three.
+        keep: how many different pixels of a cell are kept, 1 (as released) to 4.
         copies: the batch is so many repetitions of one, each of which alone is drawn as said; but of the first four copies, the next four, and so
-            on, each takes another pixel of a cell, so that their mean is nearer to the expectation.
+            on, each takes other pixels of a cell, so that their mean is nearer to the expectation.
 
-    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3.
+    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3; with keep > 1 (N, keep * 3, ceil(H/2), ceil(W/2)), one pick after the other.
     """
     count, _, height, width = images.shape
     cells = (channels, (height + 1) // 2, (width + 1) // 2)
-    if copies == 1:
+    if copies == keep == 1:
         return _randint(0, 4, (count, *cells), images, generator)
     order = _randint(0, len(ORDERS), (-(-copies // 4), count // copies, *cells), images, generator)
-    return ORDERS.to(images.device)[order].movedim(-1, 1).flatten(0, 2)[:count].contiguous()
+    # Copy number c keeps what stands at the places c, c + 1, ... of the order.
+    taken = ORDERS.to(images.device)[order].movedim(-1, 1)
+    picks = torch.stack([taken.roll(-place, 1) for place in range(keep)], 3).flatten(0, 2)[:count]
+    return (picks if keep == 1 else picks.expand(-1, -1, 3, -1, -1)).flatten(1, 2).contiguous()
 
 
 def pick(images: Images, choice: Tensor) -> Images:
-    """Keep one pixel of each 2x2 cell: down-sampling by two that an attacker cannot foresee.
+    """Keep one pixel of each 2x2 cell, or several: down-sampling by two that an attacker cannot foresee.
 
     Args:
         images: (N, 3, H, W).
-        choice: (N, 3 or 1, h, w), integers 0-3, row-major in the cell (0 top left, 1 top right, 2 bottom left, 3 bottom right).
+        choice: (N, 3 or 1, h, w), or (N, keep * 3, h, w) for several, integers 0-3, row-major in the cell (0 top left, 1 top right, 2 bottom
+            left, 3 bottom right).
 
-    Shape: returns (N, 3, h, w).
+    Shape: returns (N, 3, h, w), or (N, keep * 3, h, w): as many pictures, one after the other.
 
     Convention:
         An odd height or width leaves half a cell at the bottom or right. With h = ceil(H/2), as ``draw_choice`` gives, the missing half
@@ -71,8 +76,8 @@ def pick(images: Images, choice: Tensor) -> Images:
     Source: RAIN, section 3.1, RdmDU. Differs: the release loops over boolean masks; the result is the same.
     """
     count, channels, height, width = images.shape
-    if choice.ndim != 4 or choice.shape[0] != count or choice.shape[1] not in (1, channels):
-        raise ImageError(f"choice must be ({count}, {channels} or 1, H/2, W/2), got {tuple(choice.shape)}")
+    if choice.ndim != 4 or choice.shape[0] != count or (choice.shape[1] != 1 and choice.shape[1] % channels):
+        raise ImageError(f"choice must be ({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}, got {tuple(choice.shape)}")
     rows, columns = choice.shape[2:]
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
@@ -83,8 +88,8 @@ def pick(images: Images, choice: Tensor) -> Images:
     row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
     column = torch.arange(columns, device=images.device) * 2 + (choice & 1)
     index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
-    flat = index.flatten(2).expand(-1, channels, -1)
-    return images.flatten(2).gather(2, flat).unflatten(2, (rows, columns))
+    flat = index.flatten(2) if choice.shape[1] > 1 else index.flatten(2).expand(-1, channels, -1)
+    return images.flatten(2).repeat(1, flat.shape[1] // channels, 1).gather(2, flat).unflatten(2, (rows, columns))
 
 
 def draw_offsets(images: Images, generator: Generator | None = None, *, fraction: float = 0.05, shared: bool = False) -> Tensor:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
@@ -12,7 +12,15 @@ from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, s
 from rain.registry import DEFENSES, ENHANCERS, did_you_mean
 from rain.specs import parse
 
-DEFAULT: dict[str, Any] = {"down": "channel", "shift": 0.05, "shared_shift": False, "enhancer": "compact", "scale_low": 1.5, "scale_high": 2.5}
+DEFAULT: dict[str, Any] = {
+    "down": "channel",
+    "keep": 1,
+    "shift": 0.05,
+    "shared_shift": False,
+    "enhancer": "compact",
+    "scale_low": 1.5,
+    "scale_high": 2.5,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "released": {"shared_shift": True},
@@ -20,7 +28,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no_pick": {"down": "bicubic", "enhancer": "compact(weights=blind)"},
     "no_dg": {"enhancer": "bicubic"},
 }
-DOWN = ("channel", "pixel", "bicubic", "scale")
+PICKING = ("channel", "pixel")
+DOWN = (*PICKING, "bicubic", "scale")
 
 
 @DEFENSES.register
@@ -32,6 +41,7 @@ class Rain(Defense):
             (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
         down: how images are halved: "channel" (one pixel of each 2x2 cell, drawn for each colour channel apart, as released), "pixel" (one
             draw for all three), "bicubic" (nothing random), "scale" (bicubic, by a random factor).
+        keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed (``compact``), else their mean.
         shift: the largest circular shift, as a fraction of the halved side; 0 for none.
         shared_shift: one shift for the whole batch instead of one for each image.
         enhancer: spec of DG (``rain list enhancers``) or a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
@@ -49,6 +59,7 @@ class Rain(Defense):
         preset: str = "default",
         *,
         down: str | None = None,
+        keep: int | None = None,
         shift: float | None = None,
         shared_shift: bool | None = None,
         enhancer: str | nn.Module | None = None,
@@ -58,15 +69,21 @@ class Rain(Defense):
         super().__init__()
         if preset not in PRESETS:
             raise OptionError(f"rain has no preset {preset!r}; {did_you_mean(preset, list(PRESETS))}")
-        given = {"down": down, "shift": shift, "shared_shift": shared_shift, "enhancer": enhancer, "scale_low": scale_low, "scale_high": scale_high}
+        given = {"down": down, "keep": keep, "shift": shift, "shared_shift": shared_shift, "enhancer": enhancer}
+        given |= {"scale_low": scale_low, "scale_high": scale_high}
         options = DEFAULT | PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
         if options["down"] not in DOWN:
             raise OptionError(f"down must be one of {', '.join(DOWN)}, got {options['down']!r}")
+        if options["keep"] not in (1, 2, 3):
+            raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {options['keep']!r}")
+        if options["keep"] > 1 and options["down"] not in PICKING:
+            raise OptionError(f"keep says how many pixels are picked, and down = {options['down']!r} picks none")
         if not 0 <= options["shift"] <= 1:
             raise OptionError(f"shift must be a fraction of the side in [0, 1], got {options['shift']!r}")
         if not 1 <= options["scale_low"] <= options["scale_high"]:
             raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
         self.down: str = options["down"]
+        self.keep: int = options["keep"]
         self.shift: float = options["shift"]
         self.shared_shift: bool = options["shared_shift"]
         self.scale: tuple[float, float] = (options["scale_low"], options["scale_high"])
@@ -75,14 +92,15 @@ class Rain(Defense):
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
-        """Draw "choice" (the pixel of each cell) or "size", and "offsets" (the shift, in pixels of the halved image)."""
+        """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in pixels of the halved image)."""
         return self.spread(images, 1, generator)
 
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
-        """Draw so that of each four copies in turn, every one keeps another pixel of a cell (``rain.randomize.draw_choice``)."""
+        """Draw so that of each four copies in turn, every one keeps other pixels of a cell (``rain.randomize.draw_choice``)."""
         draw = {}
-        if self.down in ("channel", "pixel"):
-            draw["choice"] = draw_choice(images, generator, channels=3 if self.down == "channel" else 1, copies=copies)
+        if self.down in PICKING:
+            channels = 3 if self.down == "channel" else 1
+            draw["choice"] = draw_choice(images, generator, channels=channels, keep=self.keep, copies=copies)
         if self.down == "scale":
             draw["size"] = draw_size(images, generator, scale=self.scale)
         if self.shift > 0:
@@ -91,14 +109,15 @@ class Rain(Defense):
         return draw
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
-        """Give "randomized" (after SRd, at half size) and "enhanced" (after DG)."""
+        """Give "randomized" (after SRd, at half size; of several kept pixels their mean) and "enhanced" (after DG)."""
         height, width = images.shape[2:]
         if "choice" in draw:
             low = pick(images, draw["choice"])
         else:
             low = resize(images, draw["size"] if "size" in draw else ((height + 1) // 2, (width + 1) // 2))
-        randomized = shift(low, draw["offsets"]) if "offsets" in draw else low
-        enhanced = self._enhance(randomized, draw)
+        shifted = shift(low, draw["offsets"]) if "offsets" in draw else low
+        randomized = shifted if shifted.shape[1] == 3 else shifted.unflatten(1, (-1, 3)).mean(1)
+        enhanced = self._enhance(shifted, draw) if getattr(self.enhancer, "informed", False) else self.enhancer(randomized)
         if "size" in draw:
             return {"randomized": randomized, "enhanced": resize(enhanced, (height, width))}
         return {"randomized": randomized, "enhanced": enhanced[:, :, :height, :width]}
@@ -117,14 +136,12 @@ class Rain(Defense):
         even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else images
         return shift(even, 2 * draw["offsets"])[:, :, :height, :width]
 
-    def _enhance(self, randomized: Images, draw: Draw) -> Images:
-        """Apply DG, which is told which pixels were picked if it wants to know."""
-        if not getattr(self.enhancer, "informed", False):
-            return self.enhancer(randomized)
+    def _enhance(self, shifted: Tensor, draw: Draw) -> Images:
+        """Apply a DG that is told which pixels were picked."""
         choice = draw.get("choice")
         if choice is not None and "offsets" in draw:
             choice = shift(choice, draw["offsets"])
-        return self.enhancer(randomized, choice)
+        return self.enhancer(shifted, choice)
 
 
 def _enhancer(enhancer: str | nn.Module) -> nn.Module:

@@ -66,17 +66,16 @@ class Compact(nn.Module):
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w).
 
         Args:
-            images: what SRd gives.
-            choice: (N, 3 or 1, h, w), which pixel of its cell each one was (``rain.randomize.pick``), shifted as the images were; None if it
-                was none of them but a mean. A network that is not informed does not look at it.
+            images: what SRd gives: (N, 3, h, w), or, for an informed network, (N, keep * 3, h, w), as many pixels of each cell.
+            choice: (N, 3 or 1, h, w) or (N, keep * 3, h, w), which pixel of its cell each one was (``rain.randomize.pick``), shifted as the images
+                were; None if it was none of them but a mean. A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
         if not self.informed:
             skip, known = upsample(images), images
         else:
-            kept = taken(choice, images)
-            values = kept * images.repeat_interleave(4, 1)
-            skip, known = interpolate(values, kept), torch.cat([images, kept, values - GREY * kept], 1)
+            mean, kept, values = placed(images, choice)
+            skip, known = interpolate(values, kept), torch.cat([mean, kept, values - GREY * kept], 1)
         even = F.pad(known, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else known
         near = self.near(F.relu(self.head(even)))
         far = self.up(self.body(self.down(F.pixel_unshuffle(near, 2))))
@@ -107,6 +106,22 @@ def _size(state: dict[str, Tensor], otherwise: tuple[bool, int, int, int, int]) 
         return sum(name.startswith(f"{part}.") and name.endswith(".first.weight") for name in state)
 
     return inputs == 27, head, blocks("near"), state["down.weight"].shape[0], blocks("body")
+
+
+def placed(images: Tensor, choice: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Put what SRd kept where it was.
+
+    Args:
+        images, choice: as for ``Compact.forward``.
+
+    Returns: the mean of the pixels kept of each cell (N, 3, h, w); 1 for each place that was kept, and the pixels at their places, 0 elsewhere,
+        both (N, 12, h, w): colour by colour, the four places of its cell.
+    """
+    pictures = images.split(3, 1)
+    picks = (None,) if choice is None else choice.chunk(len(pictures), 1)
+    masks = [taken(picked, picture) for picked, picture in zip(picks, pictures, strict=True)]
+    values = [mask * picture.repeat_interleave(4, 1) for mask, picture in zip(masks, pictures, strict=True)]
+    return sum(pictures[1:], pictures[0]) / len(pictures), sum(masks[1:], masks[0]), sum(values[1:], values[0])
 
 
 def taken(choice: Tensor | None, images: Images) -> Tensor:
