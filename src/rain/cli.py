@@ -118,7 +118,7 @@ def run(
     examples: Annotated[int | None, typer.Option(min=1, help="Another number of images than the grid's.")] = None,
     device: Device = None,
     precision: Annotated[
-        str, typer.Option(help="Of attacks on random defences: 32-true; bf16-mixed, twice as fast on CPUs with AMX and on GPUs; or auto.")
+        str, typer.Option(help="Of attacks on random defences: 32-true; bf16-mixed, faster on GPUs and on CPUs with AMX or AVX-512 BF16; or auto.")
     ] = "32-true",
 ) -> None:
     """Measure what a grid asks for and is not yet in the folder. Ctrl-C keeps what is finished."""

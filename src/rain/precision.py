@@ -12,13 +12,14 @@ def is_mixed(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16.
 
     Args:
-        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with matrix units for it (AMX).
+        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with instructions for it (AMX, AVX-512 BF16);
+            on others it is many times slower than float32.
     """
     if precision != "auto":
         return precision == "bf16-mixed"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    return device.type == "cpu" and any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
 
 
 def autocast(device: torch.device, mixed: bool) -> torch.autocast:

@@ -72,7 +72,7 @@ class Config:
         patience: validations without a better one after which the run stops; 0 for never.
         sr_sets: folders of pictures (Set5, Set14) on whose Y channel PSNR and SSIM are measured at the end.
         seed: of everything that is random.
-        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with matrix units for it (AMX).
+        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with instructions for it (AMX, AVX-512 BF16).
         accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
         workers: processes that read pictures, for each training process.
         checkpoint_minutes: a killed run loses at most so much.
