@@ -104,3 +104,20 @@ def test_a_targeted_attack_goes_through_a_defence() -> None:
     images, labels = rand(2, 3, 32, 32), torch.tensor([0, 1])
     adversarial = load_attack("targeted", attack="pgd(steps=3)")(rain.Expectation(hardened, 2), images, labels, eps=8 / 255, norm="linf")
     assert distance(adversarial, images, "linf").max() <= 8 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["pgd", "bim", "mifgsm", "aggmo"])
+def test_with_a_confidence_the_last_point_counts_and_not_the_luckiest_draw(name: str) -> None:
+    """The first answer is the luckiest; the point it was given to is the worst of all."""
+    images, labels = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, dtype=torch.long)
+    calls = 0
+
+    def answer(batch: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        own = 40 - batch.flatten(1).sum(1)
+        return torch.stack([own - (100 if calls == 1 else 0), torch.zeros_like(own)], 1)
+
+    adversarial = load_attack(name, steps=4, step=0.02, confidence=float("inf"))(answer, images, labels, eps=0.1, norm="linf")
+    assert calls == 4  # what is returned in any case is not looked at
+    assert adversarial.sum() > images.sum() + 1

@@ -399,3 +399,23 @@ class TestBoundary:
         assert torch.allclose(distance(aside, clean, "l2"), distance(points, clean, "l2"), rtol=1e-3)
         turned = torch.cosine_similarity((aside - clean).flatten(1), (points - clean).flatten(1))
         assert torch.allclose(turned, 1 / (1 + step**2).sqrt(), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["boundary", "hopskipjump", "rays", "substitute"])
+def test_a_lucky_first_draw_lets_no_image_go(name: str) -> None:
+    """Of a random model the clean image is fooled only when all of the answers agree."""
+    images, labels = spread()
+    asked = 0
+
+    def unlucky(batch: Tensor) -> Tensor:
+        nonlocal asked
+        asked += len(batch)
+        return -hold(batch) if asked == len(images) else hold(batch)
+
+    norm, eps = ("linf", 0.01) if name in ("rays", "substitute") else ("l2", 0.01)
+    options = {"rounds": 1, "epochs": 1, "attack": "fgsm"} if name == "substitute" else {}
+    load_attack(name, queries=12, confirm=2, **options)(unlucky, images, labels, eps=eps, norm=norm, generator=seeded())
+    assert asked == 12 * len(images)
+    asked = 0
+    load_attack(name, queries=12, confirm=0, **options)(unlucky, images, labels, eps=eps, norm=norm, generator=seeded())
+    assert asked == len(images)

@@ -392,3 +392,21 @@ class TestZoo:
         assert torch.equal(step.nonzero()[:, 0], (moves != 0).any(0).nonzero()[:, 0])
         assert int((step != 0).sum()) == 4
         assert torch.allclose(step[step != 0], torch.tensor(-0.01), atol=1e-5)  # the margin rises with every value: Adam's first step is -rate
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["bandits", "nes", "simba", "spsa", "square", "zoo"])
+def test_half_precision(name: str, norm: str, kind: torch.dtype) -> None:
+    model, images, labels, _ = optima(norm)
+    images = images[:2].to(kind)
+
+    def answer(batch: Tensor) -> Tensor:
+        assert batch.dtype == kind
+        assert torch.isfinite(batch).all()
+        return model(batch.float()).to(kind)
+
+    eps = {"linf": 0.05, "l2": 0.5}[norm]
+    adversarial = load_attack(name, queries=60)(answer, images, labels[:2], eps=eps, norm=norm, generator=seeded())
+    assert adversarial.dtype == kind
+    assert torch.isfinite(adversarial).all()

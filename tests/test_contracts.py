@@ -192,6 +192,16 @@ class TestAttack:
         first, second = (attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options)
         assert torch.equal(first, second)
 
+    def test_makes_its_tensors_where_the_images_are(self, name: str, norm: str, images: Tensor) -> None:
+        """On a GPU, that is. Here what names no device lands on one that holds no values, and cannot be mixed with the images."""
+        if name in ("autoattack", "ensemble"):
+            pytest.skip("builds modules, which are moved to the images")
+        attack, model, generator = short(name), tiny().eval(), torch.Generator()
+        labels = model(images).argmax(1)
+        with torch.device("meta"):
+            adversarial = attack(model, images, labels, eps=0.1, norm=norm, generator=generator)
+        assert adversarial.device == images.device
+
     def test_a_budget_of_nothing_changes_nothing(self, name: str, norm: str, images: Tensor) -> None:
         labels = tiny().eval()(images).argmax(1)
         assert torch.equal(short(name)(tiny().eval(), images, labels, eps=0.0, norm=norm), images)

@@ -378,3 +378,16 @@ def test_images_are_asked_together_only_where_each_has_its_own_draw(
     asking = [{"attack": "square(queries=5, confidence=inf)", "access": "query", "eps": "16/255"}]
     evaluate.run(grid(pictures, attacks=asking, defenses=[defense], size=32), tmp_path)
     assert max(seen) == largest
+
+
+def test_options_that_fail_only_at_work_do_not_stop_the_others(pictures: Path, tmp_path: Path) -> None:
+    attacks = [{"attack": ["pgd(steps=1)", "noise(tries=1)"], "access": "query", "eps": "8/255"}]
+    with pytest.raises(AttackError, match=r"1 of 2 cells.*gradient"), pytest.warns(match="the rest goes on"):
+        evaluate.run(grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+    (done,) = evaluate.load(tmp_path)
+    assert done.cell.attack == "noise(tries=1)"
+
+
+def test_the_options_of_an_inner_attack_are_tried_before_any_work(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="steps must be an integer"):
+        evaluate.run(grid(pictures, attacks=[{"attack": "targeted(attack=pgd(steps=0))", "access": "static", "eps": "8/255"}]), tmp_path)

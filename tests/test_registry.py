@@ -21,6 +21,8 @@ from rain.specs import fraction, number, parse, write
         ("pgd()", "pgd", {}),
         ("pgd(steps=20, step=2/255, random=True, note=none given)", "pgd", {"steps": 20, "step": 2 / 255, "random": True, "note": "none given"}),
         ("rain( shift = 0.0 ,enhancer=bicubic )", "rain", {"shift": 0.0, "enhancer": "bicubic"}),
+        ("pgd(random_start=false, x=true)", "pgd", {"random_start": False, "x": True}),  # as TOML has them: text would be true
+        ("targeted(defense=none)", "targeted", {"defense": "none"}),
         ("edsr(weights=None)", "edsr", {"weights": None}),
         ("edsr(weights=/some/where/x2.safetensors)", "edsr", {"weights": "/some/where/x2.safetensors"}),
         ("folder:a (copy)/val", "folder:a (copy)/val", {}),

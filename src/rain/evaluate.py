@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from rain import checkpoints
 from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, try_options
 from rain.defense import Hardened, harden
-from rain.errors import AttackError, DatasetError, GridError, ImageError, OptionError, ResultError
+from rain.errors import AttackError, DatasetError, GridError, ImageError, OptionError, RainError, ResultError
 from rain.folding import folded
 from rain.gallery import draw_gallery
 from rain.grid import Grid, read
@@ -50,7 +50,8 @@ def run(
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not there; said before anything is computed.
-        AttackError: an attack broke its promise; its cell is left where it was, and all others are done first.
+        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked; its cell is left where it was, and all others
+            are done first.
         ResultError: a result file cannot be written or read, or was made with other images or weights than there are now.
     """
     grid = grid if isinstance(grid, Grid) else read(grid)
@@ -62,7 +63,7 @@ def run(
     # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred attacks, and a run that is
     # stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
-    broken: dict[Cell, AttackError] = {}
+    broken: dict[Cell, RainError] = {}
     with bar([(f"{cell.defense}, {cell.attack}, {cell.access}", cost(cell, chunk)) for cell, chunk in work], progress) as ticks:
         for (cell, chunk), tick in zip(work, ticks, strict=True):
             if cell in broken:
@@ -70,7 +71,7 @@ def run(
             pictures = grid.gallery if chunk == 0 and cell in shown else 0
             try:
                 outcomes, gallery = bench.measure(cell, chunk, pictures=pictures, tick=tick)
-            except AttackError as error:
+            except (AttackError, OptionError) as error:
                 broken[cell] = error
                 warnings.warn(f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on: {error}", stacklevel=2)
                 continue
@@ -79,7 +80,7 @@ def run(
             save(folder, cell, chunk, outcomes, bench.made_by(cell))
     if broken:
         what = "; ".join(f"on {cell.defense}, {cell.access}: {error}" for cell, error in broken.items())
-        raise AttackError(f"{len(broken)} of {len(cells)} cells are not finished, since an attack broke its promise ({what})")
+        raise AttackError(f"{len(broken)} of {len(cells)} cells are not finished ({what})")
     return [result for result in load(folder) if result.cell in cells]
 
 

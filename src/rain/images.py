@@ -86,7 +86,7 @@ def project(images: Images, centre: Images, norm: str, eps: float) -> Images:
         inside = torch.maximum(torch.minimum(images, centre + eps), centre - eps)
     else:
         delta = images - centre
-        length = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+        length = delta.flatten(1).norm(dim=1).clamp_min(torch.finfo(delta.dtype).tiny)
         inside = centre + delta * (eps / length).clamp_max(1.0)[:, None, None, None]
     return inside.clamp(0, 1)
 

@@ -11,7 +11,7 @@ from rain.errors import OptionError
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """Split ``name(key=value, ...)`` into the name and its options.
 
-    Values are Python literals or fractions (``4/255``); anything else is text.
+    Values are Python literals or fractions (``4/255``); ``true`` and ``false`` may be written small, as in TOML; anything else is text.
 
     Raises:
         OptionError: the brackets hold something else than ``key=value`` pairs.
@@ -96,7 +96,7 @@ def _split(text: str) -> list[str]:
 
 def _value(text: str) -> Any:
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     except (ValueError, SyntaxError):
         pass
     try:

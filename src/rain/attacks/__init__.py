@@ -126,6 +126,31 @@ def random_start(images: Images, norm: str, eps: float, generator: Generator | N
     return project(images + eps * direction * uniform(len(images), 1, 1, 1) ** (1 / size), images, norm, eps)
 
 
+def keep_visited(best: Images, least: Tensor, rows: Tensor, points: Images, margin: Tensor, confidence: float) -> None:
+    """Keep points on the way: where they are fooled by more than ``confidence``; with a confidence of 0 the lowest in any case.
+
+    Who asks for confidence faces a random model, or another one than he attacks: the lowest of many margins is then the luckiest draw's.
+    """
+    keep_lowest(best, least, rows, points, torch.where(margin < -confidence, margin, torch.inf) if confidence > 0 else margin)
+
+
+def keep_last(
+    model: Model, best: Images, least: Tensor, rows: Tensor, points: Images, labels: Tensor, confidence: float, others: bool = False
+) -> None:
+    """Keep the points at which the images end that were never fooled.
+
+    Args:
+        confidence: 0 keeps them only where they are lower than what was there, and so do ``others``, last points of other restarts.
+    """
+    if not len(rows):
+        return
+    if confidence > 0 and not others:
+        best[rows] = points
+        return
+    with torch.no_grad():
+        keep_lowest(best, least, rows, points, margins(model(points), labels[rows]))
+
+
 def keep_lowest(best: Images, least: Tensor, rows: Tensor, points: Images, margin: Tensor) -> None:
     """Write into ``best`` and ``least`` where ``points``, which belong to these rows, have a lower margin than anything before."""
     better = margin < least[rows]

@@ -21,7 +21,8 @@ class Labels:
     """A search that sees labels only: it counts what it asks for each image, keeps the smallest that fools, and lets images go.
 
     Nothing but whether the model's answer is the right label leaves this class. Each image has its own counter. An image goes when it is
-    fooled within a finite ``eps``, or when its queries are used up. The clean images are asked at once, and go if they are fooled already.
+    fooled within a finite ``eps``, or when its queries are used up. The clean images are asked at once, and go if they are fooled already, by
+    all of the answers that ``confirm`` asks for.
 
     Args:
         model: images to logits, or whatever has its greatest value at the label.
@@ -52,7 +53,10 @@ class Labels:
         self.best, self.size = images.clone(), self.clean.new_full((len(images),), torch.inf)
         self.agreed = torch.zeros_like(labels)
         self.left = torch.full_like(labels, queries)
-        self.going = ~self.ask(torch.arange(len(images), device=images.device), images)
+        self.going = torch.zeros_like(labels, dtype=torch.bool)
+        for _ in range(1 + confirm):
+            rows = (~self.going & (self.left > 0)).nonzero()[:, 0]
+            self.going[rows] = ~self.ask(rows, images[rows])
 
     @property
     def active(self) -> Tensor:

@@ -77,7 +77,9 @@ class Scores:
         return margins(logits, self.labels[self.active].repeat(len(points))).unflatten(0, points.shape[:2]).nan_to_num(torch.inf, torch.inf)
 
     def look(self, points: Images, anew: bool = False) -> Tensor:
-        """Ask one point (A, 3, H, W) for each active image, and keep it where it is the best so far.
+        """Ask one point (A, 3, H, W) for each active image, and keep it where it is the best so far; with a confidence, keep it anyway.
+
+        A confidence is asked for where the model is random: the lowest of many margins is then that of the luckiest draw, and no better a point.
 
         Args:
             anew: keep it anyway; what was there before is forgotten.
@@ -85,7 +87,7 @@ class Scores:
         Returns: which of the active images stay, for the caller to cut its state.
         """
         (margin,) = self.ask(points[None])
-        if anew:
+        if anew or self.confidence > 0:
             self.least[self.active] = torch.inf
             self.best[self.active] = points
         keep_lowest(self.best, self.least, self.active, points, margin)

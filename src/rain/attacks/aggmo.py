@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_lowest, margins, random_start
+from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_last, keep_visited, random_start
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
@@ -40,7 +40,7 @@ def aggmo(
         step: length of the first step, in the unit of eps; it falls linearly to a tenth. None is 10 eps / steps.
         memories: velocities, with damping 0, 0.9, 0.99, ... Their mean is followed.
         loss: "margin" (linear in the logits, so that one draw cannot drown the others) or "cross_entropy".
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this.
+        confidence: as in ``pgd``.
         generator: of the random start.
 
     Raises:
@@ -64,14 +64,12 @@ def aggmo(
         if not len(active):
             return best
         gradient, margin = gradients(model, current, labels[active], loss)
-        keep_lowest(best, least, active, current, margin)
+        keep_visited(best, least, active, current, margin, confidence)
         stay = margin >= -confidence
         active, current, gradient = active[stay], current[stay], gradient[stay]
         scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         velocity = damping * velocity[:, stay] + gradient / scale
         rate = length * (1 - 0.9 * number / steps)
         current = project(current + rate * ascend(velocity.mean(0), norm), images[active], norm, eps)
-    if len(active):
-        with torch.no_grad():
-            keep_lowest(best, least, active, current, margins(model(current), labels[active]))
+    keep_last(model, best, least, active, current, labels, confidence)
     return best

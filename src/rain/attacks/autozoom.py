@@ -73,7 +73,7 @@ def autozoom(
     first success; margin of the logits; Gaussian directions instead of the unit sphere (the same up to the scale). The change by zeros is
     subtracted from an autoencoder's, so that the search begins at the image, and its codes are scaled so that they change the image by as much as
     they are long. The small image is kept within the budget, too. Samples are clamped to [0, 1] and only serve the estimate: of the images after
-    each step the one with the lowest margin is returned. Against a random model that margin is of one draw, which may have been lucky.
+    each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(queries=queries, side=side, samples=samples, batch=batch)

@@ -20,7 +20,7 @@ def bandits(
     eps: float,
     norm: str = "linf",
     queries: int = 1000,
-    tile: int = 50,
+    tile: int | None = None,
     step: float | None = None,
     rate: float | None = None,
     exploration: float | None = None,
@@ -37,9 +37,10 @@ def bandits(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2".
         queries: images sent through the model for each image, at most; a step costs three.
-        tile: the prior is tile by tile values for each channel, enlarged to the image; for smaller images it is as large as they are.
+        tile: the prior is tile by tile values for each channel, enlarged to the image; None is a sixth of the shorter side, as the paper's 50 is of
+            its 299, and at least 8.
         step: length of a step, in the unit of eps; None is eps / 5 for linf and eps / 10 for l2, as in the paper at its eps.
-        rate: of the prior's steps; None is 100 for linf and 0.1 for l2.
+        rate: of the prior's steps; None is 3 for linf and 0.1 for l2. The more noise there is in the answers, the less.
         exploration: length of the random change of the prior that is tried on both sides; None is 1 for linf and 0.01 for l2.
         probe: how far from the image to ask, an l2 length; None is 0.1 for linf and 0.01 for l2. Against a random model it must move the margin
             by more than the randomness does.
@@ -51,15 +52,16 @@ def bandits(
 
     Source: Ilyas, Engstrom, Madry (arXiv 1807.07978): algorithms 1 to 3, with exponentiated gradients for linf; constants of its appendix.
 
-    Differs: margin of the logits instead of the cross-entropy; each step is looked at for one query more, and of the images after each step the one
-    with the lowest margin is returned (against a random model: of one draw, which may have been lucky). What is asked is clamped to [0, 1].
+    Differs: margin of the logits instead of the cross-entropy, and with it a rate of 3 instead of 100; each step is looked at for one query more, and
+    of the images after each step the one with the lowest margin is returned, or with a confidence the last. What is asked is clamped to [0, 1].
     """
     check_arguments(norm, eps)
+    tile = max(8, min(images.shape[2:]) // 6) if tile is None else tile
     check_counts(tile=tile)
     linf = norm == "linf"
     rate, exploration, probe = (
         value if value is not None else usual
-        for value, usual in ((rate, 100.0 if linf else 0.1), (exploration, 1.0 if linf else 0.01), (probe, 0.1 if linf else 0.01))
+        for value, usual in ((rate, 3.0 if linf else 0.1), (exploration, 1.0 if linf else 0.01), (probe, 0.1 if linf else 0.01))
     )
     check_positive(rate=rate, exploration=exploration, probe=probe)
     if step is not None:

@@ -43,8 +43,7 @@ def bim(
     Source: Kurakin, Goodfellow, Bengio (arXiv 1607.02533), section 2.2. Their steps are 1/255 long, and about 1.25 eps * 255 of them are
         made: the same path of 1.25 eps, in any number of steps.
 
-    Differs: from the paper, which has "linf" only and returns the last image: as ``pgd`` does, fooled images stop, and the best one visited is
-        returned.
+    Differs: from the paper, which has "linf" only: as ``pgd`` does, fooled images stop, and without a confidence the best one visited is returned.
     """
     check_counts(steps=steps)
     length = 1.25 * eps / steps if step is None else step

@@ -1,6 +1,6 @@
 """The attack on the enhancement alone: what the defence gives is driven away from what it gives for the clean image."""
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
@@ -54,7 +54,7 @@ def distort(
     length = 2.5 * eps / steps if step is None else step
     if not length > 0 and eps > 0:
         raise OptionError(f"step must be positive, got {step!r}")
-    transform = _defense(defense).to(images)
+    transform = _defense(defense, images.device, images.dtype)
     if not transform.differentiable:
         raise OptionError(f"{defense} has no gradient of its own: there is nothing to ascend")
     current = random_start(images, norm, eps, generator)
@@ -72,6 +72,6 @@ def distort(
     return current
 
 
-@cache
-def _defense(spec: str) -> Defense:
-    return load_defense(spec).requires_grad_(False)
+@lru_cache(maxsize=4)
+def _defense(spec: str, device: torch.device, dtype: torch.dtype) -> Defense:
+    return load_defense(spec).requires_grad_(False).to(device, dtype)

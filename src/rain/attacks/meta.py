@@ -75,7 +75,7 @@ def meta(
     Differs: within a budget, by projection; margin of the logits. A step moves all values, not only the measured ones, and takes the last measured
     slope, in place of the prediction, where there is one: a small network cannot remember single values. Slopes are divided by their root mean
     square. The network is smaller, and keeps the size of the image. Each image has weights of its own. Each step is looked at for one query,
-    and of the images after each step the one with the lowest margin is returned (against a random model: of one draw, which may have been lucky).
+    and of the images after each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(queries=queries, coordinates=coordinates, every=every, fits=fits, batch=batch)

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_lowest, margins
+from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_last, keep_visited
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
@@ -37,7 +37,7 @@ def mifgsm(
         step: length of a step, in the unit of eps; None is eps / steps.
         decay: of the accumulated gradient at each step; 1 keeps all, 0 is BIM.
         loss: "cross_entropy" or "margin".
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this; to transfer, ask for ``inf``.
+        confidence: as in ``pgd``; to transfer, ask for ``inf``.
         generator: unused, nothing here is random.
 
     Raises:
@@ -45,7 +45,7 @@ def mifgsm(
 
     Source: Dong et al. (arXiv 1710.06081), algorithm 1 and, for "l2", equation 8.
 
-    Differs: from the paper, which returns the last image: fooled images stop, and the best one visited is returned.
+    Differs: fooled images stop, and without a confidence the best one visited is returned.
     """
     check_arguments(norm, eps, loss)
     check_counts(steps=steps)
@@ -60,14 +60,12 @@ def mifgsm(
         if not len(active):
             return best
         gradient, margin = gradients(model, current, labels[active], loss)
-        keep_lowest(best, least, active, current, margin)
+        keep_visited(best, least, active, current, margin, confidence)
         stay = margin >= -confidence
         active, current, gradient = active[stay], current[stay], gradient[stay]
         # The paper divides by the sum of absolute values; their mean gives the same directions, and no overflow in half precision.
         scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         momentum = decay * momentum[stay] + gradient / scale
         current = project(current + length * ascend(momentum, norm), images[active], norm, eps)
-    if len(active):
-        with torch.no_grad():
-            keep_lowest(best, least, active, current, margins(model(current), labels[active]))
+    keep_last(model, best, least, active, current, labels, confidence)
     return best

@@ -56,7 +56,7 @@ def nes(
 
     Differs: margin of the logits instead of the probability; untargeted; the step has a fixed length, and each is looked at for one query more.
     Samples are clamped to [0, 1], since a model may refuse others, and they only serve the estimate: of the images after each step the one with
-    the lowest margin is returned. Against a random model that margin is of one draw, which may have been lucky.
+    the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(samples=samples, batch=batch)

@@ -55,7 +55,7 @@ def noise(
             step = ascend(torch.randn(clean.shape, generator=generator, device=device).to(clean), norm)
         points = project(clean + eps * step, clean, norm, eps)
         with torch.no_grad():
-            margin = margins(model(points), labels[active].repeat(count))
+            margin = margins(model(points), labels[active].repeat(count)).nan_to_num(torch.inf, torch.inf)
         lowest, which = margin.unflatten(0, (count, len(active))).min(0)
         keep_lowest(best, least, active, points.unflatten(0, (count, len(active)))[which, torch.arange(len(active), device=which.device)], lowest)
         active = active[lowest >= -confidence]

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import LOSSES, ascend, check_arguments, check_counts, gradients, keep_lowest, margins
+from rain.attacks import LOSSES, ascend, check_arguments, check_counts, gradients, keep_last, keep_visited
 from rain.attacks import random_start as start
 from rain.errors import OptionError
 from rain.images import Images, project
@@ -37,13 +37,14 @@ def pgd(
         norm: "linf" or "l2".
         steps: gradient steps in each restart.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from side to side.
-        restarts: an image that holds in one is tried again in the next. Of all points visited, the one with the lowest margin is returned.
+        restarts: an image that holds in one is tried again in the next.
         random_start: begin at a random point of the budget (uniform) instead of at the image.
         loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images, which TRADES ascends; begin that one at a
             random point, since it has no slope at the image.
         confidence: an image leaves the batch when the best wrong logit is above the right one by more than this. 0 stops at the first success,
             which is all that a certain model asks for. Against a random model, or to transfer to another one, a single success says little: ask
-            for more; ``inf`` makes every step.
+            for more; ``inf`` makes every step. Of an image that never leaves the last point is returned, as in the paper; with 0, where margins can
+            be trusted, the one with the lowest margin of all.
         generator: of the random start; its device need not be that of the images.
 
     Source: Madry et al. (arXiv 1706.06083); the loss "kl": Zhang et al. (arXiv 1901.08573).
@@ -54,7 +55,7 @@ def pgd(
     if not length > 0 and eps > 0:
         raise OptionError(f"step must be positive, got {step!r}")
     with torch.no_grad():
-        wanted = model(images) if loss == "kl" else torch.zeros(len(images))
+        wanted = model(images) if loss == "kl" else images.new_zeros(len(images))
     best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for _ in range(restarts):
         active = (least >= -confidence).nonzero()[:, 0]
@@ -63,11 +64,9 @@ def pgd(
             if not len(active):
                 break
             gradient, margin = gradients(model, current, labels[active], loss, wanted[active])
-            keep_lowest(best, least, active, current, margin)
+            keep_visited(best, least, active, current, margin, confidence)
             stay = margin >= -confidence
             active, current, gradient = active[stay], current[stay], gradient[stay]
             current = project(current + length * ascend(gradient, norm), images[active], norm, eps)
-        if len(active):
-            with torch.no_grad():
-                keep_lowest(best, least, active, current, margins(model(current), labels[active]))
+        keep_last(model, best, least, active, current, labels, confidence, others=restarts > 1)
     return best

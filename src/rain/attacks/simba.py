@@ -79,7 +79,7 @@ def simba(
         direction = pixels(which, images) if basis == "pixel" else cosines(which, columns, rows, images)
         if norm == "linf":
             direction = direction / direction.flatten(1).abs().amax(1)[:, None, None, None]
-        points = search.best[active] + length * side[active, None, None, None] * direction
+        points = search.best[active] + length * side[active, None, None, None].to(direction) * direction
         accepted, refused, _ = search.challenge(project(points, images[active], norm, eps), patience)
         up = side[active] > 0
         over = accepted | (refused & ~up)

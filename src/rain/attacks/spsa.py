@@ -43,7 +43,8 @@ def spsa(
         samples: images sent for one estimate, half of them on each side (the paper has up to 8192). The rest of the budget that is too small for
             a sample is spent on further steps along the last estimate.
         delta: by how much each value goes up or down in a sample. Against a random model it must move the margin by more than the randomness does.
-        rate: Adam's; None is a way of 2.5 eps over all steps, for l2 divided by the root of the number of values.
+        rate: Adam's; None is 2.5 eps over the root of the number of steps, since noise goes to and fro; for l2 divided by the root of
+            the number of values.
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the signs; its device need not be that of the images.
@@ -54,8 +55,7 @@ def spsa(
     Source: Uesato et al. (arXiv 1802.05666): algorithm 1, with Adam, margin loss; Spall (1992).
 
     Differs: l2; a rate that follows the budget instead of 0.01; each step is looked at for one query more. Samples are clamped to [0, 1] and only
-    serve the estimate: of the images after each step the one with the lowest margin is returned. Against a random model that margin is of one
-    draw, which may have been lucky.
+    serve the estimate: of the images after each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(samples=samples, batch=batch)
@@ -64,19 +64,19 @@ def spsa(
         check_positive(rate=rate)
     pairs = max(1, samples // 2)
     search = Scores(model, images, labels, queries, confidence, batch)
-    way = 2.5 * eps / max(1, (queries - 1) // (2 * pairs + 1))
+    way = 2.5 * eps / max(1, (queries - 1) // (2 * pairs + 1)) ** 0.5
     size = images[0].numel() if len(images) else 1
     length = rate if rate is not None else way if norm == "linf" else way / size**0.5
     current = images[search.active]
-    gradient, mean, squares = (torch.zeros_like(current) for _ in range(3))
+    gradient, mean, squares = (torch.zeros_like(current, dtype=search.least.dtype) for _ in range(3))
     draw, steps = partial(signs, like=images, generator=generator), 0
     while search:
         now, steps = min(pairs, (search.left - 1) // 2), steps + 1
         if now:
-            gradient = search.slope(current, delta, now, draw)
+            gradient = search.slope(current, delta, now, draw).to(mean)
         mean, squares = FADE * mean + (1 - FADE) * gradient, FADE_SQUARES * squares + (1 - FADE_SQUARES) * gradient.square()
         update = mean / (1 - FADE**steps) / ((squares / (1 - FADE_SQUARES**steps)).sqrt() + SMALL)
-        current = project(current - length * update, images[search.active], norm, eps)
+        current = project(current - (length * update).to(current), images[search.active], norm, eps)
         stay = search.look(current)
         current, gradient, mean, squares = current[stay], gradient[stay], mean[stay], squares[stay]
     return search.best

@@ -24,6 +24,7 @@ def substitute(
     eps: float,
     norm: str = "linf",
     queries: int = 1000,
+    confirm: int = 0,
     rounds: int = 5,
     epochs: int = 10,
     step: float = 0.1,
@@ -45,8 +46,9 @@ def substitute(
         labels: (N,), the right answers.
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2", as far as the attack knows it.
-        queries: images sent through the model for each image, exactly; 1 for one that is fooled already, which comes back as it is. All points
+        queries: images sent through the model for each image, at most; 1 for one that is fooled already, which comes back as it is. All points
             are kept in memory, for 1000 of 224x224 pixels that is 0.6 GB.
+        confirm: how many more answers must agree that an image is fooled already: 2 or more for a random model.
         rounds: of augmentation. The image and its neighbours, and the points of each round, have equal shares of the queries.
         epochs: passes through all points after each round.
         step: length of a step of augmentation, in each value (the paper's lambda).
@@ -76,14 +78,18 @@ def substitute(
         return best
     with torch.no_grad():
         logits = torch.cat([model(piece) for piece in images.split(batch)])
-    active = (logits.argmax(1) == labels).nonzero()[:, 0]
-    share = (queries - 1) // (rounds + 1)
+    wrong, tries = logits.argmax(1) != labels, 1
+    while wrong.any() and tries <= min(confirm, queries - 1):
+        wrong[wrong.clone()] = ask(model, images[None, wrong], batch)[0] != labels[wrong]
+        tries += 1
+    active = (~wrong).nonzero()[:, 0]
+    share = (queries - tries) // (rounds + 1)
     points, answers = images[None, active], labels[None, active]
     network = Network(images, logits.shape[1], generator)
     for turn in range(rounds + 1 if len(active) else 0):
         if turn == 0:
             amplitude = eps if norm == "linf" else eps / images[0].numel() ** 0.5
-            fresh = neighbours(images[active], queries - 1 - rounds * share, amplitude, generator)
+            fresh = neighbours(images[active], queries - tries - rounds * share, amplitude, generator)
         else:
             rows = below(len(points), (share, len(active)), labels, generator)
             columns = torch.arange(len(active), device=images.device)

@@ -51,6 +51,7 @@ def targeted(
     wanted = _targets(model, images, labels, target)
     single = load_attack(attack)
     options = seeding(single, generator)
+    single(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0], eps=eps, norm=norm)
     made = images.clone()
     # An attack may drop images from its batch; those with one target in common can share a model all the same.
     for number in wanted.unique().tolist():

@@ -53,7 +53,7 @@ def zoo(
 
     Differs: within a budget, by projection, instead of a penalty on the distance; margin of the logits instead of log-probabilities; delta is 0.01,
     not 0.0001, which float32 drowns; no importance sampling and no attack space of lower dimension. Each step is looked at for one query more, and
-    of the images after each step the one with the lowest margin is returned (against a random model: of one draw, which may have been lucky).
+    of the images after each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(coordinates=coordinates, batch=batch)
@@ -64,12 +64,12 @@ def zoo(
     length = rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
-    mean, squares, steps = (torch.zeros_like(current).flatten(1) for _ in range(3))
+    mean, squares, steps = (torch.zeros_like(current, dtype=search.least.dtype).flatten(1) for _ in range(3))
     device = generator.device if generator is not None else images.device
     while search:
         count = min(coordinates, size, (search.left - 1) // 2)
         which = torch.rand(len(current), size, generator=generator, device=device).topk(count, dim=1).indices.to(images.device)
-        slope = _slopes(search, current, which, delta, batch)
+        slope = _slopes(search, current, which, delta, batch).to(mean)
         ones = torch.ones_like(slope)
         steps = steps.scatter_add(1, which, ones)
         # Only the chosen values' means move: each has an Adam with a clock of its own.
@@ -78,7 +78,7 @@ def zoo(
         times = steps.gather(1, which)
         root = (squares.gather(1, which) / (1 - FADE_SQUARES**times)).sqrt() + SMALL
         move = torch.zeros_like(mean).scatter(1, which, length * mean.gather(1, which) / (1 - FADE**times) / root)
-        current = project(current - move.view_as(current), images[search.active], norm, eps)
+        current = project(current - move.view_as(current).to(current), images[search.active], norm, eps)
         stay = search.look(current)
         current, mean, squares, steps = current[stay], mean[stay], squares[stay], steps[stay]
     return search.best
