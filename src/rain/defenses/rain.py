@@ -24,7 +24,6 @@ DEFAULT: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "released": {"shared_shift": True},
-    "mild": {"keep": 2, "enhancer": "compact(weights=mild)"},
     "no_shift": {"shift": 0.0},
     "no_pick": {"down": "bicubic", "enhancer": "compact(weights=blind)"},
     "no_dg": {"enhancer": "bicubic"},
@@ -38,8 +37,8 @@ class Rain(Defense):
     """SRd (random pick, random circular shift), then DG (a x2 super-resolution network).
 
     Args:
-        preset: "default"; "released", the method as published (one shift for the whole batch); "mild", which keeps two pixels of each cell; and the
-            ablations "no_shift", "no_pick" (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
+        preset: "default"; "released", the method as published (one shift for the whole batch); and its ablations "no_shift", "no_pick"
+            (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
         down: how images are halved: "channel" (one pixel of each 2x2 cell, drawn for each colour channel apart, as released), "pixel" (one
             draw for all three), "bicubic" (nothing random), "scale" (bicubic, by a random factor).
         keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed (``compact``), else their mean.
