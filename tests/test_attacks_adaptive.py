@@ -121,3 +121,16 @@ def test_with_a_confidence_the_last_point_counts_and_not_the_luckiest_draw(name:
     adversarial = load_attack(name, steps=4, step=0.02, confidence=float("inf"))(answer, images, labels, eps=0.1, norm="linf")
     assert calls == 4  # what is returned in any case is not looked at
     assert adversarial.sum() > images.sum() + 1
+
+
+def test_distort_in_half_precision_rounds_nobody_elses_weights(images: Tensor) -> None:
+    """The defence is kept between calls, one for each type."""
+    labels = torch.zeros(len(images), dtype=torch.long)
+
+    def run(kind: torch.dtype) -> Tensor:
+        options = {"defense": "rain(enhancer=compact(weights=blind))", "steps": 1, "eot": 1}
+        return load_attack("distort", **options)(tiny(), images.to(kind), labels, eps=0.1, generator=torch.Generator().manual_seed(1))
+
+    before = run(torch.float32)
+    run(torch.bfloat16)
+    assert torch.equal(run(torch.float32), before)

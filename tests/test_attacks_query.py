@@ -410,3 +410,15 @@ def test_half_precision(name: str, norm: str, kind: torch.dtype) -> None:
     adversarial = load_attack(name, queries=60)(answer, images, labels[:2], eps=eps, norm=norm, generator=seeded())
     assert adversarial.dtype == kind
     assert torch.isfinite(adversarial).all()
+
+
+def test_noise_keeps_its_best_try_beside_one_without_a_number() -> None:
+    images, labels = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, dtype=torch.long)
+
+    def answer(batch: Tensor) -> Tensor:
+        own = 10 - batch.flatten(1).sum(1)
+        own[0] = torch.nan
+        return torch.stack([own + 100, torch.zeros_like(own)], 1)
+
+    adversarial = load_attack("noise", tries=50, batch=50)(answer, images, labels, eps=0.1, norm="linf", generator=seeded())
+    assert adversarial.sum() > images.sum()

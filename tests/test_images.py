@@ -261,3 +261,8 @@ def test_resizes_in_every_type(dtype: torch.dtype) -> None:
     small = resize_shorter(image.to(dtype), 11)
     assert small.dtype == dtype
     assert torch.allclose(small.float(), resize_shorter(image, 11), atol=0.01)
+
+
+def test_an_l2_budget_of_nothing_in_half_precision() -> None:
+    images = torch.rand(2, 3, 4, 4).half()
+    assert torch.equal(project(images.clone(), images, "l2", 0.0), images)
