@@ -37,7 +37,7 @@ def pgd(
         norm: "linf" or "l2".
         steps: gradient steps in each restart.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from side to side.
-        restarts: an image that holds in one is tried again in the next.
+        restarts: an image that holds in one is tried again in the next; with a confidence, the lowest of their last points is returned.
         random_start: begin at a random point of the budget (uniform) instead of at the image.
         loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images, which TRADES ascends; begin that one at a
             random point, since it has no slope at the image.
