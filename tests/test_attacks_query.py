@@ -396,7 +396,7 @@ class TestZoo:
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("name", ["bandits", "nes", "simba", "spsa", "square", "zoo"])
+@pytest.mark.parametrize("name", ["autozoom", "bandits", "meta", "nes", "simba", "spsa", "square", "zoo"])
 def test_half_precision(name: str, norm: str, kind: torch.dtype) -> None:
     model, images, labels, _ = optima(norm)
     images = images[:2].to(kind)

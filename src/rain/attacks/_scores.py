@@ -9,6 +9,9 @@ from rain.adaptive import Model
 from rain.attacks import check_counts, keep_lowest, margins
 from rain.images import Images
 
+FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
+"""Adam's constants: what it keeps of its means, and what it adds to a root."""
+
 
 def gaussian(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal values, drawn on the generator's device, of the type and on the device of ``like``."""
@@ -135,8 +138,58 @@ class Scores:
             total += (change[:, :, None, None, None] * directions).sum(0)
         return total / (2 * radius * max(1, pairs))
 
+    def measure(self, centre: Images, which: Tensor, delta: float) -> Tensor:
+        """Symmetric differences of the margin along single values, two queries each, asked in [0, 1].
+
+        Args:
+            centre: (A, 3, H, W), around which to ask.
+            which: (A, count), the numbers of the values in the flat image.
+            delta: how far to both sides.
+
+        Returns: (A, count); 0 where there was no number.
+        """
+        found, piece = [self.least.new_zeros(len(which), 0)], max(1, (self.batch or 2 * which.numel()) // (2 * max(1, len(centre))))
+        for numbers in which.T.split(piece):
+            moves = centre.new_zeros(*numbers.shape, centre[0].numel()).scatter_(2, numbers[:, :, None], delta).unflatten(2, centre.shape[1:])
+            plus, minus = self.ask(torch.cat([centre + moves, centre - moves]).clamp(0, 1)).chunk(2)
+            found.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).T)
+        return torch.cat(found, dim=1)
+
     def _leave(self, margin: Tensor) -> Tensor:
         """Let the fooled ones of the active images go; returns which stay."""
         stay = margin >= -self.confidence
         self.active = self.active[stay]
         return stay
+
+
+class Adam:
+    """Adam on estimated gradients: (A, ...), one for each active image, in float32 at least.
+
+    Every value has a clock of its own: one that was not measured is as if there had been no step.
+
+    Args:
+        like: zeros of the gradients' shape.
+
+    Source: Kingma and Ba (arXiv 1412.6980), algorithm 1; by coordinates: Chen et al. (arXiv 1708.03999), algorithm 2.
+    """
+
+    def __init__(self, like: Tensor):
+        self.mean, self.squares, self.times = (torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)) for _ in range(3))
+
+    def __call__(self, gradient: Tensor, known: Tensor | bool = True) -> Tensor:
+        """Take in a gradient, and say what to subtract, before it is multiplied by a rate.
+
+        Args:
+            gradient: of the state's shape.
+            known: (the same shape), which values were measured; the others do not move.
+        """
+        known = torch.as_tensor(known, device=gradient.device)
+        self.times = self.times + known
+        self.mean = torch.where(known, FADE * self.mean + (1 - FADE) * gradient, self.mean)
+        self.squares = torch.where(known, FADE_SQUARES * self.squares + (1 - FADE_SQUARES) * gradient.square(), self.squares)
+        times = self.times.clamp_min(1)
+        return torch.where(known, self.mean / (1 - FADE**times) / ((self.squares / (1 - FADE_SQUARES**times)).sqrt() + SMALL), 0.0)
+
+    def keep(self, stay: Tensor) -> None:
+        """Cut the state to the images that stay."""
+        self.mean, self.squares, self.times = self.mean[stay], self.squares[stay], self.times[stay]

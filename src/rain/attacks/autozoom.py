@@ -10,16 +10,13 @@ from torch.nn.utils import skip_init
 from rain import checkpoints
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
-from rain.attacks._scores import Scores, below, draw_weights, gaussian
+from rain.attacks._scores import Adam, Scores, below, draw_weights, gaussian
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS
 
-FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
-"""Adam's constants: what it keeps of its means, and what it adds to a root."""
-
-SHRINK, PROBE = 4, 0.1
-"""By how much an autoencoder shrinks each side, and how long the codes are with which its scale is found."""
+SHRINK, PROBE, SMALL = 4, 0.1, 1e-8
+"""By how much an autoencoder shrinks each side, how long the codes are with which its scale is found, and what nothing is divided by less than."""
 
 Decode = Callable[[Tensor], Images]
 """From codes (N, 3, h, w) to changes of images (N, 3, H, W); zeros give zeros."""
@@ -85,25 +82,25 @@ def autozoom(
         rate = 2.5 * eps / max(1, queries // (samples + 1)) ** 0.5 / (images.shape[1:].numel() ** 0.5 if norm == "l2" else 1)
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
-    code, mean, squares, gradient = (images.new_zeros(len(current), 3, *size) for _ in range(4))
-    steps = 0
+    # Codes stay in float32 at least, whatever the images are in: the squares of half precision end at 6e-8.
+    code = search.least.new_zeros(len(current), 3, *size)
+    gradient, adam = torch.zeros_like(code), Adam(code)
     while search:
         count = min(samples, search.left - 1)
         if count:
-            moves = delta * gaussian((count, *code.shape), images, generator)
-            near = current + decode((code + moves).flatten(0, 1)).unflatten(0, moves.shape[:2]) - decode(code)
-            change = (search.ask(near.clamp(0, 1)) - search.heard).nan_to_num(0.0, 0.0, 0.0).to(code.dtype)
+            moves = delta * gaussian((count, *code.shape), code, generator)
+            near = current + (decode((code + moves).flatten(0, 1)).unflatten(0, moves.shape[:2]) - decode(code)).to(current)
+            change = (search.ask(near.clamp(0, 1)) - search.heard).nan_to_num(0.0, 0.0, 0.0)
             gradient = (change[:, :, None, None, None] * moves).mean(0) / delta**2
-        steps += 1
-        mean, squares = FADE * mean + (1 - FADE) * gradient, FADE_SQUARES * squares + (1 - FADE_SQUARES) * gradient.square()
-        code = code - rate * mean / (1 - FADE**steps) / ((squares / (1 - FADE_SQUARES**steps)).sqrt() + SMALL)
+        code = code - rate * adam(gradient)
         if norm == "linf":
             code = code.clamp(-eps, eps)
         else:
             code = code * (eps / decode(code).flatten(1).norm(dim=1).clamp_min(SMALL)).clamp_max(1)[:, None, None, None]
-        current = project(images[search.active] + decode(code), images[search.active], norm, eps)
+        current = project(images[search.active] + decode(code).to(images), images[search.active], norm, eps)
         stay = search.look(current)
-        current, code, mean, squares, gradient = (state[stay] for state in (current, code, mean, squares, gradient))
+        current, code, gradient = current[stay], code[stay], gradient[stay]
+        adam.keep(stay)
     return search.best
 
 
@@ -124,7 +121,7 @@ def learned(path: str, images: Images, side: int, generator: Generator | None) -
         raise OptionError("decoder must be bilinear, or the path of a safetensors file of an Autoencoder; fit_autoencoder makes one")
     network = Autoencoder()
     checkpoints.load(network, path)
-    network.to(images)
+    network.to(images.device)
     height, width = images.shape[2:]
     size = min(side, -(-height // SHRINK)), min(side, -(-width // SHRINK))
 
@@ -134,7 +131,7 @@ def learned(path: str, images: Images, side: int, generator: Generator | None) -
         return F.interpolate(enlarged[:-1] - enlarged[-1:], (height, width), mode="bilinear", align_corners=False)
 
     # Codes of an autoencoder have a scale of their own; this brings it to that of the images.
-    probe = PROBE * gaussian((8, 3, *size), images, generator)
+    probe = PROBE * gaussian((8, 3, *size), torch.empty(0, device=images.device), generator)
     gain = (change(probe).square().mean().sqrt() / PROBE).clamp_min(SMALL)
     return size, lambda codes: change(codes / gain)
 

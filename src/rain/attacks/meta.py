@@ -83,28 +83,30 @@ def meta(
     if step is not None:
         check_positive(step=step)
     length = step if step is not None else 2.5 * eps / max(1, every * queries // (2 * coordinates + every))
-    first = Predictor(images, generator)
+    # The network and the slopes stay in float32 at least, whatever the images are in: squares of small numbers are zero in half precision.
+    wide = torch.promote_types(images.dtype, torch.float32)
+    first = Predictor(images.to(wide), generator)
     if weights is not None:
         checkpoints.load(first, weights)
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
-    own: Weights = [value.detach().to(images).expand(len(current), *value.shape) for value in first.parameters()]
-    slopes, times = torch.zeros_like(current).flatten(1), torch.zeros_like(current).flatten(1)
+    own: Weights = [value.detach().expand(len(current), *value.shape) for value in first.parameters()]
+    slopes, times = (torch.zeros_like(current, dtype=wide).flatten(1) for _ in range(2))
     steps = 0
     while search:
         count = min(coordinates, slopes.shape[1], (search.left - 1) // 2) if steps % every == 0 else 0
         if count:
-            size = predict(own, current).flatten(1).abs()
+            size = predict(own, current.to(wide)).flatten(1).abs()
             chance = torch.rand(size.shape, generator=generator, device=generator.device if generator is not None else images.device).to(size)
             # First what was measured least often, then what is predicted to be large, then chance.
             turn = size / (2 * size.amax(1, keepdim=True) + TINY) + chance / 1e4 - times
             which = turn.topk(count, dim=1).indices
-            slopes = slopes.scatter(1, which, measure(search, current, which, delta))
+            slopes = slopes.scatter(1, which, search.measure(current, which, delta))
             times = times.scatter_add(1, which, torch.ones_like(which, dtype=times.dtype))
-            own = fit(own, current, scaled(slopes, times > 0).view_as(current), (times > 0).view_as(current), fits, rate)
+            own = fit(own, current.to(wide), scaled(slopes, times > 0).view_as(current), (times > 0).view_as(current), fits, rate)
         steps += 1
-        gradient = torch.where(times > 0, scaled(slopes, times > 0), predict(own, current).flatten(1)).view_as(current)
-        current = project(current - length * ascend(gradient, norm), images[search.active], norm, eps)
+        gradient = torch.where(times > 0, scaled(slopes, times > 0), predict(own, current.to(wide)).flatten(1)).view_as(current)
+        current = project(current - (length * ascend(gradient, norm)).to(current), images[search.active], norm, eps)
         stay = search.look(current)
         current, slopes, times, own = current[stay], slopes[stay], times[stay], [value[stay] for value in own]
     return search.best
@@ -154,13 +156,6 @@ def fit(weights: Weights, images: Images, wanted: Tensor, known: Tensor, steps: 
             torch.autograd.backward(loss, inputs=own)
         optimizer.step()
     return [value.detach() for value in own]
-
-
-def measure(search: Scores, current: Images, which: Tensor, delta: float) -> Tensor:
-    """Symmetric differences of the margin along the values of these numbers. Shape: (A, count)."""
-    moves = current.new_zeros(which.shape[1], *current.flatten(1).shape).scatter(2, which.T[:, :, None], delta).unflatten(2, current.shape[1:])
-    plus, minus = search.ask(torch.cat([current + moves, current - moves]).clamp(0, 1)).chunk(2)
-    return ((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).to(current.dtype).T
 
 
 def scaled(slopes: Tensor, known: Tensor) -> Tensor:

@@ -7,12 +7,9 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
-from rain.attacks._scores import Scores, signs
+from rain.attacks._scores import Adam, Scores, signs
 from rain.images import Images, project
 from rain.registry import ATTACKS
-
-FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
-"""Adam's constants: what it keeps of its means, and what it adds to a root."""
 
 
 @ATTACKS.register
@@ -68,15 +65,13 @@ def spsa(
     size = images[0].numel() if len(images) else 1
     length = rate if rate is not None else way if norm == "linf" else way / size**0.5
     current = images[search.active]
-    gradient, mean, squares = (torch.zeros_like(current, dtype=search.least.dtype) for _ in range(3))
-    draw, steps = partial(signs, like=images, generator=generator), 0
+    gradient, adam, draw = torch.zeros_like(current), Adam(current), partial(signs, like=images, generator=generator)
     while search:
-        now, steps = min(pairs, (search.left - 1) // 2), steps + 1
+        now = min(pairs, (search.left - 1) // 2)
         if now:
-            gradient = search.slope(current, delta, now, draw).to(mean)
-        mean, squares = FADE * mean + (1 - FADE) * gradient, FADE_SQUARES * squares + (1 - FADE_SQUARES) * gradient.square()
-        update = mean / (1 - FADE**steps) / ((squares / (1 - FADE_SQUARES**steps)).sqrt() + SMALL)
-        current = project(current - (length * update).to(current), images[search.active], norm, eps)
+            gradient = search.slope(current, delta, now, draw)
+        current = project(current - (length * adam(gradient)).to(current), images[search.active], norm, eps)
         stay = search.look(current)
-        current, gradient, mean, squares = current[stay], gradient[stay], mean[stay], squares[stay]
+        current, gradient = current[stay], gradient[stay]
+        adam.keep(stay)
     return search.best

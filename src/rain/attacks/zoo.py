@@ -5,12 +5,9 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
-from rain.attacks._scores import Scores
+from rain.attacks._scores import Adam, Scores
 from rain.images import Images, project
 from rain.registry import ATTACKS
-
-FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
-"""Adam's constants: what it keeps of its means, and what it adds to a root."""
 
 
 @ATTACKS.register
@@ -64,32 +61,16 @@ def zoo(
     length = rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
-    mean, squares, steps = (torch.zeros_like(current, dtype=search.least.dtype).flatten(1) for _ in range(3))
+    adam = Adam(current.flatten(1))
     device = generator.device if generator is not None else images.device
     while search:
         count = min(coordinates, size, (search.left - 1) // 2)
         which = torch.rand(len(current), size, generator=generator, device=device).topk(count, dim=1).indices.to(images.device)
-        slope = _slopes(search, current, which, delta, batch).to(mean)
-        ones = torch.ones_like(slope)
-        steps = steps.scatter_add(1, which, ones)
-        # Only the chosen values' means move: each has an Adam with a clock of its own.
-        mean = mean.scatter(1, which, FADE * mean.gather(1, which) + (1 - FADE) * slope)
-        squares = squares.scatter(1, which, FADE_SQUARES * squares.gather(1, which) + (1 - FADE_SQUARES) * slope.square())
-        times = steps.gather(1, which)
-        root = (squares.gather(1, which) / (1 - FADE_SQUARES**times)).sqrt() + SMALL
-        move = torch.zeros_like(mean).scatter(1, which, length * mean.gather(1, which) / (1 - FADE**times) / root)
+        slope = search.measure(current, which, delta)
+        gradient = torch.zeros_like(adam.mean).scatter(1, which, slope)
+        move = length * adam(gradient, torch.zeros_like(gradient, dtype=torch.bool).scatter(1, which, True))
         current = project(current - move.view_as(current).to(current), images[search.active], norm, eps)
         stay = search.look(current)
-        current, mean, squares, steps = current[stay], mean[stay], squares[stay], steps[stay]
+        current = current[stay]
+        adam.keep(stay)
     return search.best
-
-
-def _slopes(search: Scores, current: Images, which: Tensor, delta: float, batch: int) -> Tensor:
-    """Symmetric differences along the values of these numbers. Shape: (A, count)."""
-    found, piece = [which.new_zeros(len(which), 0).to(current.dtype)], max(1, batch // (2 * max(1, len(current))))
-    for numbers in which.T.split(piece):
-        move = torch.zeros(*numbers.shape, current[0].numel(), device=current.device, dtype=current.dtype)
-        move = move.scatter_(2, numbers[:, :, None], delta).view(*numbers.shape, *current.shape[1:])
-        plus, minus = search.ask(torch.cat([current + move, current - move]).clamp(0, 1)).chunk(2)
-        found.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).to(current.dtype).T)
-    return torch.cat(found, dim=1)
