@@ -52,6 +52,12 @@ def check_positive(**numbers: float) -> None:
             raise OptionError(f"{name} must be positive, got {number!r}")
 
 
+def check_step(step: float, eps: float) -> None:
+    """Raise ``OptionError`` for a step that goes nowhere; a budget of 0 has no other."""
+    if not step > 0 and eps > 0:
+        raise OptionError(f"step must be positive, got {step!r}")
+
+
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """The logit of the label minus the greatest other one: negative where the model is fooled. Shape: (N,)."""
     own = logits.gather(1, labels[:, None])[:, 0]
@@ -124,31 +130,6 @@ def random_start(images: Images, norm: str, eps: float, generator: Generator | N
     direction = ascend(torch.randn(images.shape, generator=generator, device=device).to(images.device, images.dtype), norm)
     size = images[0].numel() if len(images) else 1
     return project(images + eps * direction * uniform(len(images), 1, 1, 1) ** (1 / size), images, norm, eps)
-
-
-def keep_visited(best: Images, least: Tensor, rows: Tensor, points: Images, margin: Tensor, confidence: float) -> None:
-    """Keep points on the way: where they are fooled by more than ``confidence``; with a confidence of 0 the lowest in any case.
-
-    Who asks for confidence faces a random model, or another one than he attacks: the lowest of many margins is then the luckiest draw's.
-    """
-    keep_lowest(best, least, rows, points, torch.where(margin < -confidence, margin, torch.inf) if confidence > 0 else margin)
-
-
-def keep_last(
-    model: Model, best: Images, least: Tensor, rows: Tensor, points: Images, labels: Tensor, confidence: float, others: bool = False
-) -> None:
-    """Keep the points at which the images end that were never fooled.
-
-    Args:
-        confidence: 0 keeps them only where they are lower than what was there, and so do ``others``, last points of other restarts.
-    """
-    if not len(rows):
-        return
-    if confidence > 0 and not others:
-        best[rows] = points
-        return
-    with torch.no_grad():
-        keep_lowest(best, least, rows, points, margins(model(points), labels[rows]))
 
 
 def keep_lowest(best: Images, least: Tensor, rows: Tensor, points: Images, margin: Tensor) -> None:

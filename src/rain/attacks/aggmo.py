@@ -4,9 +4,9 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_last, keep_visited, random_start
-from rain.errors import OptionError
-from rain.images import Images, project
+from rain.attacks import ascend, check_arguments, check_counts, check_step, random_start
+from rain.attacks._ascent import climb, level
+from rain.images import Images
 from rain.registry import ATTACKS
 
 
@@ -54,22 +54,13 @@ def aggmo(
     check_arguments(norm, eps, loss)
     check_counts(steps=steps, memories=memories)
     length = 10 * eps / steps if step is None else step
-    if not length > 0 and eps > 0:
-        raise OptionError(f"step must be positive, got {step!r}")
+    check_step(length, eps)
     damping = 1 - torch.tensor([0.1**power for power in range(memories)], device=images.device, dtype=images.dtype)[:, None, None, None, None]
-    best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
-    active, current = torch.arange(len(images), device=images.device), random_start(images, norm, eps, generator)
     velocity = torch.zeros((memories, *images.shape), device=images.device, dtype=images.dtype)
-    for number in range(steps):
-        if not len(active):
-            return best
-        gradient, margin = gradients(model, current, labels[active], loss)
-        keep_visited(best, least, active, current, margin, confidence)
-        stay = margin >= -confidence
-        active, current, gradient = active[stay], current[stay], gradient[stay]
-        scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
-        velocity = damping * velocity[:, stay] + gradient / scale
-        rate = length * (1 - 0.9 * number / steps)
-        current = project(current + rate * ascend(velocity.mean(0), norm), images[active], norm, eps)
-    keep_last(model, best, least, active, current, labels, confidence)
-    return best
+
+    def step_on(rows: Tensor, gradient: Tensor, number: int) -> Tensor:
+        velocity[:, rows] = damping * velocity[:, rows] + level(gradient)
+        return length * (1 - 0.9 * number / steps) * ascend(velocity[:, rows].mean(0), norm)
+
+    start = random_start(images, norm, eps, generator)
+    return climb(model, start, images, labels, step_on, eps=eps, norm=norm, steps=steps, loss=loss, confidence=confidence)[0]

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, random_start
+from rain.attacks import ascend, check_arguments, check_counts, check_step, random_start
 from rain.defense import Defense
 from rain.errors import OptionError
 from rain.images import Images, project
@@ -52,8 +52,7 @@ def distort(
     check_arguments(norm, eps)
     check_counts(steps=steps, eot=eot)
     length = 2.5 * eps / steps if step is None else step
-    if not length > 0 and eps > 0:
-        raise OptionError(f"step must be positive, got {step!r}")
+    check_step(length, eps)
     transform = _defense(defense, images.device, images.dtype)
     if not transform.differentiable:
         raise OptionError(f"{defense} has no gradient of its own: there is nothing to ascend")

@@ -4,9 +4,10 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, gradients, keep_last, keep_visited
+from rain.attacks import ascend, check_arguments, check_counts, check_step
+from rain.attacks._ascent import climb, level
 from rain.errors import OptionError
-from rain.images import Images, project
+from rain.images import Images
 from rain.registry import ATTACKS
 
 
@@ -50,22 +51,13 @@ def mifgsm(
     check_arguments(norm, eps, loss)
     check_counts(steps=steps)
     length = eps / steps if step is None else step
-    if not length > 0 and eps > 0:
-        raise OptionError(f"step must be positive, got {step!r}")
+    check_step(length, eps)
     if not decay >= 0:
         raise OptionError(f"decay must be at least 0, got {decay!r}")
-    best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
-    active, current, momentum = torch.arange(len(images), device=images.device), images, torch.zeros_like(images)
-    for _ in range(steps):
-        if not len(active):
-            return best
-        gradient, margin = gradients(model, current, labels[active], loss)
-        keep_visited(best, least, active, current, margin, confidence)
-        stay = margin >= -confidence
-        active, current, gradient = active[stay], current[stay], gradient[stay]
-        # The paper divides by the sum of absolute values; their mean gives the same directions, and no overflow in half precision.
-        scale = gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
-        momentum = decay * momentum[stay] + gradient / scale
-        current = project(current + length * ascend(momentum, norm), images[active], norm, eps)
-    keep_last(model, best, least, active, current, labels, confidence)
-    return best
+    momentum = torch.zeros_like(images)
+
+    def step_on(rows: Tensor, gradient: Tensor, number: int) -> Tensor:
+        momentum[rows] = decay * momentum[rows] + level(gradient)
+        return length * ascend(momentum[rows], norm)
+
+    return climb(model, images, images, labels, step_on, eps=eps, norm=norm, steps=steps, loss=loss, confidence=confidence)[0]

@@ -4,10 +4,10 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import LOSSES, ascend, check_arguments, check_counts, gradients, keep_last, keep_visited
+from rain.attacks import LOSSES, ascend, check_arguments, check_counts, check_step, keep_lowest
 from rain.attacks import random_start as start
-from rain.errors import OptionError
-from rain.images import Images, project
+from rain.attacks._ascent import climb
+from rain.images import Images
 from rain.registry import ATTACKS
 
 
@@ -52,21 +52,27 @@ def pgd(
     check_arguments(norm, eps, loss, (*LOSSES, "kl"))
     check_counts(steps=steps, restarts=restarts)
     length = 2.5 * eps / steps if step is None else step
-    if not length > 0 and eps > 0:
-        raise OptionError(f"step must be positive, got {step!r}")
+    check_step(length, eps)
     with torch.no_grad():
         wanted = model(images) if loss == "kl" else images.new_zeros(len(images))
     best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
     for _ in range(restarts):
-        active = (least >= -confidence).nonzero()[:, 0]
-        current = start(images[active], norm, eps, generator) if random_start else images[active]
-        for _ in range(steps):
-            if not len(active):
-                break
-            gradient, margin = gradients(model, current, labels[active], loss, wanted[active])
-            keep_visited(best, least, active, current, margin, confidence)
-            stay = margin >= -confidence
-            active, current, gradient = active[stay], current[stay], gradient[stay]
-            current = project(current + length * ascend(gradient, norm), images[active], norm, eps)
-        keep_last(model, best, least, active, current, labels, confidence, others=restarts > 1)
+        rows = (least >= -confidence).nonzero()[:, 0]
+        kept, margin = climb(
+            model,
+            start(images[rows], norm, eps, generator) if random_start else images[rows],
+            images[rows],
+            labels[rows],
+            lambda _, gradient, __: length * ascend(gradient, norm),
+            eps=eps,
+            norm=norm,
+            steps=steps,
+            loss=loss,
+            confidence=confidence,
+            wanted=wanted[rows],
+            compare=restarts > 1,
+        )
+        if restarts == 1:
+            return kept
+        keep_lowest(best, least, rows, kept, margin)
     return best
