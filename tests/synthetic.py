@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rain.results import Cell, Outcome, Result, path_of, save
+from rain.results import Cell, Outcome, Result, gathered, path_of, save
 
 Answers = Sequence[int | tuple[int, ...]]
 
@@ -45,7 +45,7 @@ def result(about: Cell, robust: Answers, clean: Answers | None = None, mean: Seq
         first, second = (answer if isinstance(answer, tuple) else (1 - answer,) * about.draws for answer in (before, after))
         outcomes.append(Outcome(index, 0, first, first[0], second, mean[index] if mean else second[0], about.eps))
     about = replace(about, examples=max(1, len(robust))) if more.get("complete", True) else about
-    return Result(about, tuple(outcomes), more.get("complete", True), more.get("made_by", MADE_BY))
+    return Result(about, tuple(outcomes), more.get("complete", True), more.get("made_by", gathered([MADE_BY])))
 
 
 def share(rate: float, count: int = 200) -> list[int]:
@@ -59,7 +59,7 @@ def write(folder: Path, results: Sequence[Result]) -> None:
         for chunk in range(about.chunks):
             outcomes = [outcome for outcome in one.outcomes if outcome.index in about.indices(chunk)]
             if len(outcomes) == len(about.indices(chunk)):
-                save(folder, about, chunk, outcomes, one.made_by)
+                save(folder, about, chunk, outcomes, {name: values[0] for name, values in one.made_by.items()})
 
 
 def gallery(count: int = 2, side: int = 8, name: str = "cat", **changes: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 from synthetic import MADE_BY, cell, result, share, unattacked
 
 from rain.checks import check
-from rain.results import Result
+from rain.report import summary
+from rain.results import Result, gathered
 
 
 def measured(**rates: float) -> list[Result]:
@@ -85,6 +86,15 @@ def test_a_random_defence_scored_on_one_draw() -> None:
     assert "1 of 3 cells score a random defence on 1 draw" in texts(changed(measured(), 3, draws=1), "warning")
 
 
+def test_a_random_defence_on_one_draw_everywhere_is_known_by_what_made_it() -> None:
+    random = gathered([{**MADE_BY, "defense_random": "yes"}])
+    results = changed(changed(measured(), 3, draws=1), 4, draws=1, eot=2, attack="pgd(confidence=0.0)")
+    results[2] = replace(results[2], cell=replace(results[2].cell, draws=1))
+    results = [*results[:2], *(replace(one, made_by=random) for one in results[2:])]
+    for said in ("at most 2 draws a step", "3 of 3 cells score a random defence on 1 draw", "confidence 0 (adaptive)"):
+        assert said in texts(results, "warning")
+
+
 def test_unfinished_cells() -> None:
     whole = measured()
     half = replace(whole[4], outcomes=whole[4].outcomes[:150], complete=False)
@@ -108,13 +118,44 @@ def test_more_budget_that_does_less_harm() -> None:
     assert "does less harm at eps 8/255 (linf) than at eps 4/255 (linf)" in texts([*measured(), *more], "warning")
 
 
-@pytest.mark.parametrize(("attack", "fires"), [("pgd(confidence=inf, steps=6)", True), ("pgd(confidence=inf, steps=20)", False), ("fgsm", False)])
+@pytest.mark.parametrize(("attack", "fires"), [("pgd(confidence=inf, steps=6)", True), ("pgd(confidence=inf, steps=20)", False)])
 def test_an_adaptive_attack_of_few_steps(attack: str, fires: bool) -> None:
     assert ("the adaptive attack made only 6 steps" in texts(changed(measured(), 4, attack=attack), "warning")) == fires
 
 
-def test_an_attack_that_stops_at_its_first_success() -> None:
-    assert "confidence 0 (adaptive)" in texts(changed(measured(), 4, attack="pgd"), "warning")
+def with_adaptive(attack: str, in_full: str | None = None) -> list[Result]:
+    """A complete evaluation whose adaptive attack is another; ``in_full`` is what the result file says of it."""
+    results = changed(measured(), 4, attack=attack)
+    made_by = gathered([MADE_BY | ({"attack": in_full} if in_full else {})])
+    return [*results[:4], replace(results[4], made_by=made_by)]
+
+
+@pytest.mark.parametrize(
+    ("attack", "in_full", "said"),
+    [
+        ("fgsm", None, "made only 1 step at eps 4/255"),
+        ("bim(confidence=inf)", "bim(confidence=inf, steps=10)", "made only 10 steps"),
+        ("targeted(attack=pgd(confidence=inf, steps=2))", None, "made only 2 steps"),
+        ("targeted(attack=pgd(confidence=inf, step=1/2550, steps=30))", None, "cannot reach the edge of eps 4/255"),
+        ("targeted", "targeted(attack=pgd(confidence=0.0, steps=40))", "confidence 0 (adaptive)"),
+        ("aggmo", None, "confidence 0 (adaptive)"),
+        ("pgd", None, "confidence 0 (adaptive)"),
+    ],
+)
+def test_a_weak_attack_is_found_by_all_the_options_it_had(attack: str, in_full: str | None, said: str) -> None:
+    assert said in texts(with_adaptive(attack, in_full), "warning")
+
+
+@pytest.mark.parametrize("attack", ["noise", "distort(defense=rain)", "ensemble(classifiers=small)", "targeted(attack=noise)"])
+def test_an_attack_that_does_not_follow_the_model_is_not_adaptive(attack: str) -> None:
+    results = with_adaptive(attack)
+    assert "no adaptive attack at eps 4/255" in texts(results, "error")
+    (line,) = summary(results)
+    assert (line.verdict, line.adaptive) == ("unclaimed", None)
+
+
+def test_steps_are_those_of_the_strongest_attack() -> None:
+    assert check([*measured(), *changed(measured(), 4, attack="fgsm")[4:]]) == []
 
 
 def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
@@ -131,21 +172,23 @@ def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
 
 
 def test_results_of_two_versions() -> None:
-    mixed = [replace(one, made_by={**MADE_BY, "torch": str(place % 2)}) for place, one in enumerate(measured())]
+    mixed = [replace(one, made_by=gathered([{**MADE_BY, "torch": str(place % 2)}])) for place, one in enumerate(measured())]
     assert "different torch (0, 1)" in texts(mixed, "warning")
 
 
 def test_digests_may_differ_between_defences_but_not_within_one() -> None:
-    own = [replace(one, made_by={**MADE_BY, "weights digest": one.cell.defense}) for one in measured()]
+    own = [replace(one, made_by=gathered([{**MADE_BY, "defense_weights": one.cell.defense}])) for one in measured()]
     assert check(own) == []
-    mixed = [replace(one, made_by={**MADE_BY, "weights digest": str(place)}) for place, one in enumerate(measured())]
-    assert "different weights digest" in texts(mixed, "warning")
+    mixed = [replace(one, made_by=gathered([{**MADE_BY, "defense_weights": str(place)}])) for place, one in enumerate(measured())]
+    assert "different defense weights" in texts(mixed, "warning")
 
 
 def test_precision_may_differ_between_defences_but_not_within_one() -> None:
-    own = [replace(one, made_by={**MADE_BY, "precision": "bf16-mixed"}) if one.cell.defense != "none" else one for one in measured()]
+    own = [replace(one, made_by=gathered([{**MADE_BY, "precision": "bf16-mixed"}])) if one.cell.defense != "none" else one for one in measured()]
     assert check(own) == []
-    assert "different precision (32-true, bf16-mixed)" in texts([*measured()[:4], own[4]], "warning")
+    static = result(cell(access="static", eot=1, draws=4), share(0.5), share(0.8))
+    assert "different precision (32-true, bf16-mixed)" in texts([*own, static], "warning")
+    assert check([*measured()[:4], own[4]]) == []  # what is not attacked through the defence has no precision
 
 
 def test_errors_come_first() -> None:
@@ -153,3 +196,20 @@ def test_errors_come_first() -> None:
     assert levels[0] == "error"
     assert "note" in levels
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
+
+
+@pytest.mark.parametrize("name", ["data_digest", "classifier_weights", "classifier_options"])
+def test_columns_of_one_table_are_about_the_same_images_and_classifier(name: str) -> None:
+    own = [replace(one, made_by=gathered([{**MADE_BY, name: str(one.cell.defense == "none")}])) for one in measured()]
+    assert f"different {name.replace('_', ' ')} (False, True)" in texts(own, "warning")
+
+
+def test_chunks_of_one_cell_that_were_made_differently_are_found() -> None:
+    two = gathered([MADE_BY, {**MADE_BY, "torch": "3", "precision": "bf16-mixed"}])
+    results = [*measured()[:4], replace(measured()[4], made_by=two)]
+    assert "different torch (2, 3)" in texts(results, "warning")
+    assert "different precision (32-true, bf16-mixed)" in texts(results, "warning")
+
+
+def test_what_older_results_do_not_say_is_no_difference() -> None:
+    assert check([*measured()[:4], replace(measured()[4], made_by=gathered([{**MADE_BY, "pillow": "12"}]))]) == []

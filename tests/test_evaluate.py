@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import models
 import numpy as np
 import pytest
 import torch
@@ -11,13 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 import rain
-from rain import attacker, evaluate
+from rain import attacker, checkpoints, evaluate
 from rain.attacker import attacker_view
-from rain.errors import AttackError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
+from rain.classifiers import Preprocessed
+from rain.errors import AttackError, ClassifierError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
 from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
 from rain.results import Cell, load, path_of
+from rain.specs import innermost
 
 
 @pytest.fixture(scope="session")
@@ -114,9 +117,60 @@ def test_results_of_other_weights_or_images_are_not_mixed_in(pictures: Path, tmp
     small = grid(pictures, attacks=[{"attack": "none"}], defenses=["none"])
     evaluate.run(small, tmp_path)
     path = path_of(tmp_path, small.cells[0], 0)
-    path.write_text(path.read_text().replace(load(tmp_path)[0].made_by["classifier_weights"], "0123456789abcdef"))
+    path.write_text(path.read_text().replace(load(tmp_path)[0].made_by["classifier_weights"][0], "0123456789abcdef"))
     with pytest.raises(ResultError, match="another classifier weights than now: choose a fresh folder"):
         evaluate.run(small, tmp_path)
+
+
+def test_results_of_a_classifier_with_another_mean_are_not_mixed_in(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the mean nor the size of the crop is a weight."""
+    chosen = {"mean": (0.5,) * 3, "crop": 32}
+    monkeypatch.setattr(models, "chosen", lambda: Preprocessed(tiny(), resize=32, std=(1.0,) * 3, **chosen), raising=False)
+    begun = grid(pictures, classifier="models:chosen", attacks=[{"attack": "none"}], defenses=["none"])
+    evaluate.run(begun, tmp_path)
+    evaluate.run(begun, tmp_path)
+    further = replace(begun.cells[0], defense="jpeg")
+    for name, value in (("mean", (0.4,) * 3), ("crop", 28)):
+        monkeypatch.setitem(chosen, name, value)
+        with pytest.raises(ResultError, match="another classifier options than now"):
+            evaluate.run(Grid((further,), 0), tmp_path)
+        monkeypatch.setitem(chosen, name, {"mean": (0.5,) * 3, "crop": 32}[name])
+
+
+def test_results_of_another_surrogate_are_not_mixed_in(pictures: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "surrogate.safetensors"
+    attacks = [{"attack": f"ensemble(classifiers=small_resnet(weights={weights}, classes=5))", "access": "transfer", "eps": "4/255"}]
+    begun = grid(pictures, attacks=attacks, defenses=["none"], size=32, examples=2)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        checkpoints.save(rain.load_classifier("small_resnet", classes=5), weights, {})
+        if seed == 0:
+            evaluate.run(begun, tmp_path / "results")
+    with pytest.raises(ResultError, match="another attack files than now"):
+        evaluate.run(begun, tmp_path / "results")
+
+
+def test_what_made_a_cell_says_every_option_of_its_attack(pictures: Path) -> None:
+    (cell,) = grid(pictures, attacks=[{"attack": "targeted(attack=pgd(steps=3))", "access": "static", "eps": "4/255"}], defenses=["none"]).cells
+    assert innermost(Bench(torch.device("cpu")).made_by(cell)["attack"]) == (
+        "pgd",
+        {"confidence": 0.0, "loss": "cross_entropy", "random_start": True, "restarts": 1, "step": None, "steps": 3},
+    )
+
+
+def test_nan_is_no_answer(pictures: Path, tmp_path: Path) -> None:
+    """The largest of NaNs is class 0: a classifier that breaks down would be right about all images of it."""
+    bright = tmp_path / "bright"
+    bright.mkdir()
+    for index in range(2):
+        Image.new("RGB", (32, 32), (255, 255, 255) if index else (0, 0, 0)).save(bright / f"{index}.png")
+    (bright / "labels.csv").write_text("file,label\n0.png,0\n1.png,0\n")
+    begun = grid(bright, classifier="models:blind", attacks=[{"attack": "none"}], defenses=["none", "jpeg"], examples=2)
+    with pytest.warns(UserWarning, match="answers NaN or infinite logits for images 1 of a batch of 2"), pytest.raises(AttackError, match="2 of 2"):
+        evaluate.run(begun, tmp_path / "out")
+    hardened = rain.harden(models.blind().eval(), "none")
+    with pytest.raises(ClassifierError, match="images 0, 2"):
+        hardened.predict(torch.tensor([1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 8, 8))
 
 
 def test_a_gallery_is_kept_of_the_strongest_adaptive_attack(pictures: Path, tmp_path: Path) -> None:
@@ -321,11 +375,10 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, ac
 
 def test_results_say_which_attacks_computed_in_bfloat16(pictures: Path, tmp_path: Path) -> None:
     results = evaluate.run(grid(pictures, examples=2), tmp_path, precision="bf16-mixed")
-    assert {result.cell.defense: result.made_by.get("precision") for result in results} == {
-        "none": None,
-        "jpeg": None,
-        "rain(enhancer=bicubic)": "bf16-mixed",
-    }
+    found = {(result.cell.defense, result.cell.access): result.made_by["precision"] for result in results}
+    quick = {key for key, precision in found.items() if precision == ("bf16-mixed",)}
+    assert quick == {(defense, access) for defense, access in found if defense.startswith("rain") and access not in ("none", "transfer")}
+    assert quick
 
 
 def test_an_unknown_precision() -> None:

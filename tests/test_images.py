@@ -266,3 +266,8 @@ def test_resizes_in_every_type(dtype: torch.dtype) -> None:
 def test_an_l2_budget_of_nothing_in_half_precision() -> None:
     images = torch.rand(2, 3, 4, 4).half()
     assert torch.equal(project(images.clone(), images, "l2", 0.0), images)
+
+
+def test_a_sliver_is_not_enlarged_until_memory_ends() -> None:
+    with pytest.raises(ImageError, match="an image of 2 x 400000 pixels would have to become 224 x 44800000"):
+        resize_shorter(torch.zeros(1, 3, 2, 400_000), 224)

@@ -92,17 +92,32 @@ def test_unfinished_results_are_flagged_and_compared_on_the_same_images() -> Non
     results = measured(bare=0.5, adaptive=0.5)
     half = Result(results[2].cell, results[2].outcomes[:50], False, results[2].made_by)
     line = only([*results[:2], half])
-    assert (line.images, line.bare, line.transfer) == (50, 1.0, 1.0)
+    assert (line.images, line.adaptive, line.bare, line.transfer) == (50, 1.0, 1.0, 0.62)
+    assert "keeps 100.0 % under the adaptive attack at 4/255 (50 images; the bare classifier 100.0 %)" in line.sentence
     assert "not finished: 50 images so far" in line.sentence
     assert "Not finished:" in html([*results[:2], half], {})
     assert "rain *" in shown([*results[:2], half])
 
 
 def test_results_without_a_common_image_make_no_headline() -> None:
-    results = measured()
-    parts = [Result(one.cell, one.outcomes[start : start + 100], False, one.made_by) for one, start in zip(results[1:], (0, 100), strict=True)]
+    results = [measured()[2], result(cell(attack="apgd", draws=3), share(0.0), share(0.66))]
+    parts = [Result(one.cell, one.outcomes[start : start + 100], False, one.made_by) for one, start in zip(results, (0, 100), strict=True)]
     assert summary(parts) == []
     assert "lack images" in html(parts, {})
+
+
+def test_few_images_of_a_dear_attack_decide_over_nothing_but_themselves() -> None:
+    """RAIN keeps clean accuracy on the first 20 images only; the attacks by queries reached no more than 10."""
+    dear = [
+        result(cell(draws=3, examples=20), share(0.5, 20), share(1.0, 20)),
+        result(cell(attack="square", access="query", eot=1, draws=3, examples=10), share(0.2, 10), share(1.0, 10)),
+    ]
+    line = only([*measured(adaptive=None), *dear])
+    assert (line.images, line.clean, line.adaptive, line.worst, line.query) == (20, 0.66, 0.5, 0.5, 0.2)
+    assert line.sentence == (
+        "rain loses 14.0 points of clean accuracy and keeps 50.0 % under the adaptive attack at 4/255 (20 images; the bare classifier 0.0 %): "
+        "it gains 50.0 points against an attacker who knows it; against transfer 62.0 %, query 20.0 % (10 images)."
+    )
 
 
 def test_no_attack_no_claim() -> None:
@@ -229,6 +244,13 @@ def test_page_escapes_hostile_names() -> None:
     assert "<b" not in text.replace("<body", "")
     assert "&lt;b onclick=" in text
     Parsed(text)
+
+
+def test_page_escapes_a_hostile_access() -> None:
+    """No result file brings one, ``load`` refuses it; but a page shall believe nobody."""
+    results = measured()
+    hostile = replace(results[2], cell=replace(results[2].cell, access='"><script>alert(1)</script><i x="'))
+    assert "script" not in Parsed(html([*results[:2], hostile], {})).tags
 
 
 def test_page_of_other_defences_names_no_stage_of_rain() -> None:

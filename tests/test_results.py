@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,54 @@ def test_files_that_are_no_results_are_named(tmp_path: Path, content: str) -> No
     path.write_text(content)
     with pytest.raises(ResultError, match=r"00000\.json: not a result file"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("cell", "access"), '"><script>'),
+        (("cell", "norm"), "l3"),
+        (("cell", "eps"), "x"),
+        (("cell", "eps"), float("nan")),
+        (("cell", "size"), [1]),
+        (("cell", "chunk"), 0),
+        (("cell", "chunk"), 10**12),
+        (("cell", "draws"), True),
+        (("chunk",), "0"),
+        (("outcomes", 0, "clean"), []),
+        (("outcomes", 0, "robust"), 3),
+        (("outcomes", 0, "distance"), float("nan")),
+        (("outcomes", 0, "label"), "cat"),
+        (("made_by", "torch"), 2),
+    ],
+)
+def test_values_that_no_result_has_are_refused(tmp_path: Path, place: tuple[str | int, ...], value: Any) -> None:
+    path = finish(tmp_path, CELL, 0)
+    content = json.loads(path.read_text())
+    part = content
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    # Where its key leads, if it has one: the name of the folder is no protection.
+    moved = path if value != value else path_of(tmp_path, Cell(**content["cell"]), 0)
+    path.unlink()
+    moved.parent.mkdir(exist_ok=True)
+    moved.write_text(json.dumps(content))
+    with pytest.raises(ResultError, match=r"00000\.json: "):
+        load(tmp_path)
+
+
+def test_brackets_without_end_are_no_result(tmp_path: Path) -> None:
+    path = finish(tmp_path, CELL, 0)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ResultError, match="not a result file"):
+        load(tmp_path)
+
+
+def test_what_made_the_chunks_is_all_kept(tmp_path: Path) -> None:
+    for chunk, made_by in enumerate(({"torch": "2"}, {"torch": "3", "precision": "bf16-mixed"}, {"torch": "3"})):
+        save(tmp_path, CELL, chunk, map(outcome, CELL.indices(chunk)), made_by)
+    assert load(tmp_path)[0].made_by == {"torch": ("2", "3"), "precision": ("32-true", "bf16-mixed")}
 
 
 def test_a_file_that_is_not_where_it_belongs_is_named(tmp_path: Path) -> None:

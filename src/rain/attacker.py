@@ -16,6 +16,7 @@ from rain.images import Images, distance
 from rain.progress import Tick
 from rain.registry import load_attack, seeding
 from rain.results import Cell
+from rain.specs import parse, write
 from rain.together import Task, together
 
 ATTACK_BATCH = 60
@@ -26,6 +27,9 @@ AT_ONCE = 16
 
 BACKWARD = 2
 """What a backward pass costs, in forward passes."""
+
+CALLED_WITH = ("eps", "norm", "generator")
+"""What an attack is given by the cell, not by its spec."""
 
 AUTOATTACK = {"standard": 7900, "rand": 4100}
 """Calls of AutoAttack on an image that holds, by version (counted, pyautoattack 0.2.0): its steps are no options."""
@@ -59,6 +63,15 @@ def try_options(cell: Cell) -> None:
         bound_attack(cell, Generator())(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
     except (TypeError, ValueError) as error:
         raise error if isinstance(error, RainError) else OptionError(f"attack {cell.attack!r}: {error}") from error
+
+
+def in_full(attack: str) -> str:
+    """The spec with every option that it leaves to the attack's defaults, attacks within it as well: what was really run."""
+    given = inspect.signature(load_attack(attack)).parameters.values()
+    options = {one.name: one.default for one in given if one.kind is one.KEYWORD_ONLY and one.name not in CALLED_WITH}
+    if isinstance(options.get("attack"), str):
+        options["attack"] = in_full(options["attack"])
+    return write(parse(attack)[0], options)
 
 
 def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -126,6 +127,31 @@ def digest(module: nn.Module) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()[:16]
+
+
+def digest_options(module: nn.Module) -> str:
+    """Digest what a module is besides its weights: types, buffers that no file has (a mean), plain attributes of what is not torch's."""
+    total = hashlib.sha256()
+    for name, part in module.named_modules():
+        own = type(part).__module__.partition(".")[0] != "torch"
+        plain = {key: value for key, value in sorted(vars(part).items()) if own and not key.startswith("_") and _plain(value)}
+        total.update(f"{name} {type(part).__qualname__} {plain}\n".encode())
+    kept = module.state_dict().keys()
+    for name, buffer in sorted(module.named_buffers()):
+        if name in kept:
+            continue
+        total.update(f"{name} {buffer.dtype} {tuple(buffer.shape)} {buffer.flatten().tolist()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def digest_files(spec: str) -> str:
+    """Digest the safetensors files whose paths a spec names, such as an attack's surrogate; "none" where it names none."""
+    paths = [path for path in map(Path, re.findall(r"[^\s()=,+]+\.safetensors", spec)) if path.is_file()]
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()[:16] if paths else "none"
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str | None) or (isinstance(value, tuple | list) and all(map(_plain, value)))
 
 
 def _some(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, unbounded, worst_images
 from rain.results import Cell, Result
-from rain.specs import parse
+from rain.specs import innermost, parse
 
 Level = Literal["error", "warning", "note"]
 
@@ -18,6 +18,9 @@ LEAST_IMAGES = 100
 LEAST_STEPS = 20
 LUCKY = 0.05
 """The share of images that an attack by queries may give up at a lucky draw."""
+
+BLIND = {"distort", "ensemble", "noise"}
+"""Attacks that do not follow the model that they are to fool: whatever their access, they are not adaptive."""
 
 NOISE = 0.05
 """A difference with a p-value of at least this may be noise."""
@@ -40,37 +43,43 @@ class Finding:
 
 def check(results: Sequence[Result]) -> list[Finding]:
     """Hold results against the checklist: errors first; an empty list when nothing is to be said."""
-    findings = list(_provenance(results))
+    findings = [*_differing(results, "report", "")]
     for _, setting in _grouped(results, _setting):
-        findings += [*_images(setting), *_baseline(setting)]
+        findings += [*_images(setting), *_baseline(setting), *_differing(setting, "setting", "")]
         for defense, column in _grouped(setting, lambda cell: (cell.defense,)):
-            findings += [*_complete(column), *_attacks(column), *_one_maker(column)]
+            findings += [*_complete(column), *_attacks(column), *_differing(column, "column", defense[0])]
+            for _, same in _grouped(column, lambda cell: (cell.attack,)):
+                findings += _differing(same, "attack", defense[0])
             if defense != ("none",):
                 findings += [*_adaptive(column), *_draws(column), *_lucky(column)]
     return sorted(dict.fromkeys(findings), key=lambda finding: LEVELS.index(finding.level))
 
 
-def _provenance(results: Sequence[Result]) -> Iterable[Finding]:
-    for name in sorted({name for result in results for name in result.made_by if not _of_column(name)}):
-        yield from _differing(name, results, "")
+SCOPES = {
+    "data_digest": "setting",
+    "classifier_weights": "setting",
+    "classifier_options": "setting",
+    "defense_weights": "column",
+    "defense_random": "column",
+    "precision": "column",
+    "attack": "attack",
+    "attack_files": "attack",
+}
+"""Within what all results must be made by the same; everything else, versions and the device, within the report."""
 
 
-def _one_maker(column: Sequence[Result]) -> Iterable[Finding]:
-    for name in sorted({name for result in column for name in result.made_by if _of_column(name)}):
-        yield from _differing(name, column, column[0].cell.defense)
+def _differing(results: Sequence[Result], scope: str, defense: str) -> Iterable[Finding]:
+    names = sorted({name for result in results for name in result.made_by if SCOPES.get(name, "report") == scope})
+    for name in names:
+        # An unattacked cell has no precision to speak of: nothing there is computed in another one.
+        values = sorted({value for result in results for value in result.made_by.get(name, ()) if name != "precision" or _by_gradient(result.cell)})
+        if len(values) > 1:
+            text = f"results in one report were made with different {name.replace('_', ' ')} ({', '.join(values)}): run the older ones again, "
+            yield Finding("warning", defense, text + "into a fresh folder")
 
 
-def _of_column(name: str) -> bool:
-    # These belong to one defence or classifier and differ between columns for good reason; versions do not.
-    return "digest" in name or "weights" in name or name == "precision"
-
-
-def _differing(name: str, results: Sequence[Result], defense: str) -> Iterable[Finding]:
-    unsaid = "32-true" if name == "precision" else "unknown"
-    values = sorted({result.made_by.get(name, unsaid) for result in results})
-    if len(values) > 1:
-        text = f"results in one report were made with different {name} ({', '.join(values)}): run the older ones again, into a fresh folder"
-        yield Finding("warning", defense, text)
+def _by_gradient(cell: Cell) -> bool:
+    return cell.attack != "none" and cell.access != "transfer"
 
 
 def _images(setting: Sequence[Result]) -> Iterable[Finding]:
@@ -105,7 +114,7 @@ def _adaptive(column: Sequence[Result]) -> Iterable[Finding]:
     """Ask for the adaptive figure beside every other one, and that it is the lower one."""
     defense, missing = column[0].cell.defense, []
     for budget, attacked in _grouped([result for result in column if result.cell.attack != "none"], _budget):
-        adaptive = [result for result in attacked if result.cell.access == "adaptive"]
+        adaptive = [result for result in attacked if knows(result)]
         others = [result for result in attacked if result.cell.access != "adaptive"]
         if not adaptive:
             missing.append(budget)
@@ -125,9 +134,9 @@ def _adaptive(column: Sequence[Result]) -> Iterable[Finding]:
 
 def _draws(column: Sequence[Result]) -> Iterable[Finding]:
     defense, cells = column[0].cell.defense, [result.cell for result in column]
-    if all(cell.draws == 1 for cell in cells):
+    if not _random(column):
         return
-    adaptive = _grouped([result for result in column if result.cell.access == "adaptive"], _budget)
+    adaptive = _grouped([result for result in column if knows(result)], _budget)
     most = {budget: max(result.cell.eot for result in attacked) for budget, attacked in adaptive}
     few = [budget for budget, eot in most.items() if eot < LEAST_EOT]
     if few:
@@ -146,26 +155,27 @@ def _lucky(column: Sequence[Result]) -> Iterable[Finding]:
         most = max((outcome.queries or 0 for outcome in result.outcomes), default=0)
         held = per_image(result)
         given_up = sum(outcome.queries is not None and outcome.queries < most and held[outcome.index] > 0.5 for outcome in result.outcomes)
-        if result.cell.draws > 1 and given_up > LUCKY * len(result.outcomes):
+        if _random(column) and given_up > LUCKY * len(result.outcomes):
             text = f"{result.cell.attack} ({result.cell.access}) gave up {given_up} of {len(result.outcomes)} images at a lucky draw, which hold on "
-            text += "fresh ones: set confidence (scores) to a few logits, or confirm (labels) to 2 or more"
+            text += "fresh ones: set confidence (scores) to a few logits, or confirm (labels) to 2 or more; higher where it is set"
             yield Finding("warning", result.cell.defense, text)
 
 
 def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
     """Look for attacks that cannot reach their budget, or that do worse with more of it."""
     defense = column[0].cell.defense
-    hasty = sorted({result.cell.access for result in column if _hasty(result.cell)}, key=access_order)
+    random = _random(column)
+    hasty = sorted({result.cell.access for result in column if _hasty(result, random)}, key=access_order)
     if hasty:
         text = f"confidence 0 ({', '.join(hasty)}) gives an image up at the attack's first success, which against a random defence or on another "
         yield Finding("warning", defense, text + "model says little: set confidence=inf, or a few logits where it averages over draws")
-    adaptive = [int(_number(parse(result.cell.attack)[1].get("steps"))) for result in column if result.cell.access == "adaptive"]
-    few = sorted({steps for steps in adaptive if 0 < steps < LEAST_STEPS})
-    if few and defense != "none":
-        text = f"the adaptive attack made only {', '.join(map(str, few))} steps: more of them may leave less, "
-        yield Finding("warning", defense, text + f"set {LEAST_STEPS} or more, and double them until the figure stops falling")
+    for budget, adaptive in _grouped([result for result in column if knows(result) and not unbounded(result.cell)], _budget):
+        most = max(_steps(result) for result in adaptive)
+        if most < LEAST_STEPS and defense != "none":
+            text = f"the adaptive attack made only {most:.0f} {'step' if most == 1 else 'steps'} at {_list([budget])}: more of them may leave less, "
+            yield Finding("warning", defense, text + f"set {LEAST_STEPS} or more, and double them until the figure stops falling")
     for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
-        options = parse(attack)[1]
+        options = _worker(same[0])[1]
         reach = _number(options.get("steps")) * _number(options.get("step", options.get("step_size")))
         short = sorted({_budget(result.cell) for result in same if 0 < reach < result.cell.eps * (1 - 1e-6)})
         if short:
@@ -177,11 +187,32 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
                 yield Finding("warning", defense, text + "it is too weak at the larger budget; give it more steps or draws, or a larger step")
 
 
-def _hasty(cell: Cell) -> bool:
+def knows(result: Result) -> bool:
+    """Whether an attack may count as adaptive: it had that access, and it looked at the model that it was to fool."""
+    return result.cell.access == "adaptive" and not {parse(result.cell.attack)[0], _worker(result)[0]} & BLIND
+
+
+def _worker(result: Result) -> tuple[str, dict[str, Any]]:
+    """The attack that does the work, with all the options it had; older results know only those that their spec says."""
+    return innermost(result.made_by.get("attack", (result.cell.attack,))[0])
+
+
+def _steps(result: Result) -> float:
+    """The steps that an attack made; infinite where it does not say."""
+    name, options = _worker(result)
+    return 1 if name == "fgsm" else _number(options.get("steps")) or inf
+
+
+def _hasty(result: Result, random: bool) -> bool:
     """Whether images left the attack at a success that may be one of a single draw, or of the bare classifier only."""
-    name, options = parse(cell.attack)
-    stops = name in ("apgd", "bim", "mifgsm", "pgd") and _number(options.get("confidence")) == 0
-    return stops and cell.defense != "none" and (cell.draws > 1 or cell.access == "transfer")
+    name, options = _worker(result)
+    stops = name in ("aggmo", "apgd", "bim", "mifgsm", "pgd") and _number(options.get("confidence")) == 0
+    return stops and result.cell.defense != "none" and (random or result.cell.access == "transfer")
+
+
+def _random(column: Sequence[Result]) -> bool:
+    """Whether the defence is random; older results show it by draws only."""
+    return any("yes" in result.made_by.get("defense_random", ()) or result.cell.draws > 1 or result.cell.eot > 1 for result in column)
 
 
 def _above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:

@@ -236,7 +236,7 @@ def _keep_freed_memory() -> None:
 
 def _print_report(folder: Path) -> None:
     from rain.checks import check
-    from rain.metrics import rows
+    from rain.metrics import place_text, rows
     from rain.report import summary, table
     from rain.results import load
 
@@ -244,9 +244,14 @@ def _print_report(folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print()
     lines = summary(results)
+    several, said = len(set(map(place_text, lines))) > 1, ""
     for line in lines:
+        where = place_text(line)
         # The page says it for every budget.
-        if line.eps == max(other.eps for other in lines if (other.defense, other.norm, other.dataset) == (line.defense, line.norm, line.dataset)):
+        if line.eps == max(other.eps for other in lines if (other.defense, other.norm, place_text(other)) == (line.defense, line.norm, where)):
+            if several and where != said:
+                said = where
+                console.print(f"{where}:", markup=False, highlight=False)
             console.print(line.sentence, markup=False, highlight=False)
     console.print()
     console.print(table(rows(results)))

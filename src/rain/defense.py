@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.errors import OptionError
+from rain.errors import ClassifierError, OptionError
 from rain.folding import duplicate
 from rain.images import Images, check_images
 from rain.registry import load_defense
@@ -125,15 +125,33 @@ class Hardened(nn.Module):
         Raises:
             ImageError: the batch breaks the convention.
             OptionError: draws is not a positive integer.
+            ClassifierError: an answer is no number.
         """
         if not isinstance(draws, int) or draws < 1:
             raise OptionError(f"draws must be a positive integer, got {draws!r}")
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         count = draws if self.defense.random else 1
-        single = torch.stack([self(images, generator=generator).float().softmax(1) for _ in range(count)])
+        single = torch.stack([probabilities_of(self(images, generator=generator)) for _ in range(count)])
         probabilities = single.mean(0)
         labels = probabilities.argmax(1)
         return Prediction(labels, probabilities, (single.argmax(2) == labels).float().mean(0))
+
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    """Softmax in float32, of logits (N, classes).
+
+    Raises:
+        ClassifierError: a probability is no number; the largest of them would be class 0.
+    """
+    probabilities = logits.float().softmax(1)
+    bad = (~torch.isfinite(probabilities).all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        some = ", ".join(map(str, bad[:4])) + (" and others" if len(bad) > 4 else "")
+        raise ClassifierError(
+            f"the classifier answers NaN or infinite logits for images {some} of a batch of {len(logits)}: half precision overflows in some "
+            "networks, take float32 or bfloat16; else look at its weights"
+        )
+    return probabilities
 
 
 def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: Any) -> Hardened:

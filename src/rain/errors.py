@@ -10,7 +10,8 @@ RainError
 ├── RecipeError (ValueError)         a recipe that does not say how to train
 ├── ResultError (ValueError)         a result file that is not one of ours
 ├── TrainError (RuntimeError)        a training run that cannot start, go on or be kept
-└── AttackError (RuntimeError)       an attack returned images that break its own promise
+├── AttackError (RuntimeError)       an attack returned images that break its own promise
+└── ClassifierError (RuntimeError)   a classifier answered with something that is no number
 """
 
 
@@ -56,3 +57,7 @@ class TrainError(RainError, RuntimeError):
 
 class AttackError(RainError, RuntimeError):
     """An attack returned images that break its promise (shape, finiteness, range or budget)."""
+
+
+class ClassifierError(RainError, RuntimeError):
+    """A classifier answered with NaN, or with infinite logits."""

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain import checkpoints
-from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, try_options
-from rain.defense import Hardened, harden
-from rain.errors import AttackError, DatasetError, GridError, ImageError, OptionError, RainError, ResultError
+from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, in_full, try_options
+from rain.defense import Hardened, harden, probabilities_of
+from rain.errors import AttackError, ClassifierError, DatasetError, GridError, ImageError, OptionError, RainError, ResultError
 from rain.folding import folded
 from rain.gallery import draw_gallery
 from rain.grid import Grid, read
@@ -26,6 +27,15 @@ from rain.recipe import CHOICES
 from rain.registry import load_classifier, load_dataset, load_defense
 from rain.results import Cell, Outcome, Result, load, make_folder, path_of, pending, save, write_file
 from rain.version import __version__, revision
+
+SAME = {
+    "data_digest": ("dataset",),
+    "classifier_weights": ("classifier",),
+    "classifier_options": ("classifier",),
+    "defense_weights": ("classifier", "defense"),
+    "attack_files": ("attack",),
+}
+"""What must be the same in one folder, and in the results of which cells: those that agree in these fields."""
 
 
 def run(
@@ -50,8 +60,8 @@ def run(
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not there; said before anything is computed.
-        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked; its cell is left where it was, and all others
-            are done first.
+        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked, or a classifier answered NaN; the cell
+            is left where it was, and all others are done first.
         ResultError: a result file cannot be written or read, or was made with other images or weights than there are now.
     """
     grid = grid if isinstance(grid, Grid) else read(grid)
@@ -71,7 +81,7 @@ def run(
             pictures = grid.gallery if chunk == 0 and cell in shown else 0
             try:
                 outcomes, gallery = bench.measure(cell, chunk, pictures=pictures, tick=tick)
-            except (AttackError, OptionError) as error:
+            except (AttackError, OptionError, ClassifierError) as error:
                 broken[cell] = error
                 warnings.warn(f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on: {error}", stacklevel=2)
                 continue
@@ -141,13 +151,13 @@ class Bench:
 
     def refuse_others(self, folder: Path, cells: tuple[Cell, ...]) -> None:
         """Raise ``ResultError`` if finished chunks were made with other images or weights: one table must be about one thing."""
-        begun = any(path_of(folder, cell, chunk).is_file() for cell in cells for chunk in range(cell.chunks))
-        for result in load(folder) if begun else ():
-            now = self.made_by(result.cell) if result.cell in cells else {}
-            for name in ("data_digest", "classifier_weights", "defense_weights"):
-                if now and result.made_by.get(name) != now[name]:
-                    what = name.replace("_", " ")
-                    raise ResultError(f"{folder} has results of {result.cell.defense} made with another {what} than now: choose a fresh folder")
+        for result in load(folder) if any(folder.glob("*/[0-9]*.json")) else ():
+            for name, shared in SAME.items():
+                alike = next((cell for cell in cells if all(getattr(cell, field) == getattr(result.cell, field) for field in shared)), None)
+                now = self.made_by(alike).get(name) if alike else None
+                if now and {now, *result.made_by.get(name, ())} != {now}:
+                    what = f"{result.cell.defense}, {result.cell.attack} made with another {name.replace('_', ' ')} than now"
+                    raise ResultError(f"{folder} has results of {what}: choose a fresh folder")
 
     def measure(self, cell: Cell, chunk: int, *, pictures: int = 0, tick: Tick = lambda units: None) -> tuple[list[Outcome], bytes]:
         """Measure one chunk of one cell.
@@ -161,6 +171,7 @@ class Bench:
         Raises:
             DatasetError: an image cannot be used, or a label is not one of the classifier's.
             AttackError: the attack broke its promise.
+            ClassifierError: an answer is no number.
         """
         outcomes: dict[int, Outcome] = {}
         gallery = b""
@@ -239,7 +250,7 @@ class Bench:
     @torch.no_grad()
     def _answer(self, cell: Cell, images: Images, generator: Generator) -> "Answers":
         model = self.hardened(cell.classifier, cell.defense)
-        single = torch.stack([model(images, generator=generator).float().softmax(1) for _ in range(cell.draws)])
+        single = torch.stack([probabilities_of(model(images, generator=generator)) for _ in range(cell.draws)])
         return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
 
     def _harden(self, classifier: nn.Module, defense: str) -> Hardened:
@@ -249,17 +260,25 @@ class Bench:
 
     def _made_by(self, cell: Cell) -> dict[str, str]:
         """What reproduces a cell's numbers. No time and no host: the same work gives the same file."""
-        defense = self.hardened(cell.classifier, cell.defense).defense
-        return {
+        classifier, defense = self.classifier(cell.classifier), self.hardened(cell.classifier, cell.defense).defense
+        made_by = {
             "rain": __version__,
             "revision": revision(),
             "python": platform.python_version(),
             "torch": torch.__version__,
+            "pillow": version("pillow"),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "data_digest": self.dataset(cell.dataset).digest(),
-            "classifier_weights": checkpoints.digest(self.classifier(cell.classifier)),
+            "classifier_weights": checkpoints.digest(classifier),
+            "classifier_options": checkpoints.digest_options(classifier),
             "defense_weights": checkpoints.digest(defense) if defense.state_dict() else "none",
-        } | ({"precision": "bf16-mixed"} if self.mixed(cell.classifier, cell.defense) else {})
+            "defense_random": "yes" if defense.random else "no",
+        }
+        if cell.attack != "none":
+            made_by |= {"attack": in_full(cell.attack), "attack_files": checkpoints.digest_files(cell.attack)}
+            if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":
+                made_by["precision"] = "bf16-mixed"
+        return made_by
 
     def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return what is kept under a key, or make it; the oldest goes when there are many."""

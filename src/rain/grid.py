@@ -33,7 +33,7 @@ from typing import Any
 
 from rain import specs
 from rain.errors import GridError, OptionError
-from rain.results import ACCESSES, Cell
+from rain.results import ACCESSES, NORMS, Cell
 
 TOP = {"dataset", "size", "classifier", "defenses", "examples", "chunk", "draws", "seed", "gallery", "attacks"}
 ATTACK = {"attack", "access", "eps", "norm", "eot", "defenses", "examples", "chunk", "draws"}
@@ -114,7 +114,7 @@ def expand(table: dict[str, Any]) -> Grid:
 def _cells(table: dict[str, Any]) -> Iterable[Cell]:
     examples = _integer(table, "examples", None)
     norm = table.get("norm", "linf")
-    if norm not in ("linf", "l2"):
+    if norm not in NORMS:
         raise GridError(f"norm must be linf or l2, got {norm!r}")
     for dataset in _list(table["dataset"]):
         for size in _list(table.get("size", "native")):

@@ -23,6 +23,9 @@ Images = Tensor
 
 NORMS = ("linf", "l2")
 
+MAX_PIXELS = 64_000_000
+"""What an image may have: a file of a few bytes can ask for more memory than there is."""
+
 
 def check_images(images: Tensor, what: str = "images") -> None:
     """Check that a batch keeps the convention.
@@ -107,7 +110,15 @@ def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") ->
 
 
 def resample(images: Images, size: tuple[int, int], interpolation: str = "bicubic") -> Images:
-    """Resize to ``size`` = (height, width): with antialiasing, clamped to [0, 1] because bicubic overshoots; in float32 at least."""
+    """Resize to ``size`` = (height, width): with antialiasing, clamped to [0, 1] because bicubic overshoots; in float32 at least.
+
+    Raises:
+        ImageError: more pixels than any image may have.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"an image of {images.shape[2]} x {images.shape[3]} pixels would have to become {size[0]} x {size[1]}: cut a part out of it first"
+        )
     wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images  # the others do not exist on CPUs
     return F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1).to(images.dtype)
 
@@ -116,9 +127,6 @@ def centre_crop(images: Images, side: int) -> Images:
     """Cut the central square of ``side`` pixels; where the centre lies between two pixels, torchvision's choice."""
     top, left = (round((length - side) / 2) for length in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
-
-
-MAX_PIXELS = 64_000_000
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:

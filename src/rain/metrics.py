@@ -157,6 +157,11 @@ def eps_text(eps: float, norm: str) -> str:
     return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
 
 
+def place_text(item: Any) -> str:
+    """Say where a cell or a headline was measured: dataset, size and classifier."""
+    return f"{item.dataset}, {f'{item.size} pixels' if item.size else 'own size'}, {item.classifier}"
+
+
 def _row(result: Result, draws: int) -> dict[str, Any]:
     cell, averaged = result.cell, draws > 1
     robust = accuracy(result, averaged=averaged)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rain.errors import RainError
-from rain.metrics import access_order, by_distance, eps_text, interval, per_image, reading_order, rows, unbounded, worst_images
+from rain.metrics import access_order, by_distance, eps_text, interval, per_image, place_text, reading_order, rows, unbounded, worst_images
 from rain.results import Result, dump
 
 GALLERY_IMAGES = 8
@@ -73,17 +73,17 @@ def render(results: Sequence[Result], *, headlines: Sequence[Any], findings: Seq
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rain", "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=_percent, eps=eps_text, place=_place, tight=_tight)
+    environment.filters.update(percent=_percent, eps=eps_text, place=place_text, tight=_tight)
     names = sorted({name for result in results for name in result.made_by})
     page: str = environment.get_template("report.html").render(
-        headlines=_grouped(headlines, _place),
+        headlines=_grouped(headlines, place_text),
         labels=LABELS,
         findings=findings,
         tables={place: _grouped(group, lambda line: line["cell"].defense) for place, group in _grouped(_lines(results), _place_of_line).items()},
         curves=curves(results),
         distances=distances(results),
         galleries=_galleries(results, galleries),
-        made_by={name: sorted({result.made_by.get(name, "unknown") for result in results}) for name in names},
+        made_by={name: sorted({value for result in results for value in result.made_by.get(name, ())}) for name in names},
         cells=[{"cell": result.cell, "json": dump(asdict(result.cell)), "measured": len(result.outcomes)} for result in results],
         attacks=sorted({result.cell.attack for result in results} - {"none"}),
         defenses=sorted({result.cell.defense for result in results} - {"none"}),
@@ -109,15 +109,16 @@ def curves(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Plot accuracy against eps: for each place and norm a legend and one panel for each access."""
     made: list[dict[str, Any]] = []
     bounded = [result for result in results if result.outcomes and not unbounded(result.cell)]
-    for place, group in _grouped(bounded, lambda result: _place(result.cell)).items():
+    for place, group in _grouped(bounded, lambda result: place_text(result.cell)).items():
         for norm, normed in _grouped([result for result in group if result.cell.attack != "none"], lambda result: result.cell.norm).items():
             defenses = sorted({result.cell.defense for result in group} - {"none"})
             known = sorted({result.cell.access for result in normed if result.cell.defense != "none" or not defenses}, key=access_order)
             styles = _styles(defenses, bare=any(result.cell.defense == "none" for result in group))
-            panels = []
+            panels: list[dict[str, Any]] = []
             for access in known:
                 lines = {name: points for name in styles if (points := _line(group, name, norm, access))}
-                prefix = f"plot{len(made)}{access}"
+                # Numbers only: a prefix goes into the page as it is.
+                prefix = f"plot{len(made)}-{len(panels)}"
                 panels.append({"access": access, "svg": _plot(lines, styles, norm, prefix), "text": _spoken(lines, norm)})
             legend = [{"name": _named(name), "colour": ink, "mark": glyph} for name, (ink, _, glyph) in styles.items()]
             made.append({"place": place, "norm": norm, "legend": legend, "panels": panels})
@@ -128,7 +129,7 @@ def distances(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Plot accuracy against the size of the perturbation, for attacks without a budget: in each place and norm a panel for each of them."""
     made: list[dict[str, Any]] = []
     free = [result for result in results if result.outcomes and unbounded(result.cell)]
-    for (place, norm), group in _grouped(free, lambda result: (_place(result.cell), result.cell.norm)).items():
+    for (place, norm), group in _grouped(free, lambda result: (place_text(result.cell), result.cell.norm)).items():
         defenses = sorted({result.cell.defense for result in group} - {"none"})
         styles = _styles(defenses, bare=any(result.cell.defense == "none" for result in group))
         panels: list[dict[str, Any]] = []
@@ -299,13 +300,8 @@ def _grouped(items: Iterable[Any], by: Any) -> dict[Any, list[Any]]:
     return groups
 
 
-def _place(item: Any) -> str:
-    """Say where a cell or a headline was measured: dataset, size and classifier."""
-    return f"{item.dataset}, {f'{item.size} pixels' if item.size else 'own size'}, {item.classifier}"
-
-
 def _place_of_line(line: Mapping[str, Any]) -> str:
-    return _place(line["cell"])
+    return place_text(line["cell"])
 
 
 def _named(defense: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rain.checks import NOISE, check
+from rain.checks import NOISE, check, knows
 from rain.errors import ResultError
 from rain.metrics import Paired, eps_text, interval, paired, per_image, unbounded, worst_images
 from rain.results import ACCESSES, Cell, Result, load, write_file
@@ -39,10 +40,12 @@ class Headline:
     """What one defence is worth at one eps, as fractions of all images on single draws.
 
     Args:
-        images: that every attack on the defence measured, and on the bare classifier where there is one.
-        lost: clean accuracy lost against the bare classifier; None without one.
-        transfer, frozen, static, adaptive, query: under the worst attack of that access on each image; None where none was run.
-        worst: under the worst attack of all on each image; ``low`` and ``high`` bound it at 95 %.
+        images: that every adaptive attack measured (without one every attack); ``adaptive``, ``worst`` and ``bare`` are of them.
+        clean: with one draw, on all images; those that the bare classifier was shown, too, where there is one.
+        lost: clean accuracy lost against the bare classifier on the same images; None without one.
+        transfer, frozen, static, adaptive, query: under the worst attack of that access on each image that all of these attacks measured; None where
+            none was run.
+        worst: under the worst on each image of all attacks that measured ``images``; ``low`` and ``high`` bound it at 95 %.
         bare: ``worst`` of the bare classifier at the same eps; None where it was not attacked.
         sentence: plain English, losses first.
     """
@@ -187,27 +190,29 @@ def _wrong(arrays: Gallery) -> str:
 def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> Headline | None:
     """Sum up one defence; None where its attacks, not finished yet, have no image in common."""
     column, bare = ([result for result in here if _attacked_at(result.cell, name, norm, eps)] for name in (defense, "none"))
-    worst, bare_worst = worst_images(column), worst_images(bare)
-    clean, bare_clean = _clean(here, defense), _clean(here, "none")
-    # Every figure of a sentence is about the same images, or a comparison within it would be a comparison of images.
-    images = set(worst)
-    for scores in (bare_worst, bare_clean):
-        images = images & scores.keys() or images
+    adaptive = [result for result in column if knows(result)]
+    # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others that did not get so far are no part
+    # of the worst of all, or ten images of the dearest attack would decide over four hundred.
+    images = set(worst_images(adaptive or column))
     if not images:
         return None
-    cost = _paired_on(images, bare_clean, clean)
-    gain = _paired_on(images, worst, bare_worst)
-    known = {access: _mean_on(images, worst_images([result for result in column if result.cell.access == access])) for access in ACCESSES}
-    level = _mean_on(images, worst) or 0.0
+    worst, bare_worst = (worst_images(_covering(results, images)) for results in (column, bare))
+    clean, bare_clean = _clean(here, defense), _clean(here, "none")
+    cost, gain = _paired_on(clean.keys() & bare_clean.keys(), bare_clean, clean), _paired_on(images, worst, bare_worst)
+    known = {access: worst_images([result for result in column if result.cell.access == access]) for access in ACCESSES}
+    known["adaptive"] = worst_images(adaptive)
+    most = max(map(len, (clean, *known.values())))
+    level, bare_level = _mean_on(images, worst) or 0.0, _mean_on(images, bare_worst)
     low, high = interval(level, len(images))
     cell = column[0].cell
-    verdict = _verdict(known["adaptive"], gain)
-    bare_level = _mean_on(images, bare_worst)
+    verdict = _verdict(_mean(known["adaptive"]), gain)
+    where = "at " + eps_text(eps, norm) + ("" if norm == "linf" else f" in {norm}")
+    paid = _mean_on(clean.keys() & bare_clean.keys(), clean) if cost else _mean(clean)
     sentence = " ".join(
         [
-            f"{defense} {_cost_text(_mean_on(images, clean) or 0.0, cost)} and",
-            f"{_held_text(known, level, bare_level, 'at ' + eps_text(eps, norm) + ('' if norm == 'linf' else f' in {norm}'))}:",
-            f"{_verdict_text(verdict, level, gain)}{_others_text(known)}{_images_text(column + bare, len(images))}.",
+            f"{defense} {_cost_text(paid or 0.0, cost, _few(cost.images if cost else len(clean), most))} and",
+            f"{_held_text(_mean(known['adaptive']), level, bare_level, where, _few(len(images), most))}:",
+            f"{_verdict_text(verdict, level, gain)}{_others_text(known, most)}{_unfinished_text(column + bare, len(images))}.",
         ]
     )
     return Headline(
@@ -218,9 +223,9 @@ def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> He
         norm=norm,
         eps=eps,
         images=len(images),
-        clean=_mean_on(images, clean) or 0.0,
+        clean=paid or 0.0,
         lost=cost.difference if cost else None,
-        **known,
+        **{access: _mean(scores) for access, scores in known.items()},
         worst=level,
         low=low,
         high=high,
@@ -240,22 +245,23 @@ def _verdict(adaptive: float | None, gain: Paired | None) -> Verdict:
     return "weaker" if gain.difference < 0 and gain.p < NOISE else "none"
 
 
-def _cost_text(clean: float, cost: Paired | None) -> str:
+def _cost_text(clean: float, cost: Paired | None, few: str) -> str:
     if cost is None:
-        return f"has {_percent(clean)} clean accuracy (at what cost is unknown, without the bare classifier)"
+        return f"has {_percent(clean)} clean accuracy{f' ({few})' if few else ''} (at what cost is unknown, without the bare classifier)"
     if abs(cost.difference) < 0.0005:
-        return f"keeps clean accuracy at {_percent(clean)}"
+        return f"keeps clean accuracy at {_percent(clean)}{f' ({few})' if few else ''}"
     chance = "" if cost.p < NOISE else ", which may be noise,"
-    return f"{'loses' if cost.difference > 0 else 'adds'} {_points(cost)} of clean accuracy{chance}"
+    return f"{'loses' if cost.difference > 0 else 'adds'} {_points(cost)} of clean accuracy{f' ({few})' if few else ''}{chance}"
 
 
-def _held_text(known: Mapping[str, float | None], worst: float, bare: float | None, where: str) -> str:
-    adaptive = known["adaptive"]
+def _held_text(adaptive: float | None, worst: float, bare: float | None, where: str, few: str) -> str:
     if adaptive is None:
         return f"was not attacked adaptively {where}"
-    beside = [] if bare is None else [f"the bare classifier {_percent(bare)}"]
+    beside = [few] if few else []
     if _percent(worst) != _percent(adaptive):
-        beside = [f"{_percent(worst)} when each image meets the worst of all attacks", *beside]
+        beside.append(f"{_percent(worst)} when each image meets the worst of all attacks")
+    if bare is not None:
+        beside.append(f"the bare classifier {_percent(bare)}")
     return f"keeps {_percent(adaptive)} under the adaptive attack {where}" + (f" ({'; '.join(beside)})" if beside else "")
 
 
@@ -271,23 +277,40 @@ def _verdict_text(verdict: Verdict, worst: float, gain: Paired | None) -> str:
     }[verdict]
 
 
-def _others_text(known: Mapping[str, float | None]) -> str:
-    others = [f"{access} {_percent(rate)}" for access, rate in known.items() if rate is not None and access != "adaptive"]
+def _others_text(known: Mapping[str, Mapping[int, float]], most: int) -> str:
+    others = [
+        f"{access} {_percent(fmean(scores.values()))}{f' ({few})' if (few := _few(len(scores), most)) else ''}"
+        for access, scores in known.items()
+        if scores and access != "adaptive"
+    ]
     return f"; against {', '.join(others)}" if others else ""
 
 
-def _images_text(results: Iterable[Result], images: int) -> str:
+def _few(images: int, most: int) -> str:
+    """Say of how many images a figure is, where others of the same sentence are of more."""
+    return f"{images} images" if images < most else ""
+
+
+def _unfinished_text(results: Iterable[Result], images: int) -> str:
     return "" if all(result.complete for result in results) else f" (not finished: {images} images so far)"
 
 
-def _paired_on(images: set[int], first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+def _covering(results: Sequence[Result], images: set[int]) -> list[Result]:
+    """The results that are of all these images; all of them where none is."""
+    return [result for result in results if images <= {outcome.index for outcome in result.outcomes}] or list(results)
+
+
+def _paired_on(images: AbstractSet[int], first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
     shared = images & first.keys() & second.keys()
     return paired({index: first[index] for index in shared}, {index: second[index] for index in shared}) if shared else None
 
 
-def _mean_on(images: set[int], scores: Mapping[int, float]) -> float | None:
-    found = [scores[index] for index in sorted(images & scores.keys())]
-    return fmean(found) if found else None
+def _mean_on(images: AbstractSet[int], scores: Mapping[int, float]) -> float | None:
+    return _mean({index: scores[index] for index in sorted(images & scores.keys())})
+
+
+def _mean(scores: Mapping[int, float]) -> float | None:
+    return fmean(scores.values()) if scores else None
 
 
 def _clean(here: Sequence[Result], defense: str) -> dict[int, float]:

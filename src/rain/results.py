@@ -7,14 +7,17 @@ grid minus the files, so a killed run, a resumed run and a run on several worker
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rain.errors import ResultError
+
+NORMS = ("linf", "l2")
 
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
@@ -102,13 +105,21 @@ class Result:
     Args:
         outcomes: sorted by index.
         complete: whether every chunk is there.
-        made_by: what reproduces the numbers: versions, digests, device, revision (of the first chunk).
+        made_by: what reproduces the numbers: versions, digests, device, revision, the attack with all its options. From ``gathered``: more than one
+            value where chunks were made by different ones.
     """
 
     cell: Cell
     outcomes: tuple[Outcome, ...]
     complete: bool
-    made_by: Mapping[str, str]
+    made_by: Mapping[str, tuple[str, ...]]
+
+
+def gathered(makers: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Collect what made the chunks of a cell: by name, every value that occurs, sorted. Precision is 32-true where nothing else is said."""
+    makers = [{"precision": "32-true", **maker} for maker in makers]
+    names = sorted({name for maker in makers for name in maker})
+    return {name: tuple(sorted({maker[name] for maker in makers if name in maker})) for name in names}
 
 
 def dump(value: Any) -> str:
@@ -167,7 +178,7 @@ def write_file(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise ResultError(f"{path}: cannot be written: {error.strerror or error}. Finished chunks are kept; run the same command again") from error
+        raise ResultError(f"{path}: cannot be written: {error.strerror or error}. What is finished is kept; run the same command again") from error
 
 
 def load(folder: Path) -> list[Result]:
@@ -189,7 +200,7 @@ def load(folder: Path) -> list[Result]:
             cell=cell,
             outcomes=tuple(outcome for _, (outcomes, _) in sorted(chunks.items()) for outcome in outcomes),
             complete=len(chunks) == cell.chunks,
-            made_by=chunks[min(chunks)][1],
+            made_by=gathered(made_by for _, made_by in chunks.values()),
         )
         for cell, chunks in sorted(found.items(), key=lambda item: tuple(map(str, asdict(item[0]).values())))
     ]
@@ -200,12 +211,48 @@ def _read(path: Path) -> tuple[Cell, int, list[Outcome], dict[str, str]]:
         content = json.loads(path.read_text())
         cell = Cell(**content["cell"])
         outcomes = [Outcome(**{field.name: _tuple(row[field.name]) for field in fields(Outcome)}) for row in content["outcomes"]]
-        chunk, made_by = int(content["chunk"]), dict(content["made_by"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        chunk, made_by = content["chunk"], dict(content["made_by"])
+        wrong = _wrong(cell, chunk, outcomes, made_by)
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); delete it and run the grid again") from None
-    if path != path_of(path.parent.parent, cell, chunk) or [outcome.index for outcome in outcomes] != list(cell.indices(chunk)):
+    if wrong:
+        raise ResultError(f"{path}: not a result file ({wrong}); delete it and run the grid again")
+    indices = cell.indices(chunk)
+    if path != path_of(path.parent.parent, cell, chunk) or len(outcomes) != len(indices) or any(map(_elsewhere, outcomes, indices)):
         raise ResultError(f"{path}: does not hold what its name says; delete it and run the grid again")
     return cell, chunk, outcomes, made_by
+
+
+def _wrong(cell: Cell, chunk: Any, outcomes: Sequence[Outcome], made_by: Mapping[Any, Any]) -> str:
+    """Name the first thing in a file that is not as it should be; empty when all is. Whoever sends one may have written anything into it."""
+    counts = (cell.eot, cell.draws, cell.examples, cell.chunk, 1 if cell.size is None else cell.size)
+    if not all(isinstance(text, str) for text in (cell.dataset, cell.classifier, cell.defense, cell.attack)):
+        return "a spec that is no text"
+    if cell.norm not in NORMS or cell.access not in (*ACCESSES, "none"):
+        return f"norm {cell.norm!r}, access {cell.access!r}"
+    if not all(_whole(count) and count >= 1 for count in counts) or not (_whole(cell.seed) and _whole(chunk) and chunk >= 0):
+        return "counts that are none"
+    if not _real(cell.eps):
+        return f"eps {cell.eps!r}"
+    for row in outcomes:
+        answers = (row.clean, row.robust)
+        if not all(isinstance(several, tuple) and len(several) == cell.draws and all(map(_whole, several)) for several in answers):
+            return f"answers that are not one for each of {cell.draws} draws"
+        if not all(map(_whole, (row.index, row.label, row.clean_mean, row.robust_mean, row.queries or 0))) or not _real(row.distance):
+            return "an outcome that is no number"
+    return "" if all(isinstance(text, str) for pair in made_by.items() for text in pair) else "made by what is no text"
+
+
+def _elsewhere(outcome: Outcome, index: int) -> bool:
+    return outcome.index != index
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _real(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _tuple(value: Any) -> Any:

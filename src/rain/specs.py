@@ -47,6 +47,12 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}({pairs})" if pairs else name
 
 
+def innermost(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and options of the attack that does the work: that of ``targeted(attack=pgd(steps=40))`` is pgd with 40 steps."""
+    name, options = parse(spec)
+    return innermost(options["attack"]) if isinstance(options.get("attack"), str) else (name, options)
+
+
 def number(value: float) -> str:
     """Write a number as a reader of papers expects it: grey levels as ``n/255``, everything else as it is."""
     levels = round(value * 255) if 0 < value < 1 else 0
