@@ -12,6 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
+from rain import checkpoints
 from rain.recipe import read, shipped
 
 
@@ -22,7 +25,8 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=list(shipped()))
     arguments = parser.parse_args()
     labelled = f"{arguments.images}(labels=sorted)"
-    print(f"{'recipe':16} {'side':>5} {'batch':>6} {'images/s':>9} {'memory, MB':>11}")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; memory is the whole process's")
+    print(f"{'recipe':16} {'classifier':28} {'side':>5} {'batch':>6} {'images/s':>9} {'memory, MB':>11}  computed")
     for name in arguments.recipes:
         recipe = read(name, images=labelled, validation=labelled)
         # The classifier of the paper's ImageNet setting is a download.
@@ -34,11 +38,14 @@ def main() -> None:
             command = [sys.executable, "-m", "rain", "train", name, "--images", images, "--validation", images, "--out", str(out)]
             for key, value in (changes | {"classifier": classifier}).items():
                 command += ["--set", f"{key}={value}"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{name}: {done.stderr}")
+            card = checkpoints.read(out / "weights.safetensors")[1]
             rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         told = next(row for row in rows if "validation/images_per_second" in row)
         speed, memory = told["validation/images_per_second"], told["validation/memory_mb"]
-        print(f"{name:16} {recipe.side:5} {recipe.batch:6} {speed:9.1f} {memory:11.0f}", flush=True)
+        print(f"{name:16} {classifier:28} {recipe.side:5} {recipe.batch:6} {speed:9.1f} {memory:11.0f}  {card['computed']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rain import checkpoints
 from rain.classifiers import Preprocessed
 from rain.classifiers.torchvision import _download
 from rain.errors import OptionError, UnknownNameError, WeightsError
@@ -113,6 +114,15 @@ def test_torchvision_loads_your_own_weights(squeezenet: Preprocessed, tmp_path: 
         load_classifier("torchvision/squeezenet1_1", weights=tmp_path / "own.safetensors", classes=10)
     with pytest.raises(WeightsError, match="not weights of AlexNet"):
         load_classifier("torchvision/alexnet", weights=tmp_path / "own.safetensors")
+
+
+def test_torchvision_loads_what_training_leaves(tmp_path: Path) -> None:
+    trained = load_classifier("torchvision/squeezenet1_1", weights=None, classes=3)
+    checkpoints.save(trained, tmp_path / "mine.safetensors", {"classes": "cat, dog, owl"})
+    again = load_classifier("torchvision/squeezenet1_1", weights=str(tmp_path / "mine.safetensors"), classes=3)
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(images), trained(images))
+    assert again.categories == ("cat", "dog", "owl")
 
 
 def test_torchvision_takes_other_class_counts_and_sides() -> None:

@@ -29,7 +29,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         ({"steps": 0}, "either steps or epochs"),
         ({"epochs": 3}, "either steps or epochs"),
         ({"pixel": 0.0}, "nothing to minimise"),
-        ({"pixel": -1.0}, "must not be negative"),
+        ({"pixel": -1.0}, "must be a number of at least 0"),
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"steps": True}, "steps must be a whole number"),
         ({"rate": 0.0}, "rate must be above 0"),

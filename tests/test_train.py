@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from models import tiny
 from PIL import Image
 from torch import Tensor, nn
 
-from rain import checkpoints
+from rain import checkpoints, train
 from rain.errors import DatasetError, OptionError, RecipeError, TrainError
 from rain.journal import lock
 from rain.objective import Objective, Stages, divergence, relative
@@ -182,11 +183,20 @@ def test_attacked_images_keep_the_budget_and_the_share(config: Callable[..., Con
     clean, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1, 2, -1])
     entering = objective.attacked(clean, labels, 0.5, generator_for(1))
     moved = (entering - clean).abs().flatten(1).amax(1)
-    assert (moved[:2] > 1 / 255).all()
+    assert (moved[1::2] > 1 / 255).all()
     assert moved.max() <= 4 / 255 + 1e-6
-    assert torch.equal(entering[2:], clean[2:])
+    assert torch.equal(entering[::2], clean[::2])
+    # However small the part of a batch that one process has.
+    alone = [objective.attacked(clean[:1], labels[:1], 0.25, generator_for(1), first) for first in range(8)]
+    assert [not torch.equal(one, clean[:1]) for one in alone] == [False, False, False, True] * 2
     assert objective.trained.training
     assert all(weight.requires_grad and weight.grad is None for weight in objective.trained.parameters())
+
+
+def test_an_attack_in_training_makes_all_its_steps_unless_it_says_otherwise(config: Callable[..., Config]) -> None:
+    assert Objective(config(attack="pgd(steps=2)")).attack.keywords["confidence"] == float("inf")
+    assert Objective(config(attack="pgd(steps=2, confidence=0.0)")).attack.keywords["confidence"] == 0
+    assert "confidence" not in Objective(config(attack="fgsm")).attack.keywords
 
 
 def test_trades_adds_the_divergence_between_the_clean_and_the_attacked_answer(config: Callable[..., Config]) -> None:
@@ -237,12 +247,77 @@ def test_the_best_weights_are_kept_and_patience_ends_a_run(config: Callable[...,
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(config: Callable[..., Config], tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match=r"the loss is (nan|inf) at step \d+: lower the rate"):
+    with pytest.raises(TrainError, match=r"the loss is (nan|inf), the gradient's norm .* at step \d+: lower the rate"):
         fit(config(pixel=1e39), tmp_path / "run")
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_before_it_is_followed(config: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"the loss is \d.*, the gradient's norm nan at step 0"):
+        fit(config(classifier="models:steep", clip=0.0, checkpoint_minutes=0.0), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_a_run_without_a_finite_validation_has_no_weights_to_name(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "validate", lambda *_: ({"kl": float("nan")}, None))
+    with pytest.raises(TrainError, match="no validation gave a finite kl"):
+        fit(config(), tmp_path / "run")
+
+
 # --- bad input
+
+
+def copied(folder: Path, target: Path) -> Path:
+    shutil.copytree(folder, target)
+    return target
+
+
+def test_a_label_means_one_class_in_a_run(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
+    other = copied(folder, tmp_path / "other")
+    shutil.rmtree(other / "class0")
+    for changes in ({"validation": f"folder:{other}"}, {"images": (f"folder:{folder}", f"folder:{other}")}):
+        with pytest.raises(DatasetError, match=r"label 0 is 'class1' there and 'class0' in another dataset"):
+            fit(config(**changes), tmp_path / "run")
+
+
+def test_a_damaged_picture_costs_one_sample_and_a_lost_one_the_way_back(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
+    hurt = copied(folder, tmp_path / "hurt")
+    picture = hurt / "class3" / "8.png"
+    picture.write_bytes(picture.read_bytes()[:200])
+    with pytest.warns(UserWarning, match=r"8\.png.*the next picture is learnt from in its place"):
+        fit(config(images=f"folder:{hurt}"), tmp_path / "run")
+    picture.unlink()
+    with pytest.raises(TrainError, match="was begun with 10 pictures, and there are 9 now"):
+        fit(config(images=f"folder:{hurt}"), tmp_path / "run", resume=True)
+    for path in hurt.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DatasetError, match="not one picture can be read"), pytest.warns(UserWarning, match="in its place"):
+        fit(config(images=str(hurt), validation=str(folder)), tmp_path / "none")
+
+
+def test_what_is_wrong_is_said_before_the_first_step(config: Callable[..., Config], tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        fit(config(sr_sets=(str(tmp_path / "nowhere"),)), tmp_path / "run")
+    with pytest.raises(OptionError, match=r"shift=0\.0"):
+        fit(config(defense="rain(down=scale, enhancer=compact(weights=None))"), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_machines_that_share_no_folder_do_not_go_on(config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(config(steps=3), tmp_path / "run")
+    monkeypatch.setattr("lightning_fabric.Fabric.all_gather", lambda self, step: torch.stack([step, torch.zeros_like(step)]))
+    with pytest.raises(TrainError, match="found checkpoints of steps 3, 0: give all machines one folder"):
+        fit(config(steps=3), tmp_path / "run", resume=True)
+
+
+def test_a_card_says_what_the_attacker_of_robust_knew(config: Callable[..., Config], tmp_path: Path) -> None:
+    done = fit(config(attack="pgd(steps=1)", eot=2, choose="robust", steps=3), tmp_path / "run")
+    card = checkpoints.read(done.weights)[1]
+    assert "robust" in json.loads(card["validation"])
+    assert card["robust"] == "pgd(steps=1), adaptive, eot 2, eps 4/255 (linf), one draw"
+    assert card["computed"] == "on cpu in 32-true"
 
 
 def test_labels_are_asked_for_where_they_are_needed(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:

@@ -63,8 +63,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: not a readable safetensors file, truncated or damaged ({error})") from None
 
 
-def load(module: nn.Module, path: str | Path) -> dict[str, str]:
+def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str]:
     """Load a safetensors file into ``module``, exactly: no missing and no surplus keys, every shape as it is, every value finite.
+
+    Args:
+        within: a prefix that all names may have: "network." for a file of ``Preprocessed``, as ``rain train`` leaves it.
 
     Returns: the file's metadata.
 
@@ -72,8 +75,15 @@ def load(module: nn.Module, path: str | Path) -> dict[str, str]:
         WeightsError: the file cannot be read, or belongs to another architecture; ``module`` is then unchanged.
     """
     state, card = read(path)
+    if within and all(name.startswith(within) for name in state):
+        state = {name.removeprefix(within): tensor for name, tensor in state.items()}
     fit(module, state, str(path))
     return card
+
+
+def categories(card: dict[str, str]) -> tuple[str, ...]:
+    """The names of a classifier's classes, if its card says them."""
+    return tuple(card["classes"].split(", ")) if card.get("classes") else ()
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

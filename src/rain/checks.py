@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Literal
 
 from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, unbounded, worst_images
-from rain.results import Cell, Result
+from rain.results import UNTIL_FOOLED, Cell, Result
 from rain.specs import innermost, parse
 
 Level = Literal["error", "warning", "note"]
@@ -206,7 +206,7 @@ def _steps(result: Result) -> float:
 def _hasty(result: Result, random: bool) -> bool:
     """Whether images left the attack at a success that may be one of a single draw, or of the bare classifier only."""
     name, options = _worker(result)
-    stops = name in ("aggmo", "apgd", "bim", "mifgsm", "pgd") and _number(options.get("confidence")) == 0
+    stops = name in UNTIL_FOOLED and _number(options.get("confidence")) == 0
     return stops and result.cell.defense != "none" and (random or result.cell.access == "transfer")
 
 

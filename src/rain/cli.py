@@ -187,13 +187,13 @@ def train(
     ] = None,
     accelerator: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one.")] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one for each GPU.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; --out is then a folder that they share.")] = None,
 ) -> None:
     """Train DG before a frozen classifier, or a classifier. Ctrl-C keeps the run; --resume goes on with it, bit for bit."""
     out = out or Path("runs") / Path(recipe).stem
     with _clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
         from rain.recipe import setting
-        from rain.train import fit, read
+        from rain.train import attacker_text, fit, read
 
         given = {"images": images or None, "validation": validation or None, "accelerator": accelerator, "devices": devices, "nodes": nodes}
         config = read(recipe, **given | dict(setting(text) for text in change or ()))
@@ -201,7 +201,8 @@ def train(
         trained = fit(config, out, resume=resume, progress=True)
         if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
             return
-        measured = ", ".join(f"{name} {value:.4g}" for name, value in trained.measured.items())
+        said = {"robust": f"robust ({attacker_text(config)})"}
+        measured = ", ".join(f"{said.get(name, name)} {value:.4g}" for name, value in trained.measured.items())
         print(f"best at step {trained.step}: {measured}\nweights: {trained.weights}")
 
 

@@ -1,15 +1,17 @@
 """What a training run is fed: sample number n of a run is a pure function of (recipe, n), so that a resumed run goes on with the same pictures."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from rain.errors import DatasetError
+from rain.errors import DatasetError, ImageError
 from rain.images import centre_crop, resize_shorter
 from rain.randomize import generator_for
 from rain.recipe import Config
@@ -23,16 +25,21 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
         specs: a folder of pictures without labels, or the spec of a dataset; one that is listed twice counts twice.
 
     Raises:
-        UnknownNameError, OptionError, DatasetError: there is no such thing, or some have labels and some have none.
+        UnknownNameError, OptionError, DatasetError: there is no such thing, some have labels and some have none, or one label means two
+            classes.
     """
 
     def __init__(self, specs: tuple[str, ...]):
-        self.parts = [load_dataset(spec if DATASETS.split(spec)[0] in DATASETS.names() else f"pictures:{spec}") for spec in specs]
+        self.parts = [load_dataset(f"pictures:{spec}" if _is_folder(spec) else spec) for spec in specs]
         self.ends = torch.tensor([len(part) for part in self.parts]).cumsum(0).tolist()
-        labelled = {part[0][1] >= 0 for part in self.parts}
+        # The first picture itself may be damaged.
+        labelled = {(part.labels[0] if hasattr(part, "labels") else part[0][1]) >= 0 for part in self.parts}
         if len(labelled) > 1:
             raise DatasetError(f"{', '.join(specs)}: some have labels and some have none; give a folder of classes as folder:PATH")
         self.labelled: bool = labelled.pop()
+        self.categories = max((part.categories for part in self.parts), key=len)
+        for spec, part in zip(specs, self.parts, strict=True):
+            same_classes(self.categories, part.categories, spec)
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -47,6 +54,21 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
     def said(self) -> str:
         """Name what is in it, for a weight card."""
         return ", ".join(dict.fromkeys("/".join(part.name.rpartition(":")[2].rstrip("/").split("/")[-2:]) for part in self.parts))
+
+
+def _is_folder(spec: str) -> bool:
+    """Whether a spec is the path of a folder of pictures, not a dataset; a folder that is there is one, whatever it is called."""
+    return Path(spec).expanduser().is_dir() or DATASETS.split(spec)[0] not in DATASETS.names()
+
+
+def same_classes(categories: tuple[str, ...], others: tuple[str, ...], spec: str) -> None:
+    """Raise ``DatasetError`` if a label means one class here and another one there: class folders are numbered in each dataset anew."""
+    for label, (name, other) in enumerate(zip(categories, others, strict=False)):
+        if name != other:
+            raise DatasetError(
+                f"{spec}: label {label} is {other!r} there and {name!r} in another dataset of this run: give all of them the same class folders, "
+                "or say the labels by folder:PATH(labels=TABLE.csv)"
+            )
 
 
 class Feed(TorchDataset[tuple[Tensor, int]]):
@@ -64,8 +86,17 @@ class Feed(TorchDataset[tuple[Tensor, int]]):
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         """Make sample ``number`` of the run: (image (3, side, side) in [0, 1], label)."""
         epoch, place = divmod(number, len(self.sources))
-        image, label = self.sources[int(self._order(epoch)[place])]
+        image, label = self._readable(int(self._order(epoch)[place]))
         return augmented(image, self.config, generator_for(self.config.seed, "sample", number)), label
+
+    def _readable(self, index: int) -> tuple[Tensor, int]:
+        """Read a picture; in the place of a damaged one the next that is not."""
+        for place in range(len(self.sources)):
+            try:
+                return self.sources[(index + place) % len(self.sources)]
+            except ImageError as error:
+                warnings.warn(f"{error}; the next picture is learnt from in its place", stacklevel=2)
+        raise DatasetError(f"{self.sources.said()}: not one picture can be read")
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what cannot go to a worker process."""
@@ -83,7 +114,8 @@ def batches(feed: Feed, first: int, last: int, rank: int, world: int) -> Iterato
     """
     config = feed.config
     part = config.batch // world
-    numbers = [[step * config.batch + rank * part + place for place in range(part)] for step in range(first, last)]
+    # Made one at a time: the numbers of a long run would fill gigabytes.
+    numbers = ([step * config.batch + rank * part + place for place in range(part)] for step in range(first, last))
     more = {"prefetch_factor": 4, "persistent_workers": True} if config.workers else {}
     yield from DataLoader(feed, batch_sampler=numbers, num_workers=config.workers, **more)  # type: ignore[arg-type]
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,6 @@ class Journal:
     """
 
     def __init__(self, out: Path, config: Config, step: int):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.out = out
         temporary = out / f".{RECIPE}.tmp"
         try:
@@ -83,6 +82,14 @@ class Journal:
             os.replace(temporary, out / RECIPE)
         except OSError as error:
             raise TrainError(f"{out}: cannot be written: {error.strerror or error}; make room, or choose another folder by --out") from None
+        try:
+            self._open(out, step)
+        except OSError as error:
+            raise TrainError(f"{out}: the log cannot be written: {error.strerror or error}; make room, or choose another folder by --out") from None
+
+    def _open(self, out: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         log = out / LOG
         kept = [line for line in log.read_text().splitlines(keepends=True) if _step(line) <= step] if step and log.is_file() else []
         log.write_text("".join(kept))
@@ -114,8 +121,9 @@ class Journal:
 
     def close(self) -> None:
         """Finish the files."""
-        self._log.close()
-        self._board.close()
+        for file in (self._log, self._board):
+            with suppress(OSError):  # what could not be written was said; closing flushes it again
+                file.close()
 
 
 def _step(line: str) -> float:

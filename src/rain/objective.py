@@ -18,6 +18,8 @@ from rain.images import Images
 from rain.precision import Sparing
 from rain.recipe import Config
 from rain.registry import load_attack, load_classifier, load_defense, seeding
+from rain.results import UNTIL_FOOLED
+from rain.specs import parse
 
 
 class Objective(nn.Module):
@@ -41,7 +43,7 @@ class Objective(nn.Module):
         self.trained: nn.Module = self._trained()
         self.requires_grad_(False)
         self.trained.requires_grad_(True)
-        self.attack = load_attack(config.attack) if config.attack else None
+        self.attack = _attack(config.attack) if config.attack else None
         # A copy of the surface only: the same network, not resizing windows. In a tuple it is no second submodule.
         self.window = (at_size(self.classifier, config.window),) if self.classifier is not None and config.window else ()
         self.stages = Stages(self.classifier, config.side) if self.classifier is not None and config.feature else None
@@ -115,18 +117,23 @@ class Objective(nn.Module):
         with self.stages.recorded() as features:
             return self.classify(images), features
 
-    def attacked(self, clean: Images, labels: Tensor, share: float, generator: Generator) -> Images:
-        """Attack the first ``share`` of a batch as the recipe says; the rest comes back as it was.
+    def attacked(self, clean: Images, labels: Tensor, share: float, generator: Generator, first: int = 0) -> Images:
+        """Attack a share of a batch as the recipe says; the rest comes back as it was.
 
         An image without a label is driven away from the classifier's own answer to it.
+
+        Args:
+            first: the number of the batch's first image among all samples of the run. Over them the attacked ones are spread evenly, so that the
+                share is kept however small the part of a batch that one process has.
         """
-        count = round(share * len(clean))
-        if self.attack is None or not count:
+        numbers = range(first, first + len(clean))
+        chosen = torch.tensor([math.floor(share * (number + 1)) > math.floor(share * number) for number in numbers], device=clean.device)
+        if self.attack is None or not chosen.any():
             return clean
         config, mode = self.config, self.trained.training
         self.trained.eval().requires_grad_(False)
         try:
-            some, known = clean[:count], labels[:count]
+            some, known = clean[chosen], labels[chosen]
             view: Any = self.classify
             if config.access == "adaptive":
                 view = Seeded(Pipeline(self), generator)  # type: ignore[arg-type]
@@ -137,11 +144,19 @@ class Objective(nn.Module):
             found = self.attack(view, some, known, eps=config.eps, norm=config.norm, **options).detach()
         finally:
             self.trained.train(mode).requires_grad_(True)
-        return torch.cat([found, clean[count:]])
+        entering = clean.clone()
+        entering[chosen] = found
+        return entering
 
     def answer(self, images: Images, generator: Generator, copies: int = 1) -> Tensor:
         """Classify with one draw; logits (N, classes)."""
         return self.classify(self.defense.transform(images, self.defense.spread(images, copies, generator)))
+
+
+def _attack(spec: str) -> Any:
+    """Build an attack that makes all its steps, where the spec says nothing else: one that stops at a lucky draw would teach little."""
+    name, options = parse(spec)
+    return load_attack(spec, **({"confidence": math.inf} if name in UNTIL_FOOLED and "confidence" not in options else {}))
 
 
 class Pipeline(nn.Module):
@@ -213,6 +228,7 @@ def at_size(classifier: nn.Module, side: int) -> nn.Module:
 
 def relative(features: Tensor, wanted: Tensor) -> Tensor:
     """The squared distance of two activations in units of the wanted one's square; a scalar."""
+    features, wanted = features.float(), wanted.float()
     return (features - wanted).square().mean() / wanted.square().mean().clamp_min(1e-12)
 
 

@@ -4,6 +4,7 @@ A recipe holds fields of ``Config``, at the top level; what it leaves out has th
 fields. The shipped recipes are in ``rain/recipes``.
 """
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
@@ -25,8 +26,8 @@ CHOICES = {
     "precision": ("auto", "32-true", "bf16-mixed"),
 }
 LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
-PLACES = ("accelerator", "devices", "nodes", "workers", "checkpoint_minutes")
-"""Fields that say where a run computes, not what: they may change when it is resumed."""
+PLACES = ("accelerator", "devices", "nodes", "workers", "checkpoint_minutes", "sr_sets")
+"""Fields that say where a run computes and what is measured when it is over, not what it learns: they may change when it is resumed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Config:
         distillation: weight of the KL divergence from the classifier's answer to the clean image; no label is read.
         feature: weight of the squared distance of the classifier's activations, relative to their squares, mean over its stages.
         trades: weight of the KL divergence from the trained classifier's own clean answer to its answer to the attacked image (TRADES' beta).
-        attack: spec of the attack that training images go through ("" for none), with its steps.
+        attack: spec of the attack that training images go through ("" for none), with its steps, all of which are made unless it says another
+            ``confidence``.
         access: "adaptive" attacks through the defence, as its random self; "transfer" attacks the bare classifier, which is much cheaper.
         eps, norm: its budget, in the unit of images in [0, 1].
         eot: draws that an adaptive attack averages over at each step.
@@ -138,8 +140,8 @@ class Config:
             if getattr(self, name) < (2 if name == "side" else 1):
                 raise RecipeError(f"{name} must be at least {2 if name == 'side' else 1}, got {getattr(self, name)}")
         for name in (*LOSSES, "steps", "epochs", "eps", "momentum", "weight_decay", "warmup", "clip", "patience", "workers", "checkpoint_minutes"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RecipeError(f"{name} must be a number of at least 0, got {getattr(self, name)}")
         for name, low, high in (("zoom", 0, 1), ("attacked", 0, 1), ("average", -1, 0.99999), ("decay", 0, 1), ("rate", 0, 100)):
             if not low < getattr(self, name) <= high:
                 raise RecipeError(f"{name} must be above {max(low, 0)} and at most {high}, got {getattr(self, name)}")

@@ -27,6 +27,9 @@ static: attacks through the defence, ignoring that it is random. adaptive: attac
 passing over what has no gradient (BPDA). query: sees scores or labels only.
 """
 
+UNTIL_FOOLED = ("aggmo", "apgd", "bim", "mifgsm", "pgd")
+"""Attacks that an image leaves at its first success, unless their option ``confidence`` asks for more."""
+
 
 @dataclass(frozen=True)
 class Cell:

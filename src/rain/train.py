@@ -7,6 +7,7 @@ import io
 import json
 import math
 import platform
+import shlex
 import signal
 import sys
 import time
@@ -21,15 +22,16 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import DatasetError, RecipeError, TrainError
-from rain.feed import Feed, Sources, batches, fixed
+from rain.feed import Feed, Sources, batches, fixed, same_classes
 from rain.journal import STATE, Journal, lock, prepare
 from rain.objective import Objective
 from rain.precision import autocast, is_mixed
 from rain.progress import steps_bar
 from rain.randomize import generator_for
 from rain.recipe import PLACES, Config, read
+from rain.specs import number
 from rain.version import __version__, revision
-from rain.yardsticks import sr_quality, validate
+from rain.yardsticks import check_sr_sets, sr_quality, validate
 
 __all__ = ["Config", "Trained", "fit", "read"]
 
@@ -61,9 +63,10 @@ def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool
         progress: show a progress bar with the losses and the time left.
 
     Raises:
-        RecipeError, UnknownNameError, OptionError, WeightsError, DatasetError: the recipe asks for what is not there; said before training.
-        TrainError: there is a run in ``out`` already, it was another recipe's, the loss is not finite, or the disk is full; the last
-            checkpoint stays.
+        RecipeError, UnknownNameError, OptionError, WeightsError, DatasetError, ImageError: the recipe asks for what is not there, or a validation
+            picture is damaged; said before training.
+        TrainError: there is a run in ``out`` already, it was another recipe's, the loss or its gradient is not finite, or the disk is full; the
+            last checkpoint stays.
     """
     fabric, out = _fabric(config), Path(out)
     processes = config.devices * config.nodes
@@ -96,12 +99,17 @@ class _Run:
             raise RecipeError("cross_entropy needs labels: give images as folder:PATH, csv:PATH, stl10:ROOT or imagenet:ROOT")
         if config.trains == "classifier" and not held.labelled:
             raise RecipeError("a classifier is chosen by accuracy, which needs labels: give validation as folder:PATH or another dataset")
+        same_classes(self.sources.categories, held.categories, ", ".join(config.validation))
         if config.choose in ("accuracy", "balance") and not held.labelled:
             raise RecipeError(f"choose = {config.choose!r} needs labels: give validation as folder:PATH, or choose by agreement, kl or robust")
         self.held = fixed(held, config)
         self.trained: nn.Module = self.objective.trained
         self.start: dict[str, str] = getattr(self.trained, "card", None) or {}
         self.classes = self._classes()
+        if config.trains == "enhancer":
+            self._try_target()
+        if config.sr_sets and fabric.is_global_zero:
+            check_sr_sets(config.sr_sets)
         self._check_labels(self.held[1], config.validation)
         self.steps = config.steps or config.epochs * math.ceil(len(self.sources) / config.batch)
         self.module, self.optimizer = fabric.setup(self.objective, _optimizer(config, self.trained))
@@ -110,30 +118,39 @@ class _Run:
         self.measured: dict[str, float] = {}
         if (out / STATE).is_file():
             self._restore()
+        steps = fabric.all_gather(torch.tensor(self.step)).flatten().tolist()
+        if len(set(steps)) > 1:
+            raise TrainError(
+                f"{out}: the processes found checkpoints of steps {', '.join(map(str, steps))}: give all machines one folder that they share"
+            )
         self.journal = Journal(out, config, self.step) if fabric.is_global_zero else None
 
     def train(self) -> Trained:
         config, fabric = self.config, self.fabric
         feed = batches(Feed(self.sources, config), self.step, self.steps, fabric.global_rank, fabric.world_size)
         self.trained.train()
-        kept = begun = time.monotonic()
-        first = self.step
+        kept, seconds, first = time.monotonic(), 0.0, self.step
         with steps_bar(self.steps, self.step, self.shown) as tell, _asked_to_stop() as stop, closing(self.journal or io.BytesIO()):
             while self.step < self.steps and not (config.patience and self.since_best >= config.patience):
+                begun = time.monotonic()
                 clean, labels = next(feed)
                 losses = self._learn(fabric.to_device(clean).contiguous(memory_format=torch.channels_last), fabric.to_device(labels))
-                self.step += 1
+                self.step, seconds = self.step + 1, seconds + time.monotonic() - begun
                 tell(self.step, losses)
                 if self.journal and (self.step % 20 == 0 or self.step == self.steps):
                     self.journal.write(self.step, losses | {"rate": self.optimizer.param_groups[0]["lr"]})
                 if self.step % config.validate_every == 0 or self.step == self.steps:
-                    speed = (self.step - first) * config.batch / (time.monotonic() - begun)
+                    speed = (self.step - first) * config.batch / seconds
                     self._validate({"images_per_second": speed, "memory_mb": _memory_mb(fabric.device)})
-                if stop() or time.monotonic() - kept > 60 * config.checkpoint_minutes:
+                # Agreed on by all processes: one that stops alone would leave the others waiting for its gradients.
+                halt = bool(fabric.all_reduce(fabric.to_device(torch.tensor(float(stop()))), reduce_op="sum"))
+                if halt or time.monotonic() - kept > 60 * config.checkpoint_minutes:
                     self._keep()
                     kept = time.monotonic()
-                if stop():
+                if halt:
                     raise KeyboardInterrupt
+            if not self.best_step:
+                raise TrainError(f"no validation gave a finite {config.choose}: there are no best weights; {self.out} keeps the last checkpoint")
             self._keep()
             return self._finish()
 
@@ -146,21 +163,29 @@ class _Run:
         torch.manual_seed(config.seed * 1_000_003 + self.step * 1009 + rank)  # for networks with dropout
         draws = generator_for(config.seed, "step", self.step, rank)
         with autocast(self.fabric.device, self.mixed):
-            entering = self.objective.attacked(clean, labels, config.attacked, draws)
+            first = self.step * config.batch + rank * len(clean)
+            entering = self.objective.attacked(clean, labels, config.attacked, draws, first)
             losses = self.module(entering, clean, labels, draws)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(losses["loss"])
-        if config.clip:
-            nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip)
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip or math.inf)
         said = {name: value.item() for name, value in losses.items()}
-        if not math.isfinite(said["loss"]):
+        # The gradient is the mean over all processes: where one has no finite loss, all stop, before the weights are touched.
+        if not (math.isfinite(said["loss"]) and math.isfinite(norm.item())):
             raise TrainError(
-                f"the loss is {said['loss']} at step {self.step}: lower the rate ({config.rate}), or clip; {self.out} keeps the last checkpoint"
+                f"the loss is {said['loss']}, the gradient's norm {norm.item()} at step {self.step}: lower the rate ({config.rate}), or clip; "
+                f"{self.out} keeps the last checkpoint"
             )
         self.optimizer.step()
         if self.average is not None:
             follow(self.average, self.trained, min(config.average, (1 + self.step) / (10 + self.step)))
         return said
+
+    @torch.no_grad()
+    def _try_target(self) -> None:
+        """Ask the defence once what its output should have been, so that one that cannot say it says so now."""
+        blank = self.held[0][:1]
+        self.objective.defense.target(blank, self.objective.defense.draw(blank, generator_for(0)))  # type: ignore[operator]
 
     @torch.no_grad()
     def _classes(self) -> int:
@@ -208,15 +233,22 @@ class _Run:
         """What the weight file says about itself."""
         recipe = {name: value for name, value in asdict(self.config).items() if name not in PLACES and value != getattr(Config, name, None)}
         start = {"start": json.dumps({name: self.start[name] for name in ("data", "command", "commit") if name in self.start})} if self.start else {}
-        return start | {
-            "data": f"{self.sources.said()} ({len(self.sources)} pictures{'' if self.sources.labelled else ', no labels'})",
-            "licence": "Apache-2.0",
-            "command": " ".join(["rain", *sys.argv[1:]]) if Path(sys.argv[0]).name == "rain" else "rain.train.fit",
-            "recipe": json.dumps(recipe),
-            "commit": revision(),
-            "versions": f"rain {__version__}, torch {torch.__version__}, python {platform.python_version()}",
-            "validation": json.dumps({"step": self.best_step, **{name: float(f"{value:.5g}") for name, value in self.measured.items()}}),
-        }
+        extra = {"robust": attacker_text(self.config)} if "robust" in self.measured else {}
+        extra |= {"classes": ", ".join(self.sources.categories)} if self.config.trains == "classifier" and self.sources.categories else {}
+        return (
+            start
+            | {
+                "data": f"{self.sources.said()} ({len(self.sources)} pictures{'' if self.sources.labelled else ', no labels'})",
+                "licence": f"of the pictures: {', '.join(dict.fromkeys(part.licence for part in self.sources.parts))}",
+                "command": shlex.join(["rain", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("rain", "__main__.py") else "rain.train.fit",
+                "recipe": json.dumps(recipe),
+                "commit": revision(),
+                "versions": f"rain {__version__}, torch {torch.__version__}, python {platform.python_version()}",
+                "computed": f"on {self.fabric.device.type} in {'bf16-mixed' if self.mixed else '32-true'}",
+                "validation": json.dumps({"step": self.best_step, **{name: float(f"{value:.5g}") for name, value in self.measured.items()}}),
+            }
+            | extra
+        )
 
     def _keep(self) -> None:
         """Write all that a resumed run needs."""
@@ -229,10 +261,17 @@ class _Run:
         tensors |= {f"average.{name}": value for name, value in (self.average or {}).items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items() if value is not None}
-        self._save(tensors, self.out / STATE, {"measured": json.dumps(self.measured)})
+        self._save(tensors, self.out / STATE, {"measured": json.dumps(self.measured), **self._given()})
+
+    def _given(self) -> dict[str, str]:
+        """What a run is given besides its recipe, and must find again when it goes on."""
+        return {"pictures": str(len(self.sources)), "validation pictures": str(len(self.held[0]))}
 
     def _restore(self) -> None:
         tensors, card = checkpoints.read(self.out / STATE)
+        for name, now in self._given().items():
+            if card.get(name, now) != now:
+                raise TrainError(f"{self.out} was begun with {card[name]} {name}, and there are {now} now: choose another folder by --out")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -278,6 +317,12 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def attacker_text(config: Config) -> str:
+    """What the attacker of a run's "robust" knew: attack, access, budget and draws."""
+    access = f"{config.access}, eot {config.eot}" if config.access == "adaptive" and config.trains == "enhancer" else config.access
+    return f"{config.attack}, {access}, eps {number(config.eps)} ({config.norm}), one draw"
 
 
 def rate(config: Config, step: int, steps: int) -> float:

@@ -1,6 +1,7 @@
 """What a training run is measured by: agreement, accuracy, robust accuracy and PSNR on validation images, and PSNR and SSIM as published."""
 
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rain.defense import Defense
+from rain.errors import RecipeError
 from rain.images import Images
 from rain.objective import Objective, divergence
 from rain.randomize import generator_for
@@ -31,7 +33,9 @@ def validate(objective: Objective, images: Images, labels: Tensor, fabric: Any) 
 
     Returns: means over the images, and a contact sheet (None for a classifier without a defence). With a classifier: "kl" (nats, from the
         classifier's answer to the clean image), "agreement" (with that answer); with labels "accuracy"; with an attack "robust", the accuracy
-        (agreement without labels) on images attacked through the defence. With an enhancer: "psnr" in dB against the clean image.
+        (agreement without labels) behind the defence, with one draw, under the recipe's own attack, whose access is the recipe's, too: made on the
+        bare classifier with "transfer". It is there to choose weights by, and says nothing about other attackers.
+        With an enhancer: "psnr" in dB against the clean image.
     """
     config = objective.config
     objective.train(False)
@@ -40,7 +44,7 @@ def validate(objective: Objective, images: Images, labels: Tensor, fabric: Any) 
     sheet: Tensor | None = None
 
     def add(name: str, values: Tensor) -> None:
-        sums[name] += float(values.double().sum())
+        sums[name] += float(values.cpu().double().sum())  # not every accelerator has doubles
 
     for number in range(0, math.ceil(len(images) / BATCH)):
         if number % fabric.world_size != fabric.global_rank:
@@ -94,6 +98,16 @@ def contact_sheet(defense: Defense, images: Images, draw: Any) -> Tensor:
     stages = [images, *defense.stages(images, own).values()]
     rows = [F.interpolate(stage.float().cpu(), (height, width), mode="nearest") for stage in stages]
     return torch.cat([torch.cat(list(F.pad(row, (2, 2, 2, 2), value=1.0)), 2) for row in rows], 1).clamp(0, 1)
+
+
+def check_sr_sets(folders: tuple[str, ...]) -> None:
+    """Raise ``DatasetError`` if one is missing, and ``RecipeError`` if the library that measures is: hours before they are needed."""
+    for folder in folders:
+        load_dataset(f"pictures:{folder}")
+    try:
+        import_module("torchmetrics")
+    except ImportError as error:
+        raise RecipeError(f'sr_sets needs torchmetrics ({error}): pip install "rain-defense[train]"') from None
 
 
 @torch.no_grad()

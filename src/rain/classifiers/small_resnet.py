@@ -33,8 +33,7 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     if "network.last.weight" in state:
         classes = state["network.last.weight"].shape[0]
         width = state["network.last.weight"].shape[1] // 8
-    names = tuple(card["classes"].split(", ")) if "classes" in card else ()
-    network = Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD, categories=names)
+    network = Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD, categories=checkpoints.categories(card))
     if path:
         checkpoints.fit(network, state, str(path))
     network.card = card  # type: ignore[assignment]

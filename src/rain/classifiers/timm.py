@@ -44,8 +44,9 @@ def timm(
     if classes is not None and (weights == "DEFAULT" or classes < 1):
         raise OptionError(f"timm/{name}: classes must be a positive number and goes with weights=PATH or weights=None, got {classes!r}")
     network = _create(library, name, weights == "DEFAULT" and not own_file, {} if classes is None else {"num_classes": classes})
+    card: dict[str, str] = {}
     if own_file:
-        checkpoints.load(network, Path(str(weights)).expanduser())
+        card = checkpoints.load(network, Path(str(weights)).expanduser(), within="network.")
     config = library.data.resolve_model_data_config(network)
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
@@ -57,7 +58,7 @@ def timm(
         crop=crop,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        categories=imagenet.categories() if network.num_classes == 1000 else (),
+        categories=checkpoints.categories(card) or (imagenet.categories() if network.num_classes == 1000 else ()),
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
     ).eval()
 

@@ -53,8 +53,9 @@ def torchvision(
     sides = {"resize": resize or preprocessing.resize_size[0], "crop": crop or preprocessing.crop_size[0]}
     count = classes or 1000
     network = models.get_model(name, weights=None, num_classes=count, **_arguments(name, sides["crop"]))
+    card: dict[str, str] = {}
     if own_file:
-        checkpoints.load(network, Path(str(weights)).expanduser())
+        card = checkpoints.load(network, Path(str(weights)).expanduser(), within="network.")
     elif named:
         checkpoints.fit(network, _download(chosen, f"torchvision/{name}"), f"torchvision/{name}, {chosen.name}")
     if weights is not None and hasattr(network, "transform_input"):
@@ -65,7 +66,7 @@ def torchvision(
         **sides,
         mean=tuple(preprocessing.mean),
         std=tuple(preprocessing.std),
-        categories=imagenet.categories() if count == 1000 else (),
+        categories=checkpoints.categories(card) or (imagenet.categories() if count == 1000 else ()),
         interpolation=preprocessing.interpolation.value,
     ).eval()
 
