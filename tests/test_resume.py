@@ -95,6 +95,6 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResultError, match=r"No space left on device.*Finished chunks are kept"):
+    with pytest.raises(ResultError, match=r"No space left on device.*What is finished is kept"):
         write_file(tmp_path / "key" / "00000.json", b"{}")
     assert not list((tmp_path / "key").iterdir())
