@@ -2,6 +2,7 @@
 
 import subprocess
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -9,7 +10,7 @@ __version__ = "0.1.0"
 
 @cache
 def revision() -> str:
-    """The git revision at which the package's sources last changed, with "+" if they were changed since; "released" outside a checkout."""
+    """The git revision at which the package's sources last changed, with "+" and a digest of what was changed since; "released" outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -18,6 +19,8 @@ def revision() -> str:
     try:
         if not git("ls-files", "--error-unmatch", "version.py"):
             return "released"
-        return git("log", "-1", "--format=%h", "--abbrev=12", "--", ".") + ("+" if git("status", "--porcelain", "--", ".") else "")
+        changed = git("status", "--porcelain", "--", ".")
+        changes = sha256((changed + git("diff", "HEAD", "--", ".")).encode()).hexdigest()[:6]
+        return git("log", "-1", "--format=%h", "--abbrev=12", "--", ".") + (f"+{changes}" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "released"
