@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import WeightsError
+from rain.registry import load_classifier, load_enhancer
 
 
 @pytest.fixture
@@ -174,3 +175,20 @@ def test_the_digest_knows_values_names_and_types(network: nn.Sequential) -> None
     with torch.no_grad():
         network[0].bias[0] += 1e-6
     assert checkpoints.digest(network) != before
+
+
+@pytest.mark.parametrize(
+    ("load", "state"),
+    [
+        ("compact", {"head.weight": (4, 27, 3, 3), "down.weight": (10**9, 0, 1, 1)}),
+        ("compact", {"head.weight": (4, 27, 3, 3), "down.weight": (300_000, 1, 1, 1)}),
+        ("small_resnet", {"network.last.weight": (1, 8_000_000)}),
+        ("small_resnet", {"network.last.weight": (10,)}),
+    ],
+)
+def test_a_small_file_names_no_huge_network(tmp_path: Path, load: str, state: dict[str, tuple[int, ...]]) -> None:
+    """A shape is only a number, and one with a zero in it has no values: memory is asked for when it has been seen that all fits."""
+    path = tmp_path / "huge.safetensors"
+    save_file({name: torch.zeros(shape, dtype=torch.uint8) for name, shape in state.items()}, path)
+    with pytest.raises(WeightsError, match="not weights of"):
+        (load_enhancer if load == "compact" else load_classifier)(f"{load}(weights={path})")

@@ -107,8 +107,11 @@ def test_errors_are_one_line_that_says_what_to_do(grid: Path, tmp_path: Path) ->
 def test_predict_goes_on_after_a_bad_image_and_fails_in_the_end(tmp_path: Path, grid: Path) -> None:
     good = next((tmp_path / "pictures").rglob("*.png"))
     (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])
-    output, errors = rain("predict", tmp_path / "torn.png", good, "--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)", status=1)
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    bad = (tmp_path / "torn.png", tmp_path / "dot.png")
+    output, errors = rain("predict", *bad, good, "--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)", status=1)
     assert "torn.png" in errors
+    assert "dot.png: images must be at least 2 pixels" in errors
     assert f"{good}: " in output
     assert "of 8 draws agree" in output
     again, _ = rain("predict", good, "--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)", "--seed", 1, "--top", 2)

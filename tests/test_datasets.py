@@ -1,5 +1,6 @@
 """Datasets: order, labels, names, digests, and what a broken one says."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,8 @@ def test_csv_keeps_the_order_of_the_table(table: Path) -> None:
         ("file,label\ngone.png,1\n", "neither beside the table nor in images/"),
         ("file,label\none.png,cat\n", "must be a whole number"),
         ("file,label\none.png,-1\n", "must be a whole number"),
+        ("file,label,category\none.png,99999999999,cat\n", "must be a whole number from 0 to 999999"),
+        (f"file,label\n{300 * 'x'}.png,1\n", "neither beside the table nor in images/"),
         ("file,label\none.png,\n", r"entry 1 \(about line 2\) has no label"),
         ("file,class\none.png,1\n", "no column 'label' among file, class"),
         ("file,label\n", "no entries"),
@@ -209,6 +212,20 @@ def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
 
 
 # --- samples and STL-10
+
+
+def test_hidden_folders_and_folders_with_the_name_of_a_picture_are_no_pictures(folders: Path) -> None:
+    paint(folders / "cat" / ".ipynb_checkpoints" / "c-checkpoint.png", 10)
+    (folders / "cat" / "d.png").mkdir()
+    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert "c-checkpoint" not in " ".join(load_dataset(f"pictures:{folders}").files)
+
+
+def test_stl10_sends_no_pictures_to_other_processes(stl10: Path) -> None:
+    pictures = load_dataset(f"stl10:{stl10}")
+    sent = pickle.dumps(pictures)
+    assert len(sent) < 3 * 96 * 96
+    assert torch.equal(pickle.loads(sent)[1][0], pictures[1][0])
 
 
 def test_samples_are_twenty_pictures() -> None:

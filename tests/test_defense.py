@@ -1,12 +1,15 @@
 import copy
+import warnings
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from models import tiny
 from torch import Tensor
 
 import rain
-from rain.errors import ImageError, OptionError, UnknownNameError
+from rain.errors import ClassifierError, ImageError, OptionError, UnknownNameError
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -95,7 +98,28 @@ def test_predict_refuses_odd_numbers_of_draws(images: Tensor, draws: object) -> 
         rain.harden(tiny(), "none").predict(images, draws=draws)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("defense", ["none", "jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain(enhancer=bicubic, down=scale)"])
+@pytest.mark.parametrize("seed", [2**70, 1.5, True])
+def test_predict_refuses_odd_seeds(images: Tensor, seed: object) -> None:
+    with pytest.raises(OptionError, match="seed"):
+        rain.harden(tiny(), "none").predict(images, seed=seed)  # type: ignore[arg-type]
+
+
+def test_predict_takes_integers_of_other_libraries(images: Tensor) -> None:
+    assert rain.harden(tiny(), "rain(enhancer=bicubic)").predict(images, draws=np.int64(3), seed=np.int64(1)).labels.shape == (3,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answer", [lambda x: x.mean((1, 2, 3))[:, None], lambda x: (x, x), lambda x: x])
+def test_predict_refuses_what_are_no_logits(images: Tensor, answer: Any) -> None:
+    """One logit would always be class 0, with a probability of 1."""
+
+    class Odd(torch.nn.Module):
+        forward = staticmethod(answer)
+
+    with pytest.raises(ClassifierError, match=r"logits \(N, classes\), at least two"):
+        rain.harden(Odd(), "none").predict(images)
+
+
+@pytest.mark.parametrize("defense", ["none", "jpeg", "resize_pad", "rain", "rain(enhancer=bicubic)", "rain(enhancer=bicubic, down=scale)"])
 def test_an_empty_batch_gives_empty_answers(defense: str) -> None:
     hardened = rain.harden(tiny(), defense)
     empty = torch.zeros(0, 3, 16, 16)
@@ -157,7 +181,8 @@ def test_torch_compile_gives_the_same_logits_in_one_graph(images: Tensor, defens
     with torch.no_grad():
         assert torch.allclose(compiled(images, draw), hardened(images, generator=torch.Generator().manual_seed(0)), atol=1e-5)
         whole = torch.compile(hardened, backend="eager")
-        assert whole(images).shape == (3, 5)
+        for count in (3, 2, 1):  # the last batch of an epoch is shorter
+            assert whole(images[:count]).shape == (count, 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -169,6 +194,52 @@ def test_half_precision(images: Tensor, dtype: torch.dtype) -> None:
         logits = half(images.to(dtype), generator=two)
         assert logits.dtype == dtype
         assert torch.allclose(logits.float(), full(images, generator=one), atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("defense", ["jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain"])
+def test_half_precision_shows_the_same_picture(defense: str, dtype: torch.dtype) -> None:
+    ramp = torch.linspace(0, 1, 224).expand(1, 3, 224, 224)
+    whole, half = rain.load_defense(defense), rain.load_defense(defense).to(dtype)
+    draw = whole.draw(ramp, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        difference = (half.transform(ramp.to(dtype), draw).float() - whole.transform(ramp, draw)).abs()
+    assert difference.mean() < 1 / 255
+
+
+def test_rounding_past_one_is_taken_and_more_is_not() -> None:
+    white = torch.full((1, 3, 8, 8), 1 + 2e-7)
+    assert rain.harden(tiny(), "rain(enhancer=bicubic)").predict(white).labels.shape == (1,)
+    with pytest.raises(ImageError, match=r"found \[1.001, 1.001\]; bring them back by .clamp\(0, 1\)"):
+        rain.harden(tiny(), "none").predict(white + 1e-3)
+
+
+def test_dg_must_double_the_picture(images: Tensor) -> None:
+    """Four times as large, the crop would show the top left quarter only."""
+    with pytest.raises(OptionError, match="must double height and width: Upsample gave"):
+        rain.load_defense("rain", enhancer=torch.nn.Upsample(scale_factor=4))(images)
+
+
+def test_more_kept_pixels_than_dg_was_trained_for_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="keeps 2 pixels of each cell, and its DG was not trained for that"):
+        rain.load_defense("rain(keep=2)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for spec in ("rain", "rain(keep=2, enhancer=bicubic)", "rain(keep=2, enhancer=compact(weights=None))"):
+            rain.load_defense(spec)
+
+
+@pytest.mark.parametrize("option", ["shared_shift=off", "keep=2.0", "keep=True", "shift=0, shift=0.5"])
+def test_options_are_not_taken_for_something_else(option: str) -> None:
+    with pytest.raises(OptionError):
+        rain.load_defense(f"rain(enhancer=bicubic, {option})")
+
+
+def test_an_odd_side_is_padded_and_not_stretched() -> None:
+    ramp = torch.linspace(0.2, 0.8, 99).expand(1, 3, 98, 99)
+    defense = rain.load_defense("rain(down=bicubic, enhancer=bicubic, shift=0.0)")
+    error = (defense(ramp) - ramp).abs()[..., :-4]
+    assert error.max() < 0.5 * 0.6 / 98  # half a pixel's step; stretched it is a whole one at the end
 
 
 def test_attacked_gradients_reach_the_images(images: Tensor) -> None:

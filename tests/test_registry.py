@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rain import registry
-from rain.errors import OptionError, UnknownNameError
+from rain import cli, registry
+from rain.errors import OptionError, PluginError, UnknownNameError
 from rain.registry import ATTACKS, CLASSIFIERS, DATASETS, DEFENSES, ENHANCERS, REGISTRIES, Registry, did_you_mean, load_attack, load_defense
 from rain.specs import fraction, number, parse, write
 
@@ -208,3 +208,30 @@ def test_the_registries_are_told_apart() -> None:
         "classifier",
         "dataset",
     ]
+
+
+def test_no_plug_in_takes_the_name_of_a_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results would call another attack pgd."""
+    entry = EntryPoint("pgd", "models:tiny", "rain.attacks")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
+    fresh = Registry("attack", "rain.attacks")
+    fresh._entries["pgd"] = ATTACKS.get("pgd")
+    assert fresh.get("pgd").__module__ == "rain.attacks.pgd"
+    assert fresh.names().count("pgd") == 1
+
+    def other() -> None: ...
+
+    other.__module__ = "mine.pgd"
+    with pytest.raises(OptionError, match=r"mine\.pgd: the attack 'pgd' is built in"):
+        fresh.register(other)
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = EntryPoint("broken", "nowhere.at.all:it", "rain.attacks")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
+    with pytest.raises(PluginError, match=r"attack 'broken' \(nowhere.at.all:it\) cannot be loaded: ModuleNotFoundError"):
+        load_attack("broken")
+    cli.list_names(cli.Kind.attacks)
+    out, err = capsys.readouterr()
+    assert "pgd" in out
+    assert "broken" in err

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def find(architecture: str, weights: str | Path) -> Path:
     named = shipped(architecture)
     if str(weights) in named:
         return named[str(weights)]
-    path = Path(weights).expanduser()
+    path = Path(weights)
+    with suppress(RuntimeError):  # no such user
+        path = path.expanduser()
     if path.is_file():
         return path
     near = did_you_mean(str(weights), list(named))
@@ -86,11 +89,10 @@ def categories(card: dict[str, str]) -> tuple[str, ...]:
     return tuple(card["classes"].split(", ")) if card.get("classes") else ()
 
 
-def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``module`` after checking names, shapes and values; ``source`` is what the error names.
+def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Raise ``WeightsError`` for a key that is missing or surplus, or a shape that differs.
 
-    Raises:
-        WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module`` is then unchanged.
+    A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a file of a few bytes can name any size.
     """
     own = module.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -101,6 +103,15 @@ def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise WeightsError(f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}")
+
+
+def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Copy ``state`` into ``module`` after checking names, shapes and values; ``source`` is what the error names.
+
+    Raises:
+        WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module`` is then unchanged.
+    """
+    check(module, state, source)
     check_finite(state, source)
     module.load_state_dict(state, strict=False)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rain.errors import RainError
+from rain.errors import PluginError, RainError
 from rain.version import __version__
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def list_names(
             if kind not in (None, name):
                 continue
             for entry in registry.names():
+                try:
+                    registry.get(entry)
+                except PluginError as error:
+                    print(f"error: {error}", file=sys.stderr)
+                    continue
                 line = registry.usage(entry) if kind else f"{name}\t{registry.usage(entry)}"
                 print(f"{line}\t{registry.summary(entry)}" if verbose else line)
                 if verbose and name in ("enhancers", "classifiers"):
@@ -97,15 +102,15 @@ def predict(
         for path in images:
             try:
                 image = enter(read_image(path), side)
+                _, probabilities, agreement = hardened.predict(image[None].to(target), draws=draws, seed=seed)
             except RainError as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {error}" if str(path) in str(error) else f"error: {path}: {error}", file=sys.stderr)
                 failed = True
                 continue
-            _, probabilities, agreement = hardened.predict(image[None].to(target), draws=draws, seed=seed)
             count = draws if hardened.defense.random else 1
             print(f"{path}: {round(float(agreement[0]) * count)} of {count} draws agree")
             for probability, label in zip(*(values.tolist() for values in probabilities[0].topk(min(top, probabilities.shape[1]))), strict=True):
-                print(f"  {100 * probability:5.1f} %  {names[label] if names else label}")
+                print(f"  {100 * probability:5.1f} %  {names[label] if label < len(names) else label}")
         if failed:
             raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -124,12 +125,14 @@ class Hardened(nn.Module):
 
         Raises:
             ImageError: the batch breaks the convention.
-            OptionError: draws is not a positive integer.
-            ClassifierError: an answer is no number.
+            OptionError: draws is not a positive integer, or seed no integer of 64 bits.
+            ClassifierError: an answer is no number, or not one logit for each of at least two classes.
         """
-        if not isinstance(draws, int) or draws < 1:
+        if isinstance(draws, bool) or not isinstance(draws, Integral) or draws < 1:
             raise OptionError(f"draws must be a positive integer, got {draws!r}")
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or not -(2**63) <= seed < 2**63):
+            raise OptionError(f"seed must be an integer of 64 bits, got {seed!r}")
+        generator = None if seed is None else torch.Generator().manual_seed(int(seed))
         count = draws if self.defense.random else 1
         single = torch.stack([probabilities_of(self(images, generator=generator)) for _ in range(count)])
         probabilities = single.mean(0)
@@ -141,8 +144,11 @@ def probabilities_of(logits: Tensor) -> Tensor:
     """Softmax in float32, of logits (N, classes).
 
     Raises:
-        ClassifierError: a probability is no number; the largest of them would be class 0.
+        ClassifierError: a probability is no number, the largest of which would be class 0; or these are no logits of several classes.
     """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        got = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ClassifierError(f"the classifier must answer with logits (N, classes), at least two of them for an image; got {got}")
     probabilities = logits.float().softmax(1)
     bad = (~torch.isfinite(probabilities).all(1)).nonzero()[:, 0].tolist()
     if bad:

@@ -3,6 +3,7 @@
 RainError
 ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be read
 ├── UnknownNameError (LookupError)   a name that is not registered
+├── PluginError (ImportError)        a plug-in of another package that cannot be loaded
 ├── OptionError (TypeError)          an option that a definition does not have, or a value that it cannot take
 ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
 ├── DatasetError (ValueError)        a dataset that is missing or broken
@@ -25,6 +26,10 @@ class ImageError(RainError, ValueError):
 
 class UnknownNameError(RainError, LookupError):
     """A name is not registered."""
+
+
+class PluginError(RainError, ImportError):
+    """A plug-in of another package cannot be loaded."""
 
 
 class OptionError(RainError, TypeError):

@@ -1,7 +1,8 @@
 """The tensor convention: checks, norms, projections, geometry, and reading image files.
 
 Convention:
-    ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty.
+    ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty. What a resize rounded past 1 is taken as it is:
+    by 1e-6, or by the type's own rounding where that is coarser.
     ``eps`` and distances are in the same unit: 8/255 is eight grey levels.
 """
 
@@ -52,9 +53,11 @@ def check_images(images: Tensor, what: str = "images") -> None:
     low, high = (bound.item() for bound in images.detach().aminmax())
     if low != low or high != high:
         raise ImageError(f"{what} contain NaN")
-    if low < 0 or high > 1:
+    slack = max(1e-6, torch.finfo(images.dtype).eps)
+    if low < -slack or high > 1 + slack:
         hint = "; divide by 255" if low >= 0 and 2 < high <= 255 else "; give RGB before any normalisation by mean and std"
-        raise ImageError(f"{what} must lie in [0, 1], found [{low:.4g}, {high:.4g}]{hint}")
+        hint = "; bring them back by .clamp(0, 1)" if low > -0.2 and high < 1.2 else hint
+        raise ImageError(f"{what} must lie in [0, 1], found [{low:.7g}, {high:.7g}]{hint}")
 
 
 def check_norm(norm: str) -> None:

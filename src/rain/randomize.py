@@ -10,6 +10,7 @@ Convention:
 
 import hashlib
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -24,9 +25,14 @@ def generator_for(seed: int, *what: object) -> Generator:
     return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
 
 
+def given(generator: Generator | None) -> dict[str, Any]:
+    """The keyword that hands on a generator; nothing for None, which torch.compile cannot trace where the batch size changes."""
+    return {} if generator is None else {"generator": generator}
+
+
 def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None) -> Tensor:
     device = generator.device if generator is not None else images.device
-    return torch.randint(low, high, shape, generator=generator, device=device).to(images.device)
+    return torch.randint(low, high, shape, device=device, **given(generator)).to(images.device)
 
 
 ORDERS = torch.tensor(list(permutations(range(4))))
@@ -145,7 +151,7 @@ def draw_size(images: Images, generator: Generator | None = None, *, scale: tupl
     """
     low, high = scale
     device = generator.device if generator is not None else "cpu"
-    factor = low + (high - low) * torch.rand((), generator=generator, device=device, dtype=torch.float64).cpu()
+    factor = low + (high - low) * torch.rand((), device=device, dtype=torch.float64, **given(generator)).cpu()
     sides = torch.tensor(images.shape[2:], dtype=torch.float64)
     return (sides / factor).round().clamp_min(1).long()
 

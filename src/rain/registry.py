@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
-from rain.errors import OptionError, RainError, UnknownNameError
+from rain.errors import OptionError, PluginError, RainError, UnknownNameError
 from rain.specs import parse
 
 
@@ -41,6 +41,8 @@ class Registry:
 
         def add(target: Callable[..., Any]) -> Callable[..., Any]:
             name = target.__module__.rpartition(".")[2]
+            if name in self._own() and target.__module__ != f"{self.folder}.{name}":
+                raise OptionError(f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise")
             self._entries[name], self._arguments[name] = target, argument
             return target
 
@@ -48,10 +50,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """All names, sorted, without importing anything."""
-        package = importlib.import_module(self.folder)
-        # A file with an underscore is what several entries share.
-        own = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
-        return sorted(own | self._others().keys())
+        return sorted(self._own() | self._others().keys())
 
     def usages(self) -> list[str]:
         """All names with what follows them in a spec, as help shows them."""
@@ -72,7 +71,11 @@ class Registry:
         if name not in self._entries:
             others = self._others()
             if name in others:
-                definition = self._entries[name] = others[name].load()
+                try:
+                    definition = others[name].load()
+                except Exception as error:  # whatever another package's import raises
+                    raise PluginError(f"{self.kind} {name!r} ({others[name].value}) cannot be loaded: {type(error).__name__}: {error}") from error
+                self._entries[name] = definition
                 # It was registered under its file's name, which need not be the entry's.
                 self._arguments.setdefault(name, self._arguments.get(definition.__module__.rpartition(".")[2], ""))
             elif name in self.names():
@@ -128,8 +131,14 @@ class Registry:
             if option not in known:
                 raise OptionError(f"{self.kind} {name!r} has no option {option!r}; {did_you_mean(option, known)}")
 
+    def _own(self) -> set[str]:
+        package = importlib.import_module(self.folder)
+        # A file with an underscore is what several entries share.
+        return {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+
     def _others(self) -> dict[str, Any]:
-        return {entry.name: entry for entry in entry_points(group=self.folder)}
+        """The entries of other packages; none of them may take the name of a built-in, which results would then call what it is not."""
+        return {entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()}
 
 
 def did_you_mean(name: str, names: list[str]) -> str:

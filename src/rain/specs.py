@@ -30,6 +30,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key.isidentifier():
             raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
+        if key in options:
+            raise OptionError(f"{spec!r}: {key} is given twice")
         options[key] = _value(value)
     return name.strip(), options
 
@@ -103,7 +105,7 @@ def _split(text: str) -> list[str]:
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
     try:
         return fraction(text)

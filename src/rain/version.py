@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 @cache
 def revision() -> str:
-    """The git revision at which the package's sources last changed, with "+" and a digest of what was changed since; "released" outside a checkout."""
+    """The git revision at which the package's sources last changed, with "+" and a digest of what changed since; "released" outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:

@@ -30,9 +30,11 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     """
     path = checkpoints.find("small_resnet", weights) if weights is not None else None
     state, card = checkpoints.read(path) if path else ({}, {})
-    if "network.last.weight" in state:
-        classes = state["network.last.weight"].shape[0]
-        width = state["network.last.weight"].shape[1] // 8
+    last = state.get("network.last.weight")
+    if last is not None and last.ndim == 2 and len(last) and last.shape[1] >= 8:
+        classes, width = last.shape[0], last.shape[1] // 8
+        with torch.device("meta"):
+            checkpoints.check(Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD), state, str(path))
     network = Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD, categories=checkpoints.categories(card))
     if path:
         checkpoints.fit(network, state, str(path))

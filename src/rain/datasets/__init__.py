@@ -132,8 +132,10 @@ def class_folders(root: Path) -> list[str]:
 
 def picture_files(root: Path, folder: str) -> list[str]:
     """List the pictures below ``root / folder``, relative to ``root``, sorted; hidden files and other formats are left out."""
-    paths = (root / folder).rglob("*")
-    return sorted(path.relative_to(root).as_posix() for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    paths = [path for path in (root / folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    inside = [path.relative_to(root / folder) for path in paths]
+    shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
+    return sorted((Path(folder) / path).as_posix() for path in shown)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -170,8 +172,8 @@ def to_label(text: str, where: str) -> int:
     """Read a label; ``where`` begins the error.
 
     Raises:
-        DatasetError: not a whole number from 0.
+        DatasetError: not a whole number from 0, or more than any classifier has classes.
     """
-    if not (text.strip().isascii() and text.strip().isdigit()):
-        raise DatasetError(f"{where}: label {text!r} must be a whole number from 0, the index of the classifier's logit")
+    if not (text.strip().isascii() and text.strip().isdigit() and len(text.strip()) <= 6):
+        raise DatasetError(f"{where}: label {text!r} must be a whole number from 0 to 999999, the index of the classifier's logit")
     return int(text)

@@ -1,5 +1,6 @@
 """Pictures with their labels in a CSV file."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from rain import imagenet
@@ -43,6 +44,7 @@ def _file(table: Path, name: str) -> str:
     if relative.is_absolute() or ".." in relative.parts:
         raise DatasetError(f"{table}: {name!r} leaves the folder; write paths relative to it")
     for candidate in (relative, "images" / relative):
-        if (table.parent / candidate).is_file():
-            return candidate.as_posix()
+        with suppress(OSError):  # a name that no file can have
+            if (table.parent / candidate).is_file():
+                return candidate.as_posix()
     raise DatasetError(f"{table}: {name!r} is neither beside the table nor in images/; add the file or delete its line")

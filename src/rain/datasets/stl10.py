@@ -45,7 +45,17 @@ class Stl10:
         if missing:
             raise DatasetError(f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}")
         self.categories = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
+        self._folder, self._split = folder, split
         self._pixels, self._labels = _read(folder, split, len(self.categories))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the pictures where they are: another process maps the file again."""
+        return {**vars(self), "_pixels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the pictures."""
+        vars(self).update(state)
+        self._pixels, self._labels = _read(self._folder, self._split, len(self.categories))
 
     def __len__(self) -> int:
         """Count the pictures."""

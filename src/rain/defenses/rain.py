@@ -1,5 +1,6 @@
 """RAIN: structured randomisation (SRd), then detail generation (DG)."""
 
+import warnings
 from typing import Any
 
 import torch.nn.functional as F
@@ -41,7 +42,8 @@ class Rain(Defense):
             (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
         down: how images are halved: "channel" (one pixel of each 2x2 cell, drawn for each colour channel apart, as released), "pixel" (one
             draw for all three), "bicubic" (nothing random), "scale" (bicubic, by a random factor).
-        keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed (``compact``), else their mean.
+        keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed (``compact``), else their mean. More of
+            them need a DG that was trained for them: the shipped weights know one, and restore less of more.
         shift: the largest circular shift, as a fraction of the halved side; 0 for none.
         shared_shift: one shift for the whole batch instead of one for each image.
         enhancer: spec of DG (``rain list enhancers``) or a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
@@ -74,7 +76,9 @@ class Rain(Defense):
         options = DEFAULT | PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
         if options["down"] not in DOWN:
             raise OptionError(f"down must be one of {', '.join(DOWN)}, got {options['down']!r}")
-        if options["keep"] not in (1, 2, 3):
+        if not isinstance(options["shared_shift"], bool):
+            raise OptionError(f"shared_shift must be true or false, got {options['shared_shift']!r}")
+        if type(options["keep"]) is not int or options["keep"] not in (1, 2, 3):
             raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {options['keep']!r}")
         if options["keep"] > 1 and options["down"] not in PICKING:
             raise OptionError(f"keep says how many pixels are picked, and down = {options['down']!r} picks none")
@@ -88,6 +92,9 @@ class Rain(Defense):
         self.shared_shift: bool = options["shared_shift"]
         self.scale: tuple[float, float] = (options["scale_low"], options["scale_high"])
         self.enhancer = _enhancer(options["enhancer"])
+        card = getattr(self.enhancer, "card", None)
+        if self.keep > 1 and card and getattr(self.enhancer, "informed", False) and f"keep={self.keep}" not in card.get("recipe", ""):
+            warnings.warn(f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that: it will restore less", stacklevel=2)
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
 
@@ -114,10 +121,14 @@ class Rain(Defense):
         if "choice" in draw:
             low = pick(images, draw["choice"])
         else:
-            low = resize(images, draw["size"] if "size" in draw else ((height + 1) // 2, (width + 1) // 2))
+            low = resize(images, draw["size"]) if "size" in draw else resize(_even(images), ((height + 1) // 2, (width + 1) // 2))
         shifted = shift(low, draw["offsets"]) if "offsets" in draw else low
         randomized = shifted if shifted.shape[1] == 3 else shifted.unflatten(1, (-1, 3)).mean(1)
         enhanced = self._enhance(shifted, draw) if getattr(self.enhancer, "informed", False) else self.enhancer(randomized)
+        wanted = (len(low), 3, 2 * low.shape[2], 2 * low.shape[3])
+        if not isinstance(enhanced, Tensor) or enhanced.shape != wanted:
+            got = tuple(enhanced.shape) if isinstance(enhanced, Tensor) else type(enhanced).__name__
+            raise OptionError(f"DG must double height and width: {type(self.enhancer).__name__} gave {got} where {wanted} was asked for")
         if "size" in draw:
             return {"randomized": randomized, "enhanced": resize(enhanced, (height, width))}
         return {"randomized": randomized, "enhanced": enhanced[:, :, :height, :width]}
@@ -133,8 +144,7 @@ class Rain(Defense):
         if "size" in draw:
             raise OptionError('down = "scale" shifts by parts of a pixel, so that no image is its target: train with shift=0.0')
         height, width = images.shape[2:]
-        even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else images
-        return shift(even, 2 * draw["offsets"])[:, :, :height, :width]
+        return shift(_even(images), 2 * draw["offsets"])[:, :, :height, :width]
 
     def _enhance(self, shifted: Tensor, draw: Draw) -> Images:
         """Apply a DG that is told which pixels were picked."""
@@ -142,6 +152,12 @@ class Rain(Defense):
         if choice is not None and "offsets" in draw:
             choice = shift(choice, draw["offsets"])
         return self.enhancer(shifted, choice)
+
+
+def _even(images: Images) -> Images:
+    """Repeat the edge where a side is odd."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else images
 
 
 def _enhancer(enhancer: str | nn.Module) -> nn.Module:

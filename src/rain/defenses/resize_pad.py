@@ -7,6 +7,7 @@ from torch import Generator
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
+from rain.randomize import given
 from rain.registry import DEFENSES
 
 
@@ -32,8 +33,7 @@ class ResizePad(Defense):
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw for each image the size as a fraction and the place as a fraction of the room left: (N, 3), rows (size, top, left)."""
         device = generator.device if generator is not None else images.device
-        uniform = torch.rand((len(images), 3), generator=generator, device=device).to(images.device)
-        return {"uniform": uniform}
+        return {"uniform": torch.rand((len(images), 3), device=device, **given(generator)).to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""
@@ -52,5 +52,7 @@ class ResizePad(Defense):
         count, _, height, width = images.shape
         grid = torch.stack([x[:, None, :].expand(count, height, width), y[:, :, None].expand(count, height, width)], 3)
         inside = (grid.abs() < 1).all(3)[:, None]
-        sampled = F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
-        return (sampled * inside).clamp(0, 1)
+        # Coordinates do not fit into half precision: it knows eight bits of a place among 224.
+        wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+        sampled = F.grid_sample(wide, grid.to(wide.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+        return (sampled * inside).clamp(0, 1).to(images.dtype)

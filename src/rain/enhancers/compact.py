@@ -50,6 +50,8 @@ class Compact(nn.Module):
             path = checkpoints.find("compact", weights)
             state, self.card = checkpoints.read(path)
             informed, head, near, features, blocks = _size(state, (informed, head, near, features, blocks))
+            with torch.device("meta"):
+                checkpoints.check(Compact(None, informed=informed, head=head, near=near, features=features, blocks=blocks), state, str(path))
         self.informed = informed
         self.head = nn.Conv2d(27 if informed else 3, head, 3, padding=1)
         self.near = nn.Sequential(*[Block(head) for _ in range(near)])
@@ -71,6 +73,8 @@ class Compact(nn.Module):
                 were; None if it was none of them but a mean. A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
+        if not len(images):
+            return images.new_zeros(0, 3, 2 * height, 2 * width)
         if not self.informed:
             skip, known = upsample(images), images
         else:
@@ -101,6 +105,8 @@ def _size(state: dict[str, Tensor], otherwise: tuple[bool, int, int, int, int]) 
     if not all(f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4 for name in ("head", "down")):
         return otherwise
     head, inputs = state["head.weight"].shape[:2]
+    if not head or not len(state["down.weight"]):
+        return otherwise
 
     def blocks(part: str) -> int:
         return sum(name.startswith(f"{part}.") and name.endswith(".first.weight") for name in state)
