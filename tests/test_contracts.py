@@ -15,7 +15,14 @@ from rain.images import distance
 from rain.registry import ATTACKS, DEFENSES, ENHANCERS, REGISTRIES, load_attack, load_defense, load_enhancer
 
 PRESETS = [f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")]
-FURTHER = ["rain(down=pixel)", "rain(keep=2)", "rain(down=pixel, keep=3)", "rain(down=scale, enhancer=bicubic)", "jpeg(quality=30)"]
+UNTRAINED = "enhancer=compact(weights=None)"
+FURTHER = [
+    "rain(down=pixel)",
+    f"rain(keep=2, {UNTRAINED})",
+    f"rain(down=pixel, keep=3, {UNTRAINED})",
+    "rain(down=scale, enhancer=bicubic)",
+    "jpeg(quality=30)",
+]
 DEFENSE_SPECS = [*DEFENSES.names(), *PRESETS, *FURTHER]
 ENHANCER_NAMES = [name for name in ENHANCERS.names() if ENHANCERS.usage(name) == name]
 
