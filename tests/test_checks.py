@@ -154,6 +154,12 @@ def test_an_attack_that_does_not_follow_the_model_is_not_adaptive(attack: str) -
     assert (line.verdict, line.adaptive) == ("unclaimed", None)
 
 
+def test_budgets_with_as_few_steps_are_one_finding() -> None:
+    results = [*measured(), *(replace(one, cell=replace(one.cell, eps=8 / 255)) for one in measured() if one.cell.attack != "none")]
+    few = [replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=6)")) if one.cell.access == "adaptive" else one for one in results]
+    assert texts(few, "warning").count("made only 6 steps at eps 4/255 (linf), eps 8/255 (linf)") == 1
+
+
 def test_steps_are_those_of_the_strongest_attack() -> None:
     assert check([*measured(), *changed(measured(), 4, attack="fgsm")[4:]]) == []
 

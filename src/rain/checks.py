@@ -169,10 +169,12 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
     if hasty:
         text = f"confidence 0 ({', '.join(hasty)}) gives an image up at the attack's first success, which against a random defence or on another "
         yield Finding("warning", defense, text + "model says little: set confidence=inf, or a few logits where it averages over draws")
-    for budget, adaptive in _grouped([result for result in column if knows(result) and not unbounded(result.cell)], _budget):
-        most = max(_steps(result) for result in adaptive)
-        if most < LEAST_STEPS and defense != "none":
-            text = f"the adaptive attack made only {most:.0f} {'step' if most == 1 else 'steps'} at {_list([budget])}: more of them may leave less, "
+    adaptive = _grouped([result for result in column if knows(result) and not unbounded(result.cell)], _budget)
+    most = {budget: max(map(_steps, attacked)) for budget, attacked in adaptive}
+    for steps in sorted(set(most.values())):
+        if steps < LEAST_STEPS and defense != "none":
+            where = _list(budget for budget in most if most[budget] == steps)
+            text = f"the adaptive attack made only {steps:.0f} {'step' if steps == 1 else 'steps'} at {where}: more of them may leave less, "
             yield Finding("warning", defense, text + f"set {LEAST_STEPS} or more, and double them until the figure stops falling")
     for (attack, *_), same in _grouped([result for result in column if result.cell.attack != "none"], _attack):
         options = _worker(same[0])[1]
