@@ -1,6 +1,15 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from training import SMALL
+
+from rain.recipe import Config
 
 torch.set_num_threads(1)
 
@@ -14,3 +23,38 @@ def images() -> Tensor:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten smooth pictures in five classes."""
+    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for index in range(10):
+        (root / f"class{index % 5}").mkdir(exist_ok=True)
+        rough = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        rough.resize((40, 36), Image.Resampling.BICUBIC).save(root / f"class{index % 5}" / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def config(folder: Path) -> Callable[..., Config]:
+    """A run of six steps on these pictures; keywords replace its fields."""
+
+    def make(**changes: Any) -> Config:
+        known: dict[str, Any] = {
+            "images": f"folder:{folder}",
+            "validation": f"folder:{folder}",
+            "classifier": "models:tiny",
+            "defense": SMALL,
+            "distillation": 1.0,
+            "side": 32,
+            "batch": 4,
+            "steps": 6,
+            "warmup": 0,
+            "validate_every": 3,
+            "accelerator": "cpu",
+            "precision": "32-true",  # "auto" depends on the machine
+        }
+        return Config(**known | changes)
+
+    return make

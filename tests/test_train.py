@@ -1,76 +1,25 @@
-"""Training: what is learnt, what stays as it was, and what a kill costs."""
+"""Training: what is learnt, what stays as it was, and what is chosen."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from models import tiny
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
+from training import rows, weights
 
 from rain import checkpoints, train
-from rain.errors import DatasetError, OptionError, RecipeError, TrainError
-from rain.journal import lock
+from rain.errors import OptionError, TrainError
 from rain.objective import Objective, Stages, divergence, relative
 from rain.randomize import generator_for, shift
 from rain.recipe import Config, shipped
 from rain.registry import load_defense, load_enhancer
 from rain.train import fit, follow, rate, read
 from rain.yardsticks import luma, sr_quality
-
-SMALL = "rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten smooth pictures in five classes."""
-    root, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for index in range(10):
-        (root / f"class{index % 5}").mkdir(exist_ok=True)
-        rough = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        rough.resize((40, 36), Image.Resampling.BICUBIC).save(root / f"class{index % 5}" / f"{index}.png")
-    return root
-
-
-@pytest.fixture
-def config(folder: Path) -> Callable[..., Config]:
-    def make(**changes: Any) -> Config:
-        known: dict[str, Any] = {
-            "images": f"folder:{folder}",
-            "validation": f"folder:{folder}",
-            "classifier": "models:tiny",
-            "defense": SMALL,
-            "distillation": 1.0,
-            "side": 32,
-            "batch": 4,
-            "steps": 6,
-            "warmup": 0,
-            "validate_every": 3,
-            "accelerator": "cpu",
-            "precision": "32-true",  # "auto" depends on the machine
-        }
-        return Config(**known | changes)
-
-    return make
-
-
-def rows(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def weights(out: Path) -> dict[str, Tensor]:
-    return checkpoints.read(out / "weights.safetensors")[0]
-
 
 # --- every recipe
 
@@ -264,196 +213,6 @@ def test_a_run_without_a_finite_validation_has_no_weights_to_name(
     monkeypatch.setattr(train, "validate", lambda *_: ({"kl": float("nan")}, None))
     with pytest.raises(TrainError, match="no validation gave a finite kl"):
         fit(config(), tmp_path / "run")
-
-
-# --- bad input
-
-
-def copied(folder: Path, target: Path) -> Path:
-    shutil.copytree(folder, target)
-    return target
-
-
-def test_a_label_means_one_class_in_a_run(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
-    other = copied(folder, tmp_path / "other")
-    shutil.rmtree(other / "class0")
-    for changes in ({"validation": f"folder:{other}"}, {"images": (f"folder:{folder}", f"folder:{other}")}):
-        with pytest.raises(DatasetError, match=r"label 0 is 'class1' there and 'class0' in another dataset"):
-            fit(config(**changes), tmp_path / "run")
-
-
-def test_a_damaged_picture_costs_one_sample_and_a_lost_one_the_way_back(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
-    hurt = copied(folder, tmp_path / "hurt")
-    picture = hurt / "class3" / "8.png"
-    picture.write_bytes(picture.read_bytes()[:200])
-    with pytest.warns(UserWarning, match=r"8\.png.*the next picture is learnt from in its place"):
-        fit(config(images=f"folder:{hurt}"), tmp_path / "run")
-    picture.unlink()
-    with pytest.raises(TrainError, match="was begun with 10 pictures, and there are 9 now"):
-        fit(config(images=f"folder:{hurt}"), tmp_path / "run", resume=True)
-    for path in hurt.rglob("*.png"):
-        path.write_bytes(b"")
-    with pytest.raises(DatasetError, match="not one picture can be read"), pytest.warns(UserWarning, match="in its place"):
-        fit(config(images=str(hurt), validation=str(folder)), tmp_path / "none")
-
-
-def test_what_is_wrong_is_said_before_the_first_step(config: Callable[..., Config], tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere"):
-        fit(config(sr_sets=(str(tmp_path / "nowhere"),)), tmp_path / "run")
-    with pytest.raises(OptionError, match=r"shift=0\.0"):
-        fit(config(defense="rain(down=scale, enhancer=compact(weights=None))"), tmp_path / "run")
-    assert not (tmp_path / "run" / "log.jsonl").exists()
-
-
-def test_machines_that_share_no_folder_do_not_go_on(config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit(config(steps=3), tmp_path / "run")
-    monkeypatch.setattr("lightning_fabric.Fabric.all_gather", lambda self, step: torch.stack([step, torch.zeros_like(step)]))
-    with pytest.raises(TrainError, match="found checkpoints of steps 3, 0: give all machines one folder"):
-        fit(config(steps=3), tmp_path / "run", resume=True)
-
-
-def test_a_card_says_what_the_attacker_of_robust_knew(config: Callable[..., Config], tmp_path: Path) -> None:
-    done = fit(config(attack="pgd(steps=1)", eot=2, choose="robust", steps=3), tmp_path / "run")
-    card = checkpoints.read(done.weights)[1]
-    assert "robust" in json.loads(card["validation"])
-    assert card["robust"] == "pgd(steps=1), adaptive, eot 2, eps 4/255 (linf), one draw"
-    assert card["computed"] == "on cpu in 32-true"
-
-
-def test_labels_are_asked_for_where_they_are_needed(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cross_entropy needs labels"):
-        fit(config(images=str(folder), cross_entropy=1.0), tmp_path / "a")
-    with pytest.raises(RecipeError, match="needs labels"):
-        fit(config(validation=str(folder), choose="accuracy"), tmp_path / "b")
-    classifier = {"trains": "classifier", "classifier": "small_resnet(width=4, classes=3)", "defense": "none", "distillation": 0.0}
-    with pytest.raises(DatasetError, match=r"label 4 is none of the 3 classes .*labels=sorted"):
-        fit(config(**classifier, cross_entropy=1.0, choose="accuracy"), tmp_path / "c")
-    with pytest.raises(RecipeError, match="has no enhancer to train"):
-        fit(config(defense="jpeg"), tmp_path / "d")
-    with pytest.raises(RecipeError, match="cannot be split on 3 processes"):
-        fit(config(devices=3), tmp_path / "e")
-    with pytest.raises(TrainError, match="cannot be used here"):
-        fit(config(accelerator="abacus"), tmp_path / "f")
-
-
-def test_a_folder_belongs_to_one_recipe_and_one_process(config: Callable[..., Config], tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    fit(config(), out)
-    before = (out / "weights.safetensors").read_bytes()
-    with pytest.raises(TrainError, match="--resume"):
-        fit(config(), out)
-    with pytest.raises(TrainError, match=r"another recipe \(rate was 0.001 and is 0.1\)"):
-        fit(config(rate=0.1), out, resume=True)
-    held = lock(out)
-    with pytest.raises(TrainError, match="another process is training"):
-        fit(config(), out, resume=True)
-    held.close()
-    # A finished run has nothing left to do; where it computes may change.
-    assert rows(out)[-1]["step"] == 6
-    fit(config(workers=1), out, resume=True)
-    assert rows(out)[-1]["step"] == 6
-    assert (out / "weights.safetensors").read_bytes() == before
-    (out / "recipe.json").write_text("{")
-    with pytest.raises(TrainError, match="is damaged"):
-        fit(config(), out, resume=True)
-    # What never came to a checkpoint stands in nobody's way.
-    with pytest.raises(RecipeError):
-        fit(config(defense="none"), tmp_path / "vain")
-    fit(config(steps=1), tmp_path / "vain")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TrainError, match="cannot be written"):
-        fit(config(), tmp_path / "file")
-
-
-def test_a_full_disk_is_said_and_the_last_checkpoint_stays(config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "run"
-    fit(config(steps=3), out)
-    before = (out / "state.safetensors").read_bytes()
-
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrainError, match=r"No space left on device.*add --resume"):
-        fit(config(steps=3), tmp_path / "other")
-    assert (out / "state.safetensors").read_bytes() == before
-    assert not list((tmp_path / "other").glob(".*.tmp"))
-
-
-# --- killed, resumed, on two processes
-
-
-def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    settings = ["classifier=models:tiny", f"defense={SMALL}", "side=32", "batch=4", "steps=120", "validate_every=40", "rate=2e-3"]
-    command = [sys.executable, "-m", "rain", "train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "cpu"]
-    command += [part for setting in settings for part in ("--set", setting)]
-    with out.with_suffix(".stderr").open("wb") as file:
-        return subprocess.Popen(
-            [*command, "--out", str(out), *more], env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible
-        )
-
-
-def interruptible() -> None:
-    """A background job of a shell ignores Ctrl-C, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def finished(process: "subprocess.Popen[bytes]", out: Path) -> None:
-    assert process.wait(120) == 0, out.with_suffix(".stderr").read_text()
-
-
-def losses(out: Path) -> list[dict[str, float]]:
-    measured = ("images_per_second", "memory_mb")
-    return [{name: value for name, value in row.items() if not name.endswith(measured)} for row in rows(out)]
-
-
-def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
-    single, other = tmp_path / "single", tmp_path / "other"
-    finished(start(folder, single), single)
-
-    def until(step: int, sign: signal.Signals, *more: str) -> int:
-        process = start(folder, other, "--set", "checkpoint_minutes=0.0001", *more)
-        while process.poll() is None and not ((other / "log.jsonl").is_file() and any(row["step"] >= step for row in rows_so_far(other))):
-            time.sleep(0.005)
-        process.send_signal(sign)
-        return process.wait(60)
-
-    assert until(20, signal.SIGKILL) == -signal.SIGKILL
-    assert until(80, signal.SIGINT, "--resume") == 130
-    assert "add --resume to the same command to go on" in other.with_suffix(".stderr").read_text()
-    assert max(row["step"] for row in rows(other)) < 120
-    finished(start(folder, other, "--resume"), other)
-    assert losses(other) == losses(single)
-    assert {name: value.tolist() for name, value in weights(other).items()} == {name: value.tolist() for name, value in weights(single).items()}
-    states = [checkpoints.read(out / "state.safetensors")[0] for out in (single, other)]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def rows_so_far(out: Path) -> list[dict[str, float]]:
-    """The whole lines of a log that is being written."""
-    found = []
-    for line in (out / "log.jsonl").read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
-
-
-def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
-    """The processes draw apart, so that only what is random differs: without randomness the weights agree to rounding."""
-    spec = SMALL.replace("rain(", "rain(down=bicubic, shift=0.0, ")
-    # Adam's first steps go by the sign of the gradient, which rounding can turn.
-    few = ("--set", f"defense={spec}", "--set", "steps=4", "--set", "validate_every=2", "--set", "optimizer=sgd")
-    one, two = tmp_path / "one", tmp_path / "two"
-    finished(start(folder, one, *few), one)
-    finished(start(folder, two, *few, "--devices", "2"), two)
-    ours, theirs = weights(one), weights(two)
-    assert all(torch.allclose(ours[name], theirs[name], atol=2e-5) for name in ours)
-    assert rows(two)[-1]["validation/kl"] == pytest.approx(rows(one)[-1]["validation/kl"], rel=1e-2)
-    assert [row["step"] for row in rows(two)] == [row["step"] for row in rows(one)]
 
 
 # --- yardsticks
