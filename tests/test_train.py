@@ -3,17 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from models import tiny
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from training import rows, weights
 
 from rain import checkpoints, train
-from rain.errors import OptionError, TrainError
+from rain.errors import OptionError, RecipeError, TrainError
 from rain.objective import Objective, Stages, divergence, relative
 from rain.randomize import generator_for, shift
 from rain.recipe import Config, shipped
@@ -126,7 +127,7 @@ def test_a_perfect_restoration_costs_nothing(config: Callable[..., Config]) -> N
         Stages(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), 32)
 
 
-@pytest.mark.parametrize("access", ["adaptive", "transfer"])
+@pytest.mark.parametrize("access", ["adaptive", "known", "transfer"])
 def test_attacked_images_keep_the_budget_and_the_share(config: Callable[..., Config], access: str) -> None:
     objective = Objective(config(attack="pgd(steps=2, confidence=inf)", eps="4/255", access=access, eot=2)).train()
     clean, labels = torch.rand(4, 3, 32, 32, generator=generator_for(0)), torch.tensor([0, 1, 2, -1])
@@ -140,6 +141,29 @@ def test_attacked_images_keep_the_budget_and_the_share(config: Callable[..., Con
     assert [not torch.equal(one, clean[:1]) for one in alone] == [False, False, False, True] * 2
     assert objective.trained.training
     assert all(weight.requires_grad and weight.grad is None for weight in objective.trained.parameters())
+
+
+def test_a_known_draw_is_the_one_that_is_learnt_from(config: Callable[..., Config]) -> None:
+    objective = Objective(config(attack="pgd(steps=2)", access="known"))
+    clean, labels = torch.rand(5, 3, 32, 32, generator=generator_for(1)), torch.full((5,), -1)
+    asked: list[Tensor] = []
+
+    def attack(model: nn.Module, images: Tensor, labels: Tensor, **options: Any) -> Tensor:
+        asked.append(model(images))
+        return images.clamp(0.1, 0.9)
+
+    objective.attack = attack
+    ours, theirs = generator_for(2), generator_for(2)
+    entering = objective.attacked(clean, labels, 0.4, ours)
+    restored = objective.defense.transform(clean, objective.defense.draw(clean, theirs))
+    moved = (entering != clean).flatten(1).any(1)
+    assert moved.sum() == 2
+    assert torch.allclose(asked[0], objective.classify(restored)[moved], atol=1e-6)
+    # Nothing was taken from the generator: what is drawn next is the same draw.
+    assert torch.equal(objective.answer(clean, ours), objective.classify(restored))
+    objective.attack = lambda model, images, labels, **options: model(images[:1])
+    with pytest.raises(RecipeError, match="asks about all images at each step"):
+        objective.attacked(clean, labels, 0.4, ours)
 
 
 def test_an_attack_in_training_makes_all_its_steps_unless_it_says_otherwise(config: Callable[..., Config]) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from rain.adaptive import Expectation, Seeded
-from rain.defense import Defense
+from rain.defense import Defense, Draw
 from rain.errors import OptionError, RecipeError
 from rain.folding import folded
 from rain.images import Images
@@ -135,6 +135,9 @@ class Objective(nn.Module):
         try:
             some, known = clean[chosen], labels[chosen]
             view: Any = self.classify
+            if config.access == "known":
+                generator = generator.clone_state()  # who learns from the images draws the same again
+                view = Known(self, self.defense.draw(clean, generator), chosen)
             if config.access == "adaptive":
                 view = Seeded(Pipeline(self), generator)  # type: ignore[arg-type]
                 view = Expectation(view, config.eot) if self.defense.random and config.eot > 1 else view
@@ -169,6 +172,27 @@ class Pipeline(nn.Module):
     def forward(self, images: Images, *, generator: Generator, copies: int = 1) -> Tensor:
         """Classify with one draw."""
         return self.answer(images, generator, copies)
+
+
+class Known(nn.Module):
+    """The classifier behind one draw, that of the images which are attacked.
+
+    Args:
+        draw: of a batch.
+        chosen: (N,), booleans, those of the batch that are attacked.
+    """
+
+    def __init__(self, objective: Objective, draw: Draw, chosen: Tensor):
+        super().__init__()
+        self.objective, self.count = (objective,), int(chosen.sum())  # in a tuple it is no submodule
+        self.draw = {name: value[chosen] if value.ndim > 1 and len(value) == len(chosen) else value for name, value in draw.items()}
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify all the attacked images; logits (N, classes)."""
+        if len(images) != self.count:
+            raise RecipeError('access = "known" needs an attack that asks about all images at each step, such as pgd(confidence=inf)')
+        (objective,) = self.objective
+        return objective.classify(objective.defense.transform(images, self.draw))
 
 
 class Stages:

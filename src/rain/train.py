@@ -322,7 +322,8 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 def attacker_text(config: Config) -> str:
     """What the attacker of a run's "robust" knew: attack, access, budget and draws."""
     access = f"{config.access}, eot {config.eot}" if config.access == "adaptive" and config.trains == "enhancer" else config.access
-    return f"{config.attack}, {access}, eps {number(config.eps)} ({config.norm}), one draw"
+    draw = "one draw, which the attacker knows" if config.access == "known" else "one draw"
+    return f"{config.attack}, {access}, eps {number(config.eps)} ({config.norm}), {draw}"
 
 
 def rate(config: Config, step: int, steps: int) -> float:

@@ -34,7 +34,7 @@ def validate(objective: Objective, images: Images, labels: Tensor, fabric: Any) 
     Returns: means over the images, and a contact sheet (None for a classifier without a defence). With a classifier: "kl" (nats, from the
         classifier's answer to the clean image), "agreement" (with that answer); with labels "accuracy"; with an attack "robust", the accuracy
         (agreement without labels) behind the defence, with one draw, under the recipe's own attack, whose access is the recipe's, too: made on the
-        bare classifier with "transfer". It is there to choose weights by, and says nothing about other attackers.
+        bare classifier with "transfer", on this very draw with "known". It is there to choose weights by, and says nothing about other attackers.
         With an enhancer: "psnr" in dB against the clean image.
     """
     config = objective.config
