@@ -55,8 +55,9 @@ class Config:
         trades: weight of the KL divergence from the trained classifier's own clean answer to its answer to the attacked image (TRADES' beta).
         attack: spec of the attack that training images go through ("" for none), with its steps, all of which are made unless it says another
             ``confidence``.
-        access: "adaptive" attacks through the defence, as its random self; "known" through the very draw that is then learnt from, which no attacker has
-            in practice: stronger than EOT of many draws, at the price of one; "transfer" attacks the bare classifier, which is much cheaper.
+        access: "adaptive" attacks through the defence, as its random self; "known" through the very draw that is then learnt from, which no
+            attacker has in practice: stronger than EOT of many draws, at the price of one; "transfer" attacks the bare classifier, which is much
+            cheaper.
         eps, norm: its budget, in the unit of images in [0, 1].
         eot: draws that an adaptive attack averages over at each step.
         attacked: the share of each batch that is attacked.
