@@ -104,6 +104,16 @@ def test_errors_are_one_line_that_says_what_to_do(grid: Path, tmp_path: Path) ->
         assert len(errors.strip().splitlines()) == 1, errors
 
 
+def test_warnings_are_one_line_without_our_source(grid: Path) -> None:
+    picture = next((grid.parent / "pictures").rglob("*.png"))
+    command = [Path(sys.executable).with_name("rain"), "predict", picture, "--classifier", "small_resnet(weights=imagenette)", "--defense", "rain(keep=2)"]
+    errors = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    said = [line for line in errors.splitlines() if "DG was not trained for that" in line]
+    assert len(said) == 1
+    assert said[0].startswith("warning: rain keeps 2 pixels")
+    assert "warnings.warn" not in errors
+
+
 def test_predict_goes_on_after_a_bad_image_and_fails_in_the_end(tmp_path: Path, grid: Path) -> None:
     good = next((tmp_path / "pictures").rglob("*.png"))
     (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])

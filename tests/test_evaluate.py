@@ -343,6 +343,7 @@ def test_attacks_ask_a_folded_twin_and_the_classifier_itself_judges() -> None:
     assert bench.twin("models:tiny", "none", 48) is twin  # one copy, however many sizes the images have
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
 @pytest.mark.parametrize("access", ["query", "frozen", "static", "adaptive"])
 def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, access: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[torch.dtype]] = {}
@@ -373,6 +374,7 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, ac
         assert bench.twin("models:tiny", "rain(enhancer=bicubic)", 32)(torch.rand(1, 3, 32, 32)).dtype == torch.float32  # small differences survive
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
 def test_results_say_which_attacks_computed_in_bfloat16(pictures: Path, tmp_path: Path) -> None:
     results = evaluate.run(grid(pictures, examples=2), tmp_path, precision="bf16-mixed")
     found = {(result.cell.defense, result.cell.access): result.made_by["precision"] for result in results}

@@ -256,6 +256,7 @@ def test_psnr_and_ssim_are_of_luma_without_borders(tmp_path: Path) -> None:
     assert luma(torch.zeros(1, 3, 1, 1)).item() == pytest.approx(16 / 255, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
 def test_mixed_precision_trains(config: Callable[..., Config], tmp_path: Path) -> None:
     done = fit(config(precision="bf16-mixed", pixel=1.0, feature=1.0, attack="pgd(steps=2, confidence=inf)", steps=3), tmp_path / "run")
     assert np.isfinite(list(done.measured.values())).all()

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -286,7 +287,9 @@ def _print_card(known: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _clean_errors(kept: Path | None = None, what: str = "finished chunks", advice: str = "the same command goes on from there") -> Iterator[None]:
-    """Say what went wrong in one line; tell after Ctrl-C where finished work is kept."""
+    """Say what went wrong, and what we warn of, in one line; tell after Ctrl-C where finished work is kept."""
+    python = warnings.formatwarning
+    warnings.formatwarning = _warning
     try:
         yield
     except RainError as error:
@@ -295,3 +298,10 @@ def _clean_errors(kept: Path | None = None, what: str = "finished chunks", advic
     except KeyboardInterrupt:
         print(f"\ninterrupted; {what} are kept in {kept}, {advice}" if kept else "\ninterrupted", file=sys.stderr)
         raise typer.Exit(130) from None
+    finally:
+        warnings.formatwarning = python
+
+
+def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """One line for what a user is told; others' deprecations and the like say where they come from."""
+    return f"warning: {message}\n" if category is UserWarning else f"{category.__name__}: {message} ({filename}, line {lineno})\n"

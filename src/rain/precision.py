@@ -1,5 +1,6 @@
 """bfloat16 where it is fast and does no harm."""
 
+import warnings
 from contextlib import nullcontext
 
 import torch
@@ -7,19 +8,25 @@ from torch import Tensor, nn
 
 from rain.images import Images
 
+SLOW = 'this CPU has no instructions for bfloat16: "bf16-mixed" may take ten times as long as float32; "auto" takes what is faster'
+
 
 def is_mixed(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16.
 
     Args:
         precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with instructions for it (AMX, AVX-512 BF16);
-            on others it is many times slower than float32.
+            on others it is many times slower than float32, and "bf16-mixed" warns of it.
     """
-    if precision != "auto":
-        return precision == "bf16-mixed"
+    if precision == "32-true":
+        return False
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
+    if precision == "bf16-mixed" and device.type == "cpu" and not fast:
+        warnings.warn(SLOW, stacklevel=3)
+    return fast or precision == "bf16-mixed"
 
 
 def autocast(device: torch.device, mixed: bool) -> torch.autocast:
