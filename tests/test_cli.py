@@ -106,7 +106,8 @@ def test_errors_are_one_line_that_says_what_to_do(grid: Path, tmp_path: Path) ->
 
 def test_warnings_are_one_line_without_our_source(grid: Path) -> None:
     picture = next((grid.parent / "pictures").rglob("*.png"))
-    command = [Path(sys.executable).with_name("rain"), "predict", picture, "--classifier", "small_resnet(weights=imagenette)", "--defense", "rain(keep=2)"]
+    options = ["--classifier", "small_resnet(weights=imagenette)", "--defense", "rain(keep=2)"]
+    command = [Path(sys.executable).with_name("rain"), "predict", picture, *options]
     errors = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     said = [line for line in errors.splitlines() if "DG was not trained for that" in line]
     assert len(said) == 1
