@@ -271,7 +271,7 @@ def test_rain_refuses_what_cannot_be_kept(options: dict[str, object], says: str)
 
 
 def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.Generator) -> None:
-    defense = rain.load_defense("rain(enhancer=bicubic)")
+    defense = rain.load_defense("rain(enhancer=bicubic, seam=wrapped)")
     even = images[:, :, :32, :]
     draw = defense.draw(even, generator)
     assert draw["offsets"].abs().sum() > 0
@@ -281,6 +281,36 @@ def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.
     assert defense.target(images, odd).shape == images.shape
     still = rain.load_defense("rain(enhancer=bicubic, shift=0.0)")
     assert torch.equal(still.target(images, still.draw(images)), images)
+
+
+@pytest.mark.parametrize("down", ["channel", "bicubic", "scale"])
+def test_the_seam_is_mended_unless_it_shall_stay(images: Tensor, generator: torch.Generator, down: str) -> None:
+    """Inside, both are the same; in the strip, the mended picture is the mirror image of what stands beside."""
+    wrapped, mirrored = (rain.load_defense("rain", enhancer="bicubic", down=down, shift=0.2, seam=seam) for seam in ("wrapped", "mirrored"))
+    even = images[:, :, :32, :32]
+    draw = dict(wrapped.draw(even, generator))
+    draw["offsets"] = torch.full_like(draw["offsets"], 2)
+    before, after = (defense.transform(even, draw) for defense in (wrapped, mirrored))
+    if down == "scale":
+        assert not torch.allclose(before[:, :, :3], after[:, :, :3], atol=1e-2)
+        assert torch.allclose(before[:, :, 12:, 12:], after[:, :, 12:, 12:], atol=1e-5)
+        return
+    assert torch.equal(before[:, :, 4:, 4:], after[:, :, 4:, 4:])
+    assert torch.equal(after[:, :, :4], after[:, :, 5:9].flip(2))
+    assert torch.equal(after[..., :4], after[..., 5:9].flip(3))
+    if down != "bicubic":
+        assert mirrored.target(even, draw)[:, :, 4:, 4:].equal(wrapped.target(even, draw)[:, :, 4:, 4:])
+        assert torch.equal(mirrored.target(even, draw)[:, :, :4], mirrored.target(even, draw)[:, :, 5:9].flip(2))
+
+
+def test_the_released_seam_stays() -> None:
+    assert rain.load_defense("rain(preset=released, enhancer=bicubic)").seam == "wrapped"
+    assert rain.load_defense("rain(enhancer=bicubic)").seam == "mirrored"
+    rain.load_defense("rain(enhancer=bicubic, shift=0.5, seam=wrapped)")
+    with pytest.raises(OptionError, match="seam=wrapped"):
+        rain.load_defense("rain(enhancer=bicubic, shift=0.5)")
+    with pytest.raises(OptionError, match="mirrored, wrapped"):
+        rain.load_defense("rain(enhancer=bicubic, seam=torn)")
 
 
 def test_dg_is_told_the_places_as_they_were_shifted() -> None:

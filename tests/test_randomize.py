@@ -1,11 +1,14 @@
 """SRd: the picks and shifts against naive loops, the draws against their distributions."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.errors import ImageError
-from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, shift
+from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 
 SIZES = [(6, 8), (7, 8), (6, 5), (9, 3), (2, 2)]
 
@@ -136,6 +139,29 @@ def test_shifting_back_restores_every_bit() -> None:
     assert torch.equal(shift(shift(images, offsets), -offsets), images)
 
 
+@pytest.mark.parametrize("offset", [(0, 0), (2, 3), (-2, 0), (0, -4), (3, -3), (-1, 4)])
+@pytest.mark.parametrize("size", [(8, 10), (9, 9)])
+def test_a_mended_shift_is_a_mirrored_one(offset: tuple[int, int], size: tuple[int, int]) -> None:
+    images, (down, right) = rand(2, 3, *size), offset
+    top, bottom, left, right_ = max(down, 0), max(-down, 0), max(right, 0), max(-right, 0)
+    kept = images[:, :, bottom : size[0] - top, right_ : size[1] - left]
+    offsets = torch.tensor([offset])
+    assert torch.equal(mend(shift(images, offsets), offsets), F.pad(kept, (left, right_, top, bottom), mode="reflect"))
+
+
+def test_each_image_has_its_own_seam() -> None:
+    images, offsets = rand(3, 3, 8, 9), torch.tensor([[1, -2], [0, 0], [-3, 4]])
+    alone = torch.cat([mend(image[None], offset[None]) for image, offset in zip(images, offsets, strict=True)])
+    assert torch.equal(mend(images, offsets), alone)
+    assert torch.equal(alone[1], images[1])
+
+
+@pytest.mark.parametrize("offset", [(4, 0), (0, -5), (100, 0)])
+def test_there_must_be_something_to_mirror(offset: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="half of the side"):
+        mend(rand(1, 3, 8, 10), torch.tensor([offset]))
+
+
 @pytest.mark.parametrize(
     ("offsets", "says"),
     [
@@ -145,9 +171,10 @@ def test_shifting_back_restores_every_bit() -> None:
         (torch.zeros(2, 2), "must hold integers"),
     ],
 )
-def test_shift_refuses_bad_draws(offsets: Tensor, says: str) -> None:
+@pytest.mark.parametrize("function", [shift, mend])
+def test_shift_refuses_bad_draws(offsets: Tensor, says: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
     with pytest.raises(ImageError, match=says):
-        shift(rand(2, 3, 8, 8), offsets)
+        function(rand(2, 3, 8, 8), offsets)
 
 
 # --- draws

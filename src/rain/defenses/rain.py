@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
-from rain.randomize import draw_choice, draw_offsets, draw_size, pick, resize, shift
+from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES, ENHANCERS, did_you_mean
 from rain.specs import parse
 
@@ -18,19 +18,21 @@ DEFAULT: dict[str, Any] = {
     "keep": 1,
     "shift": 0.05,
     "shared_shift": False,
+    "seam": "mirrored",
     "enhancer": "compact",
     "scale_low": 1.5,
     "scale_high": 2.5,
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "released": {"shared_shift": True},
+    "released": {"shared_shift": True, "seam": "wrapped"},
     "no_shift": {"shift": 0.0},
     "no_pick": {"down": "bicubic", "enhancer": "compact(weights=blind)"},
     "no_dg": {"enhancer": "bicubic"},
 }
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
+SEAMS = ("mirrored", "wrapped")
 
 
 @DEFENSES.register
@@ -38,14 +40,16 @@ class Rain(Defense):
     """SRd (random pick, random circular shift), then DG (a x2 super-resolution network).
 
     Args:
-        preset: "default"; "released", the method as published (one shift for the whole batch); and its ablations "no_shift", "no_pick"
-            (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
+        preset: "default"; "released", the method as published (one shift for the whole batch, its seam as it is); and its ablations
+            "no_shift", "no_pick" (bicubic down-sampling) and "no_dg" (bicubic up-sampling). The options below change a preset.
         down: how images are halved: "channel" (one pixel of each 2x2 cell, drawn for each colour channel apart, as released), "pixel" (one
             draw for all three), "bicubic" (nothing random), "scale" (bicubic, by a random factor).
         keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed (``compact``), else their mean. More of
             them need a DG that was trained for them: the shipped weights know one, and restore less of more.
         shift: the largest circular shift, as a fraction of the halved side; 0 for none.
         shared_shift: one shift for the whole batch instead of one for each image.
+        seam: what DG hands on where the circular shift has brought a strip to the other side: "mirrored", the mirror image of what stands beside it,
+            or "wrapped", the strip (as released). Needs a shift below 0.5.
         enhancer: spec of DG (``rain list enhancers``) or a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
         scale_low, scale_high: the bounds of the random factor, for down = "scale".
 
@@ -64,6 +68,7 @@ class Rain(Defense):
         keep: int | None = None,
         shift: float | None = None,
         shared_shift: bool | None = None,
+        seam: str | None = None,
         enhancer: str | nn.Module | None = None,
         scale_low: float | None = None,
         scale_high: float | None = None,
@@ -71,8 +76,8 @@ class Rain(Defense):
         super().__init__()
         if preset not in PRESETS:
             raise OptionError(f"rain has no preset {preset!r}; {did_you_mean(preset, list(PRESETS))}")
-        given = {"down": down, "keep": keep, "shift": shift, "shared_shift": shared_shift, "enhancer": enhancer}
-        given |= {"scale_low": scale_low, "scale_high": scale_high}
+        given: dict[str, Any] = {"down": down, "keep": keep, "shift": shift, "shared_shift": shared_shift, "seam": seam}
+        given |= {"enhancer": enhancer, "scale_low": scale_low, "scale_high": scale_high}
         options = DEFAULT | PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
         if options["down"] not in DOWN:
             raise OptionError(f"down must be one of {', '.join(DOWN)}, got {options['down']!r}")
@@ -84,12 +89,17 @@ class Rain(Defense):
             raise OptionError(f"keep says how many pixels are picked, and down = {options['down']!r} picks none")
         if not 0 <= options["shift"] <= 1:
             raise OptionError(f"shift must be a fraction of the side in [0, 1], got {options['shift']!r}")
+        if options["seam"] not in SEAMS:
+            raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {options['seam']!r}")
+        if options["seam"] == "mirrored" and options["shift"] >= 0.5:
+            raise OptionError(f"a shift of {options['shift']} leaves nothing to mirror: make it less than 0.5, or give seam=wrapped")
         if not 1 <= options["scale_low"] <= options["scale_high"]:
             raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
         self.down: str = options["down"]
         self.keep: int = options["keep"]
         self.shift: float = options["shift"]
         self.shared_shift: bool = options["shared_shift"]
+        self.seam: str = options["seam"]
         self.scale: tuple[float, float] = (options["scale_low"], options["scale_high"])
         self.enhancer = _enhancer(options["enhancer"])
         card = getattr(self.enhancer, "card", None)
@@ -116,7 +126,7 @@ class Rain(Defense):
         return draw
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
-        """Give "randomized" (after SRd, at half size; of several kept pixels their mean) and "enhanced" (after DG)."""
+        """Give "randomized" (after SRd, at half size; of several kept pixels their mean) and "enhanced" (after DG, the seam mended or not)."""
         height, width = images.shape[2:]
         if "choice" in draw:
             low = pick(images, draw["choice"])
@@ -129,6 +139,8 @@ class Rain(Defense):
         if not isinstance(enhanced, Tensor) or enhanced.shape != wanted:
             got = tuple(enhanced.shape) if isinstance(enhanced, Tensor) else type(enhanced).__name__
             raise OptionError(f"DG must double height and width: {type(self.enhancer).__name__} gave {got} where {wanted} was asked for")
+        if "offsets" in draw and self.seam == "mirrored":
+            enhanced = mend(enhanced, 2 * draw["offsets"])
         if "size" in draw:
             return {"randomized": randomized, "enhanced": resize(enhanced, (height, width))}
         return {"randomized": randomized, "enhanced": enhanced[:, :, :height, :width]}
@@ -138,13 +150,15 @@ class Rain(Defense):
         return self.stages(images, draw)["enhanced"]
 
     def target(self, images: Images, draw: Draw) -> Images:
-        """What a perfect DG would give: the images, shifted as the draw shifts them."""
+        """What a perfect DG would give: the images, shifted as the draw shifts them, the seam mended or not."""
         if "offsets" not in draw:
             return images
         if "size" in draw:
             raise OptionError('down = "scale" shifts by parts of a pixel, so that no image is its target: train with shift=0.0')
         height, width = images.shape[2:]
-        return shift(_even(images), 2 * draw["offsets"])[:, :, :height, :width]
+        offsets = 2 * draw["offsets"]
+        shifted = shift(_even(images), offsets)
+        return (mend(shifted, offsets) if self.seam == "mirrored" else shifted)[:, :, :height, :width]
 
     def _enhance(self, shifted: Tensor, draw: Draw) -> Images:
         """Apply a DG that is told which pixels were picked."""
