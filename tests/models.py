@@ -1,6 +1,7 @@
 """Classifiers for the tests, loaded as ``models:NAME``."""
 
 import torch
+from interrupting import interrupt
 from torch import nn
 
 
@@ -19,7 +20,9 @@ class Tiny(nn.Module):
 def tiny() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return Tiny()
+        model = Tiny()
+    model.features[3].register_forward_hook(interrupt)  # a layer that folding leaves
+    return model
 
 
 def other() -> nn.Module:

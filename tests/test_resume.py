@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupting import finish, said, start
 from PIL import Image
 
 GRID = """
@@ -29,33 +27,8 @@ eot = 5
 """
 
 
-def start(grid: Path, out: Path) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "from rain.cli import main; main()", "run", str(grid), "--out", str(out)]
-    with said(out).open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible)
-
-
-def interruptible() -> None:
-    """A background job of a shell ignores Ctrl-C, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def said(out: Path) -> Path:
-    return out.with_suffix(".stderr")
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
-
-
-def interrupted(grid: Path, out: Path, after: int, sign: signal.Signals) -> int:
-    """Start a run and send a signal once so many chunks are finished: the next one is then being computed."""
-    process = start(grid, out)
-    while process.poll() is None and len(contents(out)) < after:
-        time.sleep(0.01)
-    process.send_signal(sign)
-    return process.wait(60)
 
 
 @pytest.fixture
@@ -70,20 +43,21 @@ def grid(tmp_path: Path) -> Path:
 
 
 def test_killed_interrupted_and_single_runs_leave_the_same_files(grid: Path, tmp_path: Path) -> None:
-    assert start(grid, tmp_path / "single").wait(120) == 0, said(tmp_path / "single").read_text()
-    complete = contents(tmp_path / "single")
+    single, other = tmp_path / "single", tmp_path / "other"
+    finish(start(single, "run", str(grid)), single)
+    complete = contents(single)
     assert len(complete) == 10 * 3
 
-    other = tmp_path / "other"
-    assert interrupted(grid, other, 3, signal.SIGKILL) == -signal.SIGKILL
+    assert start(other, "run", str(grid), sign=signal.SIGKILL, after=3).wait(300) == -signal.SIGKILL
     between = contents(other)
-    assert 3 <= len(between) < len(complete)
+    assert len(between) == 3
     assert between.items() <= complete.items()
 
-    assert interrupted(grid, other, len(between) + 2, signal.SIGINT) == 130
+    assert start(other, "run", str(grid), sign=signal.SIGINT, after=5).wait(300) == 130
     assert "finished chunks are kept" in said(other).read_text()
+    assert len(contents(other)) == 5
 
-    assert start(grid, other).wait(120) == 0, said(other).read_text()
+    finish(start(other, "run", str(grid)), other)
     assert contents(other) == complete
 
 

@@ -5,14 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from interrupting import finish, said, start
 from training import SMALL, rows, weights
 
 from rain import checkpoints
@@ -138,24 +137,10 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(config: Callable[...,
 # --- killed, resumed, on two processes
 
 
-def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+def train(folder: Path, out: Path, *more: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
     settings = ["classifier=models:tiny", f"defense={SMALL}", "side=32", "batch=4", "steps=120", "validate_every=40", "rate=2e-3"]
-    command = [sys.executable, "-m", "rain", "train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "cpu"]
-    command += [part for setting in settings for part in ("--set", setting)]
-    with out.with_suffix(".stderr").open("wb") as file:
-        return subprocess.Popen(
-            [*command, "--out", str(out), *more], env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible
-        )
-
-
-def interruptible() -> None:
-    """A background job of a shell ignores Ctrl-C, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def finished(process: "subprocess.Popen[bytes]", out: Path) -> None:
-    assert process.wait(120) == 0, out.with_suffix(".stderr").read_text()
+    command = ["train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "cpu"]
+    return start(out, *command, *[part for setting in settings for part in ("--set", setting)], *more, sign=sign, after=after)
 
 
 def losses(out: Path) -> list[dict[str, float]]:
@@ -165,36 +150,20 @@ def losses(out: Path) -> list[dict[str, float]]:
 
 def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
     single, other = tmp_path / "single", tmp_path / "other"
-    finished(start(folder, single), single)
+    finish(train(folder, single), single)
 
-    def until(step: int, sign: signal.Signals, *more: str) -> int:
-        process = start(folder, other, "--set", "checkpoint_minutes=0.0001", *more)
-        while process.poll() is None and not ((other / "log.jsonl").is_file() and any(row["step"] >= step for row in rows_so_far(other))):
-            time.sleep(0.005)
-        process.send_signal(sign)
-        return process.wait(60)
-
-    assert until(20, signal.SIGKILL) == -signal.SIGKILL
-    assert until(80, signal.SIGINT, "--resume") == 130
-    assert "add --resume to the same command to go on" in other.with_suffix(".stderr").read_text()
-    assert max(row["step"] for row in rows(other)) < 120
-    finished(start(folder, other, "--resume"), other)
+    often = ("--set", "checkpoint_minutes=0.0001")
+    assert train(folder, other, *often, sign=signal.SIGKILL, after=1).wait(300) == -signal.SIGKILL
+    assert max(row["step"] for row in rows(other)) == 20
+    assert train(folder, other, *often, "--resume", sign=signal.SIGINT, after=5).wait(300) == 130
+    assert "add --resume to the same command to go on" in said(other).read_text()
+    assert max(row["step"] for row in rows(other)) == 80
+    finish(train(folder, other, "--resume"), other)
     assert losses(other) == losses(single)
     assert {name: value.tolist() for name, value in weights(other).items()} == {name: value.tolist() for name, value in weights(single).items()}
     states = [checkpoints.read(out / "state.safetensors")[0] for out in (single, other)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def rows_so_far(out: Path) -> list[dict[str, float]]:
-    """The whole lines of a log that is being written."""
-    found = []
-    for line in (out / "log.jsonl").read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
 
 
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
@@ -203,8 +172,8 @@ def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None
     # Adam's first steps go by the sign of the gradient, which rounding can turn.
     few = ("--set", f"defense={spec}", "--set", "steps=4", "--set", "validate_every=2", "--set", "optimizer=sgd")
     one, two = tmp_path / "one", tmp_path / "two"
-    finished(start(folder, one, *few), one)
-    finished(start(folder, two, *few, "--devices", "2"), two)
+    finish(train(folder, one, *few), one)
+    finish(train(folder, two, *few, "--devices", "2"), two)
     ours, theirs = weights(one), weights(two)
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-5) for name in ours)
     assert rows(two)[-1]["validation/kl"] == pytest.approx(rows(one)[-1]["validation/kl"], rel=1e-2)
