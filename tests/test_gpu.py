@@ -1,0 +1,93 @@
+"""On a GPU: the same answers as on the CPU, and runs that finish. ``pytest -m gpu``."""
+
+import inspect
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from interrupting import finish, start
+from models import tiny
+from test_contracts import DEFENSE_SPECS, NORMED, short
+from torch import Tensor
+from training import SMALL, rows, weights
+
+from rain import evaluate
+from rain.grid import expand
+from rain.images import distance
+from rain.recipe import Config
+from rain.registry import load_defense
+from rain.train import fit
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _exact() -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@pytest.mark.parametrize("spec", DEFENSE_SPECS)
+def test_a_defense_draws_and_does_the_same(spec: str, images: Tensor) -> None:
+    draws = [torch.Generator().manual_seed(3) for _ in range(2)]
+    with torch.no_grad():
+        there = load_defense(spec).cuda()(images.cuda(), generator=draws[0])
+        here = load_defense(spec)(images, generator=draws[1])
+    assert there.device.type == "cuda"
+    # A rounding before JPEG may tip a coefficient.
+    assert (there.cpu() - here).abs().mean() < 1e-5 if "jpeg" not in spec else (there.cpu() - here).abs().mean() < 1e-2
+
+
+@pytest.mark.parametrize(("name", "norm"), NORMED)
+def test_an_attack_stays_there_and_within_its_budget(name: str, norm: str, images: Tensor) -> None:
+    if name == "autoattack":
+        pytest.importorskip("pyautoattack")
+    attack, model, images = short(name), tiny().eval().cuda(), images.cuda()
+    eps = {"linf": 0.03, "l2": 0.5}[norm]
+    options = {"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {}
+    adversarial = attack(model, images, model(images).argmax(1), eps=eps, norm=norm, **options)
+    assert adversarial.device == images.device
+    assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
+
+
+def test_an_evaluation_finds_what_it_finds_on_the_cpu(folder: Path, tmp_path: Path) -> None:
+    table = {
+        "dataset": f"folder:{folder}(labels=sorted)",
+        "classifier": "models:tiny",
+        "defenses": ["none", "rain(enhancer=bicubic)"],
+        "examples": 8,
+        "draws": 3,
+        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "adaptive"], "eps": "8/255", "eot": 4}],
+    }
+    there, here = (evaluate.run(expand(table), tmp_path / device, device=device) for device in ("cuda", "cpu"))
+    for ours, theirs in zip(there, here, strict=True):
+        pairs = [(a, b) for one, other in zip(ours.outcomes, theirs.outcomes, strict=True) for a, b in zip(one.robust, other.robust, strict=True)]
+        # Sums in another order turn an answer now and then.
+        assert sum(a == b for a, b in pairs) >= 0.9 * len(pairs)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "auto"])
+def test_a_run_learns(precision: str, config: Callable[..., Config], tmp_path: Path) -> None:
+    attack = {"attack": "pgd(steps=2)", "access": "adaptive", "attacked": 0.5, "feature": 1.0, "pixel": 1.0, "average": 0.9}
+    trained = fit(config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack), tmp_path / "run")
+    told = [row["validation/psnr"] for row in rows(tmp_path / "run") if "validation/psnr" in row]
+    assert told[-1] > told[0]
+    assert trained.step
+    assert all(value.device.type == "cpu" for value in weights(tmp_path / "run").values())
+
+
+def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    def train(out: Path, *more: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
+        settings = ["classifier=models:tiny", f"defense={SMALL}", "side=32", "batch=4", "steps=60", "validate_every=20", "checkpoint_minutes=0.0001"]
+        command = ["train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "gpu"]
+        return start(out, *command, *[part for setting in settings for part in ("--set", setting)], *more, sign=sign, after=after)
+
+    single, other = tmp_path / "single", tmp_path / "other"
+    finish(train(single), single)
+    assert train(other, sign=signal.SIGKILL, after=2).wait(300) == -signal.SIGKILL
+    finish(train(other, "--resume"), other)
+    ours, theirs = weights(other), weights(single)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in ours)
