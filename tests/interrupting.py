@@ -13,7 +13,8 @@ from typing import Any
 
 def start(out: Path, *command: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
     """Start ``rain COMMAND --out OUT``; a classifier of ``models`` in it sends it ``sign`` once ``after`` lines are written in ``out``."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     environment["INTERRUPT"] = f"{sign} {after} {out}" if sign else ""
     whole = [sys.executable, "-m", "rain", *command, "--out", str(out)]
     with said(out).open("wb") as file:
