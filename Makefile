@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow gpu clean
 
 demo: .venv/demo
 	$(BIN)/rain demo
@@ -20,6 +20,10 @@ check: .venv/dev
 # Needs the development images and weights; an hour or more.
 slow: .venv/dev
 	$(BIN)/pytest -m slow
+
+# On a machine with a GPU.
+gpu: .venv/dev
+	$(BIN)/pytest -m gpu
 
 .venv/demo .venv/dev: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
