@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def held(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pictures once more, to validate on: of files that are learnt from, training warns."""
+    return Path(shutil.copytree(folder, tmp_path_factory.mktemp("held") / "pictures"))
+
+
 @pytest.fixture
-def config(folder: Path) -> Callable[..., Config]:
+def config(folder: Path, held: Path) -> Callable[..., Config]:
     """A run of six steps on these pictures; keywords replace its fields."""
 
     def make(**changes: Any) -> Config:
         known: dict[str, Any] = {
             "images": f"folder:{folder}",
-            "validation": f"folder:{folder}",
+            "validation": f"folder:{held}",
             "classifier": "models:tiny",
             "defense": SMALL,
             "distillation": 1.0,

@@ -22,7 +22,7 @@ from rain.attacks.lbfgs import lbfgs
 from rain.attacks.mifgsm import mifgsm
 from rain.attacks.noise import noise
 from rain.attacks.pgd import pgd
-from rain.errors import OptionError
+from rain.errors import ClassifierError, OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack
 
@@ -321,3 +321,10 @@ def test_a_model_without_gradient_is_told(name: str) -> None:
     model, images, labels = crowd(2)
     with pytest.raises(OptionError, match="needs gradients"):
         load_attack(name)(lambda batch: model(batch).detach(), images, labels, eps=0.1, norm="l2")
+
+
+@pytest.mark.parametrize("attack", ["pgd(steps=40, confidence=inf)", "apgd(steps=40)", "fgsm"])
+def test_a_classifier_that_answers_nan_is_no_attack_that_failed(attack: str, images: Tensor) -> None:
+    """An image whose margin is no number would leave as if it had held."""
+    with pytest.raises(ClassifierError, match="answers NaN to pictures of an attack"):
+        load_attack(attack)(lambda batch: batch.flatten(1)[:, :3] * torch.nan, images, torch.zeros(3, dtype=torch.long), eps=0.1)

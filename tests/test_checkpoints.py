@@ -118,6 +118,14 @@ def overflow(state: dict[str, Tensor]) -> None:
     state["0.weight"][0, 0, 0, 0] = float("inf")
 
 
+def count(state: dict[str, Tensor]) -> None:
+    state["2.weight"] = state["2.weight"].long()
+
+
+def shrink(state: dict[str, Tensor]) -> None:
+    state["2.weight"] = torch.full((2, 4), float("nan")).to(torch.float8_e4m3fn)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -126,6 +134,8 @@ def overflow(state: dict[str, Tensor]) -> None:
         (reshape, r"2.weight has shape \(4, 2\), Sequential needs \(2, 4\)"),
         (spoil, "1.running_var holds NaN"),
         (overflow, "0.weight holds NaN or infinite"),
+        (count, "2.weight is of torch.int64, Sequential needs torch.float32"),
+        (shrink, "2.weight holds NaN or infinite"),
     ],
 )
 def test_refuses_weights_that_do_not_fit_and_changes_nothing(
@@ -192,3 +202,15 @@ def test_a_small_file_names_no_huge_network(tmp_path: Path, load: str, state: di
     save_file({name: torch.zeros(shape, dtype=torch.uint8) for name, shape in state.items()}, path)
     with pytest.raises(WeightsError, match="not weights of"):
         (load_enhancer if load == "compact" else load_classifier)(f"{load}(weights={path})")
+
+
+def test_files_that_a_spec_names_are_digested_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "my runs" / "own.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    for spec in (f"ensemble(classifiers=small_resnet(weights={path}))", "ensemble(classifiers='small_resnet(weights=~/my runs/own.safetensors)')"):
+        path.write_bytes(b"one")
+        first = checkpoints.digest_files(spec)
+        path.write_bytes(b"two")
+        assert "none" != first != checkpoints.digest_files(spec)

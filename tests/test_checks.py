@@ -219,3 +219,48 @@ def test_chunks_of_one_cell_that_were_made_differently_are_found() -> None:
 
 def test_what_older_results_do_not_say_is_no_difference() -> None:
     assert check([*measured()[:4], replace(measured()[4], made_by=gathered([{**MADE_BY, "pillow": "12"}]))]) == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        ("square(queries=2)", "asks for scores or labels only"),
+        ("targeted(attack=pgd(confidence=inf, steps=40), target=0)", "drives images to one class"),
+        ("deepfool(steps=50)", "ends where a single draw is fooled"),
+        ("carlini_wagner", "ends where a single draw is fooled"),
+        ("carlini_wagner(confidence=5)", ""),
+        ("autoattack(version=standard)", "ends where a single draw is fooled"),
+        ("autoattack(version=rand)", ""),
+    ],
+)
+def test_an_adaptive_attack_of_a_weak_kind_is_not_enough_alone(attack: str, said: str) -> None:
+    results = with_adaptive(attack)
+    results[1] = replace(results[1], cell=replace(results[1].cell, attack=attack))
+    assert texts(results, "warning").count(f"every adaptive attack at eps 4/255 (linf) {said}") == bool(said)
+    beside = [replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=40)")) for one in measured() if one.cell.access == "adaptive"]
+    assert "every adaptive attack" not in texts([*results, *beside], "warning")
+
+
+def test_a_blind_attack_within_another_is_blind() -> None:
+    assert "no adaptive attack" in texts(with_adaptive("targeted(attack=ensemble(attack=pgd(confidence=inf, steps=40)))"), "error")
+
+
+def test_draws_and_steps_of_two_attacks_make_no_strong_one() -> None:
+    many = changed(measured(), 4, attack="pgd(confidence=inf, steps=40)", eot=1)[4]
+    apart = [*changed(measured(), 4, attack="fgsm"), many]
+    assert "no single adaptive attack at eps 4/255 (linf) has both 10 draws a step (eot) and 20 steps" in texts(apart, "warning")
+    assert "no single adaptive" not in texts([*apart, measured()[4]], "warning")
+
+
+def test_the_bare_classifier_met_other_attacks() -> None:
+    other = changed(measured(), 1, attack="apgd(confidence=inf)")
+    assert "at eps 4/255 (linf) the bare classifier met other attacks than the defence" in texts(other, "warning")
+
+
+def test_gradients_that_are_all_zero() -> None:
+    def flat(count: int) -> list[Result]:
+        whole = result(cell(draws=4), share(0.8), share(0.8))
+        return [*measured()[:4], replace(whole, outcomes=tuple(replace(one, flat=place < count) for place, one in enumerate(whole.outcomes)))]
+
+    assert "(adaptive) was exactly 0 for 30 of 200 images, which hold: take loss=margin" in texts(flat(30), "warning")
+    assert "exactly 0" not in texts(flat(10), "warning")

@@ -327,3 +327,17 @@ def test_dg_is_told_the_places_as_they_were_shifted() -> None:
     assert torch.allclose(shifted.roll((-4, 8), (2, 3))[inner], unshifted[inner], atol=1e-5)
     told = defense.transform(image, draw | {"choice": (draw["choice"] + 1) % 4, "offsets": torch.tensor([[0, 0]])})
     assert not torch.allclose(told[inner], unshifted[inner], atol=1e-3)
+
+
+def test_a_defence_by_name_is_of_the_classifiers_type() -> None:
+    classifier = tiny().double()
+    hardened = rain.harden(classifier, "rain(enhancer=compact(weights=None))")
+    assert hardened.predict(torch.rand(2, 3, 32, 32, dtype=torch.float64)).labels.shape == (2,)
+    with pytest.raises(ImageError, match=r"images are torch.float32 on cpu, the defence's weights torch.float64"):
+        hardened(torch.rand(2, 3, 32, 32))
+
+
+def test_jpeg_keeps_white_white_in_half_precision() -> None:
+    """What bfloat16 rounds past 1 would be past the last of 256 levels, and come back black."""
+    white = torch.full((1, 3, 16, 16), 1.0078125, dtype=torch.bfloat16)
+    assert (rain.load_defense("jpeg")(white) == 1).all()

@@ -15,10 +15,12 @@ import rain
 from rain import attacker, checkpoints, evaluate
 from rain.attacker import attacker_view
 from rain.classifiers import Preprocessed
+from rain.defense import Defense
 from rain.errors import AttackError, ClassifierError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
 from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
+from rain.registry import DEFENSES
 from rain.results import Cell, load, path_of
 from rain.specs import innermost
 
@@ -363,9 +365,9 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, ac
         cell = replace(grid(pictures).cells[0], defense=defense, attack=attack, access=access, eot=2, draws=1, eps=0.03)
         stage = "setting up"
         images, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
-        bench.twin(cell.classifier, defense, 32)
+        bench.twin(cell.classifier, defense, (32, 32))
         stage = f"attack on {defense}"
-        adversarial, _ = bench._attacked(cell, 0, 0, images, labels, lambda units: None)
+        adversarial, *_ = bench._attacked(cell, 0, 0, images, labels, lambda units: None)
         stage = "judgement"
         bench._answer(cell, adversarial, seeded(cell, 0, 0, "robust"))
     assert seen["attack on rain(enhancer=bicubic)"] == {torch.bfloat16}
@@ -446,3 +448,86 @@ def test_options_that_fail_only_at_work_do_not_stop_the_others(pictures: Path, t
 def test_the_options_of_an_inner_attack_are_tried_before_any_work(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="steps must be an integer"):
         evaluate.run(grid(pictures, attacks=[{"attack": "targeted(attack=pgd(steps=0))", "access": "static", "eps": "8/255"}]), tmp_path)
+
+
+def test_cells_of_other_chunks_leave_the_files_of_a_run_alone(pictures: Path, tmp_path: Path) -> None:
+    """The images of a chunk may be those of another cell's chunk with another number, and so with other draws."""
+    attacks = [{"attack": "none"}, {"attack": "fgsm", "access": "transfer", "eps": "8/255", "examples": 6, "chunk": 2}]
+    mixed = grid(pictures, classifier="models:nervous", defenses=["rain(enhancer=bicubic)"], attacks=attacks, examples=6, chunk=4, draws=8)
+    kept: dict[str, Any] = {}
+    for name, part in {"whole": mixed.cells, "last": mixed.cells[1:]}.items():
+        evaluate.run(replace(mixed, cells=part), tmp_path / name)
+        kept[name] = {path.name: path.read_bytes() for path in tmp_path.glob(f"{name}/{mixed.cells[1].key}/*.json")}
+    assert len(kept["whole"]) == 3
+    assert kept["whole"] == kept["last"]
+
+
+class Rounding(Defense):
+    """Few levels, and no gradient."""
+
+    random = False
+
+    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return {}
+
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return (images * 15).round() / 15
+
+
+class Detached(Rounding):
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return images.detach()
+
+
+class Sneaky(Rounding):
+    """Noise that no draw knows of."""
+
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return (images + 0.1 * torch.randn_like(images)).clamp(0, 1)
+
+
+class Liar(Rounding):
+    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        return {"factor": torch.rand(1, generator=generator)}
+
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return images * draw["factor"]
+
+
+class Honest(Rounding):
+    differentiable = False
+
+
+@pytest.mark.parametrize(
+    ("defense", "said"),
+    [
+        (Rounding, "says differentiable = True, and no gradient comes through it"),
+        (Detached, "says differentiable = True, and no gradient comes through it"),
+        (Sneaky, "the same draw gives other outputs"),
+        (Liar, "says random = False, and other draws give other outputs"),
+    ],
+)
+def test_a_defence_that_would_blind_its_attacker_is_refused(
+    defense: type[Defense], said: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEFENSES._entries, "odd", defense)
+    with pytest.raises(OptionError, match=said):
+        evaluate.run(grid(pictures, defenses=["odd"]), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_defence_that_says_it_has_no_gradient_is_measured(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFENSES._entries, "odd", Honest)
+    assert all(result.complete for result in evaluate.run(grid(pictures, defenses=["odd"]), tmp_path))
+
+
+@pytest.mark.parametrize(("attack", "flat"), [("pgd(confidence=inf, steps=2)", True), ("pgd(confidence=inf, loss=margin, steps=2)", False)])
+@pytest.mark.parametrize("access", ["static", "adaptive"])
+def test_gradients_that_vanish_are_kept_in_mind(attack: str, flat: bool, access: str, pictures: Path, tmp_path: Path) -> None:
+    """Where the right class is certain to the last bit, cross-entropy has no slope."""
+    table = {"classifier": "models:certain", "defenses": ["rain(enhancer=bicubic)"], "draws": 2}
+    (found,) = evaluate.run(grid(pictures, **table, attacks=[{"attack": attack, "access": access, "eps": "1/255", "eot": 2}]), tmp_path)
+    sure = [outcome for outcome in found.outcomes if set(outcome.clean) == {outcome.label}]
+    assert sure
+    assert all(outcome.flat is flat for outcome in sure)
+    assert load(tmp_path) == [found]

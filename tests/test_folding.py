@@ -62,6 +62,23 @@ class Twice(nn.Module):
         return self.last((values.sin() + self.norm(values)).mean((2, 3)))
 
 
+class Shy(nn.Module):
+    """It looks at its own batch norm, which folding takes away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last((self.norm(self.convolution(images)) * self.norm.weight[:, None, None]).mean((2, 3)))
+
+
+def test_a_network_for_wide_pictures_is_folded_by_wide_ones() -> None:
+    network = settled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 6 * 14, 5)))
+    assert folded(network, 8) is network
+    assert norms(folded(network, (8, 16))) == 0
+
+
 @pytest.mark.parametrize(
     "network",
     [
@@ -71,6 +88,7 @@ class Twice(nn.Module):
         nn.Sequential(nn.Flatten(), nn.LazyLinear(5)),
         nn.Flatten(),
         Twice(),
+        Shy(),
     ],
 )
 def test_what_cannot_be_folded_stays_as_it_is(network: nn.Module) -> None:

@@ -45,6 +45,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         ({"classifier": "", "distillation": 1.0}, "only the pixel loss"),
         ({"classifier": ""}, 'choose = "psnr"'),
         ({"trains": "classifier"}, "a classifier learns by"),
+        ({"trains": "classifier", "pixel": 0.0, "cross_entropy": 1.0, "choose": "accuracy", "sr_sets": ["set5"]}, "sr_sets measures an enhancer"),
         ({"trains": "classifier", "pixel": 0.0, "cross_entropy": 1.0}, "a classifier is chosen by"),
     ],
 )

@@ -26,8 +26,8 @@ from rain.yardsticks import luma, sr_quality
 
 
 @pytest.mark.parametrize("name", list(shipped()))
-def test_every_shipped_recipe_trains_on_a_few_pictures(name: str, folder: Path, tmp_path: Path) -> None:
-    recipe = read(name, images=f"folder:{folder}", validation=f"folder:{folder}")
+def test_every_shipped_recipe_trains_on_a_few_pictures(name: str, folder: Path, held: Path, tmp_path: Path) -> None:
+    recipe = read(name, images=f"folder:{folder}", validation=f"folder:{held}")
     attack = recipe.attack.replace("steps=7", "steps=2").replace("steps=5", "steps=2")
     small = {"side": 32, "batch": 4, "steps": 2, "epochs": 0, "validation_images": 4, "workers": 0, "accelerator": "cpu", "attack": attack}
     kind = "classifier" if recipe.trains == "classifier" else "enhancer"
@@ -40,7 +40,7 @@ def test_every_shipped_recipe_trains_on_a_few_pictures(name: str, folder: Path, 
         )
         options = "preset=released, " if "released" in recipe.defense else ""
         changes = {"defense": f"rain({options}enhancer={spec})", "classifier": recipe.classifier and "models:tiny"}
-    done = fit(read(name, images=f"folder:{folder}", validation=f"folder:{folder}", **small | changes), tmp_path / "run")
+    done = fit(read(name, images=f"folder:{folder}", validation=f"folder:{held}", **small | changes), tmp_path / "run")
     assert np.isfinite(list(done.measured.values())).all()
     told = checkpoints.read(done.weights)[1]
     assert {"data", "licence", "command", "recipe", "commit", "versions", "validation"} <= told.keys()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from interrupting import finish, said, start
+from PIL import Image
 from training import SMALL, rows, weights
 
 from rain import checkpoints
@@ -74,11 +75,34 @@ def test_a_card_says_what_the_attacker_of_robust_knew(config: Callable[..., Conf
     assert card["computed"] == "on cpu in 32-true"
 
 
-def test_labels_are_asked_for_where_they_are_needed(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
+def test_pictures_that_are_learnt_from_are_no_validation(config: Callable[..., Config], folder: Path, held: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="2 of 2 validation pictures are learnt from, too"):
+        fit(config(validation=str(folder / "class1"), steps=3), tmp_path / "a")
+    with pytest.warns(UserWarning, match="10 of 10 validation pictures are learnt from, too"):
+        fit(config(images=(f"folder:{held}", f"folder:{folder}"), steps=3), tmp_path / "b")
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(TrainError, match="cannot be written: Operation not permitted; choose another folder by --out"):
+        lock(tmp_path)
+
+
+def test_a_picture_of_one_pixel_costs_one_sample(config: Callable[..., Config], folder: Path, tmp_path: Path) -> None:
+    spacer = copied(folder, tmp_path / "spacer")
+    Image.new("RGB", (40, 1)).save(spacer / "class3" / "0.png")
+    with pytest.warns(UserWarning, match=r"40 x 1 pixels; the next picture is learnt from in its place"):
+        fit(config(images=f"folder:{spacer}", augment="zoom"), tmp_path / "run")
+
+
+def test_labels_are_asked_for_where_they_are_needed(config: Callable[..., Config], folder: Path, held: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cross_entropy needs labels"):
         fit(config(images=str(folder), cross_entropy=1.0), tmp_path / "a")
     with pytest.raises(RecipeError, match="needs labels"):
-        fit(config(validation=str(folder), choose="accuracy"), tmp_path / "b")
+        fit(config(validation=str(held), choose="accuracy"), tmp_path / "b")
     classifier = {"trains": "classifier", "classifier": "small_resnet(width=4, classes=3)", "defense": "none", "distillation": 0.0}
     with pytest.raises(DatasetError, match=r"label 4 is none of the 3 classes .*labels=sorted"):
         fit(config(**classifier, cross_entropy=1.0, choose="accuracy"), tmp_path / "c")
@@ -128,8 +152,13 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(config: Callable[...,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrainError, match=r"No space left on device.*add --resume"):
+    with pytest.raises(TrainError, match=r"No space left on device\. Make room, and begin again"):
         fit(config(steps=3), tmp_path / "other")
+    (tmp_path / "begun").mkdir()
+    shutil.copy(out / "state.safetensors", tmp_path / "begun")
+    shutil.copy(out / "recipe.json", tmp_path / "begun")
+    with pytest.raises(TrainError, match=r"No space left on device.*The last checkpoint is kept.*add --resume"):
+        fit(config(steps=3), tmp_path / "begun", resume=True)
     assert (out / "state.safetensors").read_bytes() == before
     assert not list((tmp_path / "other").glob(".*.tmp"))
 

@@ -80,20 +80,47 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **seeding(attack, generator))
 
 
-def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> Images:
+class FirstGradient:
+    """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
+
+    Attributes:
+        flat: (N,), booleans; None as long as nobody asked for a gradient of all N images.
+    """
+
+    def __init__(self, model: Model, count: int):
+        self.model, self.count = model, count
+        self.flat: Tensor | None = None
+
+    def __call__(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        if self.flat is None and images.requires_grad and len(images) == self.count:
+            images.register_hook(self._see)
+        return self.model(images)
+
+    def _see(self, gradient: Tensor) -> None:
+        if self.flat is None:
+            self.flat = (gradient == 0).flatten(1).all(1)
+
+
+def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[bool]]:
     """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
+
+    Returns: the attacked images, and for each whether the attack's first gradient was exactly 0.
 
     Raises:
         AttackError: the attack broke its promise.
     """
     attack = bound_attack(cell, generator)
     size = max(1, ATTACK_BATCH // cell.eot)
-    made = []
+    made: list[Images] = []
+    flat: list[bool] = []
     for piece, target in zip(images.split(size), labels.split(size), strict=True):
-        adversarial = attack(model, piece, target)
+        watched = FirstGradient(model, len(piece))
+        adversarial = attack(watched, piece, target)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
         made.append(adversarial.detach())
-    return torch.cat(made)
+        flat += [False] * len(piece) if watched.flat is None else watched.flat.tolist()
+    return torch.cat(made), flat
 
 
 def attack_each(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator, independent: bool) -> tuple[Images, list[int]]:
@@ -139,7 +166,7 @@ def check_queries(attack: str, asked: int) -> None:
 
 
 def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
-    """Hold an attack to its promise: same shape, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
+    """Hold an attack to its promise: same shape and type, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
 
     Raises:
         AttackError: says which part is broken, and by how much.
@@ -147,6 +174,8 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
     if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
         got = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
         raise AttackError(f"{attack} returned {got}, not images of shape {tuple(images.shape)}")
+    if adversarial.dtype != images.dtype:
+        raise AttackError(f"{attack} returned images of {adversarial.dtype}, it was given {images.dtype}")
     if not torch.isfinite(adversarial).all():
         raise AttackError(f"{attack} returned NaN or infinite values")
     low, high = (bound.item() for bound in adversarial.aminmax())

@@ -90,7 +90,7 @@ def categories(card: dict[str, str]) -> tuple[str, ...]:
 
 
 def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Raise ``WeightsError`` for a key that is missing or surplus, or a shape that differs.
+    """Raise ``WeightsError`` for a key that is missing or surplus, a shape that differs, or integers for real numbers.
 
     A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a file of a few bytes can name any size.
     """
@@ -103,6 +103,8 @@ def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise WeightsError(f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}")
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise WeightsError(f"{source}: {name} is of {tensor.dtype}, {type(module).__name__} needs {own[name].dtype}")
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -119,7 +121,7 @@ def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
 def check_finite(state: dict[str, Tensor], source: str) -> None:
     """Raise ``WeightsError`` for a NaN or infinite value; ``source`` is what the error names."""
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise WeightsError(f"{source}: {name} holds NaN or infinite values")
 
 
@@ -167,7 +169,8 @@ def digest_options(module: nn.Module) -> str:
 
 def digest_files(spec: str) -> str:
     """Digest the safetensors files whose paths a spec names, such as an attack's surrogate; "none" where it names none."""
-    paths = [path for path in map(Path, re.findall(r"[^\s()=,+]+\.safetensors", spec)) if path.is_file()]
+    named = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
+    paths = [path for path in (Path(name).expanduser() for name in named if name.endswith(".safetensors")) if path.is_file()]
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()[:16] if paths else "none"
 
 

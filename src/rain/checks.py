@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rain.metrics import Paired, access_order, eps_text, interval, paired, per_image, unbounded, worst_images
 from rain.results import UNTIL_FOOLED, Cell, Result
-from rain.specs import innermost, parse
+from rain.specs import innermost, nesting
 
 Level = Literal["error", "warning", "note"]
 
@@ -17,10 +17,13 @@ LEAST_EOT = 10
 LEAST_IMAGES = 100
 LEAST_STEPS = 20
 LUCKY = 0.05
-"""The share of images that an attack by queries may give up at a lucky draw."""
+"""The share of images that an attack may give up at a lucky draw, or go without a gradient for."""
 
 BLIND = {"distort", "ensemble", "noise"}
 """Attacks that do not follow the model that they are to fool: whatever their access, they are not adaptive."""
+
+AT_THE_BOUNDARY = {"carlini_wagner", "deepfool", "ead", "lbfgs"}
+"""Attacks that look for the smallest perturbation: they end where one draw is fooled, just, unless their ``confidence`` asks for more."""
 
 NOISE = 0.05
 """A difference with a p-value of at least this may be noise."""
@@ -47,11 +50,11 @@ def check(results: Sequence[Result]) -> list[Finding]:
     for _, setting in _grouped(results, _setting):
         findings += [*_images(setting), *_baseline(setting), *_differing(setting, "setting", "")]
         for defense, column in _grouped(setting, lambda cell: (cell.defense,)):
-            findings += [*_complete(column), *_attacks(column), *_differing(column, "column", defense[0])]
+            findings += [*_complete(column), *_attacks(column), *_flat(column), *_differing(column, "column", defense[0])]
             for _, same in _grouped(column, lambda cell: (cell.attack,)):
                 findings += _differing(same, "attack", defense[0])
             if defense != ("none",):
-                findings += [*_adaptive(column), *_draws(column), *_lucky(column)]
+                findings += [*_adaptive(column), *_kinds(column), *_draws(column), *_lucky(column)]
     return sorted(dict.fromkeys(findings), key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -92,6 +95,7 @@ def _images(setting: Sequence[Result]) -> Iterable[Finding]:
 
 def _baseline(setting: Sequence[Result]) -> Iterable[Finding]:
     bare = {_budget(result.cell) for result in setting if result.cell.defense == "none"}
+    met = {(*_budget(result.cell), result.cell.attack) for result in setting if result.cell.defense == "none"}
     for (defense,), column in _grouped(setting, lambda cell: (cell.defense,)):
         missing = sorted({_budget(result.cell) for result in column if result.cell.attack != "none"} - bare)
         if not bare:
@@ -100,6 +104,11 @@ def _baseline(setting: Sequence[Result]) -> Iterable[Finding]:
         elif missing:
             text = f"the bare classifier was not attacked at {_list(missing)}: add defense none there, or the gain over no defence is unknown"
             yield Finding("note", defense, text)
+        attacked = _grouped([result for result in column if result.cell.attack != "none"], _budget)
+        others = [budget for budget, same in attacked if budget in bare and not {(*budget, result.cell.attack) for result in same} & met]
+        if others:
+            text = f"at {_list(others)} the bare classifier met other attacks than the defence, which may be the gain: attack both by the same"
+            yield Finding("warning", defense, text)
 
 
 def _complete(column: Sequence[Result]) -> Iterable[Finding]:
@@ -132,6 +141,38 @@ def _adaptive(column: Sequence[Result]) -> Iterable[Finding]:
         yield Finding("error", defense, text)
 
 
+def _kinds(column: Sequence[Result]) -> Iterable[Finding]:
+    """Look at what the adaptive attacks of a budget are all of: one that is none of this is enough."""
+    defense, random = column[0].cell.defense, _random(column)
+    kinds = (
+        ("asks for scores or labels only", "add one by gradients (pgd)", lambda result: "queries" in _worker(result)[1]),
+        ("drives images to one class, and leaves those of that class", "add one that is not targeted", lambda result: "targeted" in _names(result)),
+        (
+            "ends where a single draw is fooled, just",
+            "add pgd with a confidence of a few logits, or set one",
+            lambda result: random and _at_the_boundary(result),
+        ),
+    )
+    for budget, attacks in _grouped([result for result in column if knows(result) and not unbounded(result.cell)], _budget):
+        for what, advice, is_so in kinds:
+            if all(map(is_so, attacks)):
+                yield Finding("warning", defense, f"every adaptive attack at {_list([budget])} {what}: {advice}")
+
+
+def _flat(column: Sequence[Result]) -> Iterable[Finding]:
+    """Look for attacks that had no gradient to go by: one that is masked, or a loss that is saturated."""
+    for result in column:
+        held = per_image(result)
+        flat = sum(outcome.flat and held[outcome.index] > 0.5 for outcome in result.outcomes)
+        if flat > LUCKY * len(result.outcomes):
+            text = f"the first gradient of {result.cell.attack} ({result.cell.access}) was exactly 0 for {flat} of {len(result.outcomes)} images, "
+            text += (
+                "which hold: take loss=margin, which does not saturate as cross-entropy does; else look for what masks it (differentiable = False "
+            )
+            text += "is BPDA)"
+            yield Finding("warning", result.cell.defense, text)
+
+
 def _draws(column: Sequence[Result]) -> Iterable[Finding]:
     defense, cells = column[0].cell.defense, [result.cell for result in column]
     if not _random(column):
@@ -139,6 +180,11 @@ def _draws(column: Sequence[Result]) -> Iterable[Finding]:
     adaptive = _grouped([result for result in column if knows(result)], _budget)
     most = {budget: max(result.cell.eot for result in attacked) for budget, attacked in adaptive}
     few = [budget for budget, eot in most.items() if eot < LEAST_EOT]
+    long = {budget: [result for result in attacked if _steps(result) >= LEAST_STEPS] for budget, attacked in adaptive}
+    apart = [budget for budget in most if budget not in few and long[budget] and max(result.cell.eot for result in long[budget]) < LEAST_EOT]
+    if apart:
+        text = f"no single adaptive attack at {_list(apart)} has both {LEAST_EOT} draws a step (eot) and {LEAST_STEPS} steps: add one that has"
+        yield Finding("warning", defense, text)
     if few:
         text = f"a random defence was attacked with at most {max(most[budget] for budget in few)} draws a step (eot) at {_list(few)}: "
         text += f"set {LEAST_EOT} or more, and see that the figure stops falling"
@@ -191,12 +237,22 @@ def _attacks(column: Sequence[Result]) -> Iterable[Finding]:
 
 def knows(result: Result) -> bool:
     """Whether an attack may count as adaptive: it had that access, and it looked at the model that it was to fool."""
-    return result.cell.access == "adaptive" and not {parse(result.cell.attack)[0], _worker(result)[0]} & BLIND
+    return result.cell.access == "adaptive" and not _names(result) & BLIND
+
+
+def _names(result: Result) -> set[str]:
+    """The names of an attack and of those within it."""
+    return {name for name, _ in nesting(_in_full(result))}
+
+
+def _in_full(result: Result) -> str:
+    """The attack with all the options it had; older results know only those that their spec says."""
+    return result.made_by.get("attack", (result.cell.attack,))[0]
 
 
 def _worker(result: Result) -> tuple[str, dict[str, Any]]:
-    """The attack that does the work, with all the options it had; older results know only those that their spec says."""
-    return innermost(result.made_by.get("attack", (result.cell.attack,))[0])
+    """The attack that does the work, with its options."""
+    return innermost(_in_full(result))
 
 
 def _steps(result: Result) -> float:
@@ -210,6 +266,14 @@ def _hasty(result: Result, random: bool) -> bool:
     name, options = _worker(result)
     stops = name in UNTIL_FOOLED and _number(options.get("confidence")) == 0
     return stops and result.cell.defense != "none" and (random or result.cell.access == "transfer")
+
+
+def _at_the_boundary(result: Result) -> bool:
+    """Whether an attack ends at the first success of a single draw; AutoAttack's version for random defences does not."""
+    name, options = _worker(result)
+    if name == "autoattack":
+        return options.get("version") == "standard"
+    return name in AT_THE_BOUNDARY and not _number(options.get("confidence")) > 0
 
 
 def _random(column: Sequence[Result]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.errors import ClassifierError, OptionError
+from rain.errors import ClassifierError, ImageError, OptionError
 from rain.folding import duplicate
 from rain.images import Images, check_images
 from rain.registry import load_defense
@@ -62,6 +62,40 @@ class Defense(nn.Module, ABC):
         return self.transform(images, self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator))
 
 
+def check_word(defense: Defense, images: Images) -> None:
+    """Hold a defence to what it says of itself, on some images: an attacker who believes it would be blind, and the figure flattering.
+
+    Raises:
+        OptionError: the same draw gives other outputs, or, with random = False, other draws do; or, with differentiable = True, no gradient comes
+            through it.
+    """
+    name = type(defense).__name__
+
+    def output(seed: int, entering: Images = images) -> Images:
+        return defense.transform(entering, defense.draw(entering, Generator().manual_seed(seed)))
+
+    def differ(first: Images, second: Images) -> bool:
+        return first.shape != second.shape or not torch.allclose(first, second, rtol=0, atol=1e-4)
+
+    with torch.no_grad():
+        first = output(0)
+        if differ(first, output(0)):
+            raise OptionError(f"{name}: the same draw gives other outputs: all that is random belongs into draw, where seeds and attackers find it")
+        if not defense.random and differ(first, output(1)):
+            raise OptionError(f"{name} says random = False, and other draws give other outputs: take that line out of it")
+    if defense.differentiable:
+        with torch.enable_grad():
+            leaf = images.clone().requires_grad_()
+            found = output(0, leaf)
+            values = (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape).to(found)).sum()
+            gradient = torch.autograd.grad(values, leaf, allow_unused=True)[0] if found.requires_grad else None
+        if gradient is None or not gradient.any():
+            raise OptionError(
+                f"{name} says differentiable = True, and no gradient comes through it, which blinds attackers (gradient masking): say "
+                "differentiable = False, and adaptive attacks pass over it by BPDA"
+            )
+
+
 class Prediction(NamedTuple):
     """What a hardened classifier says to a batch.
 
@@ -108,11 +142,24 @@ class Hardened(nn.Module):
         Raises:
             ImageError: the batch breaks the convention.
         """
+        if not torch.compiler.is_compiling():
+            self._check_place(images)
         defended = self.defense(images, generator=generator, copies=copies)
         if not len(defended):
             # Not every network takes an empty batch; one blank image tells how many classes there are.
             return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]
         return self.classifier(defended)
+
+    def _check_place(self, images: Images) -> None:
+        """Raise ``ImageError`` for images on another device than a DG's weights, or of another type where nothing casts them."""
+        own = next((weight for weight in self.defense.parameters() if weight.is_floating_point()), None)
+        if own is None or not isinstance(images, Tensor) or (images.device, images.dtype) == (own.device, own.dtype):
+            return
+        if images.device != own.device or (images.is_floating_point() and not torch.is_autocast_enabled(own.device.type)):
+            raise ImageError(
+                f"images are {images.dtype} on {images.device}, the defence's weights {own.dtype} on {own.device}: "
+                f"give images.to({str(own.device)!r}, {own.dtype}), or move the hardened classifier"
+            )
 
     @torch.no_grad()
     def predict(self, images: Images, draws: int = 8, seed: int | None = None) -> Prediction:
@@ -166,7 +213,7 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
     Args:
         classifier: from images (N, 3, H, W) in [0, 1] to logits; it owns its resize, crop and normalisation (``rain.load_classifier``
             gives such ones; ``rain.Preprocessed`` makes one of a network that wants normalised input).
-        defense: a name (``rain list defenses``) or a ``Defense``.
+        defense: a name (``rain list defenses``), built on the classifier's device and in its type, or a ``Defense``, taken as it is.
         options: of the defence, by name.
 
     Raises:
@@ -181,4 +228,6 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
         if options:
             raise OptionError(f"options {', '.join(options)} go with a defence's name; this one is already made")
         return Hardened(classifier, defense)
-    return Hardened(classifier, load_defense(defense, **options))
+    own = next((weight for weight in classifier.parameters() if weight.is_floating_point()), None)
+    built = load_defense(defense, **options)
+    return Hardened(classifier, built if own is None else built.to(own.device, own.dtype))

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from rain import checkpoints
 from rain.attacker import attack_each, attack_in_pieces, attacker_view, cost, in_full, try_options
-from rain.defense import Hardened, harden, probabilities_of
+from rain.defense import Hardened, check_word, harden, probabilities_of
 from rain.errors import AttackError, ClassifierError, DatasetError, GridError, ImageError, OptionError, RainError, ResultError
 from rain.folding import folded
 from rain.gallery import draw_gallery
@@ -113,14 +113,15 @@ class Bench:
         self.classifier = cache(lambda spec: load_classifier(spec).eval().requires_grad_(False))
         self.hardened = cache(lambda classifier, defense: self._harden(self.classifier(classifier), defense))
         self.made_by = cache(self._made_by)
+        self.probed = cache(self._probe)
         self._twins: dict[tuple[str, str], Hardened] = {}
         self._kept: dict[Any, Any] = {}
 
-    def twin(self, classifier: str, defense: str, side: int) -> Hardened:
+    def twin(self, classifier: str, defense: str, side: tuple[int, int]) -> Hardened:
         """What an attack asks again and again, in two thirds of the time; what it makes is judged by the classifier itself.
 
         Args:
-            side: of the first images it is asked about, in pixels; it then serves all sizes.
+            side: height and width of the first images it is asked about; it then serves all sizes.
         """
         key = (classifier, defense)
         if key not in self._twins:
@@ -140,14 +141,25 @@ class Bench:
         Raises:
             GridError: the dataset has fewer images than the cell asks for.
             UnknownNameError, OptionError, DatasetError, WeightsError: as the loaders do.
+            OptionError: the defence is not what it says of itself (``rain.defense.check_word``).
         """
         defense = self.hardened(cell.classifier, cell.defense).defense
         if cell.attack != "none":
             try_options(cell)
-        count = len(self.dataset(cell.dataset))
+        try:
+            count = len(self.dataset(cell.dataset))
+        except DatasetError as error:
+            kind = cell.dataset.partition(":")[0]
+            raise DatasetError(f"{error}. If the images lie elsewhere, say where: rain run ... --dataset {kind}:PATH") from None
         if count < cell.examples:
             raise GridError(f"{cell.dataset} has {count} images, the grid asks for {cell.examples}: set examples = {count}")
+        if cell.attack != "none":
+            self.probed(cell.classifier, cell.defense, cell.dataset, cell.size)
         return cell if defense.random else replace(cell, draws=1, eot=1)
+
+    def _probe(self, classifier: str, defense: str, dataset: str, size: int | None) -> None:
+        image = enter(self.dataset(dataset)[0][0], size)[None].to(self.device)
+        check_word(self.hardened(classifier, defense).defense, image)
 
     def refuse_others(self, folder: Path, cells: tuple[Cell, ...]) -> None:
         """Raise ``ResultError`` if finished chunks were made with other images or weights: one table must be about one thing."""
@@ -182,9 +194,9 @@ class Bench:
             if int(labels.max()) >= clean.classes:
                 what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {clean.classes} classes"
                 raise DatasetError(f"{what}: they do not belong together")
-            attacked, moved, queries = clean, torch.zeros(len(images)), None
+            attacked, moved, queries, flat = clean, torch.zeros(len(images)), None, [False] * len(images)
             if cell.attack != "none":
-                adversarial, queries = self._attacked(cell, chunk, number, images, labels, tick)
+                adversarial, queries, flat = self._attacked(cell, chunk, number, images, labels, tick)
                 attacked = self._answer(cell, adversarial, seeded(cell, chunk, number, "robust"))
                 moved = distance(adversarial.double(), images.double(), cell.norm)
                 if pictures and number == 0:
@@ -202,6 +214,7 @@ class Bench:
                     robust_mean=int(attacked.mean[row]),
                     distance=float(f"{moved[row].item():.6g}"),
                     queries=queries[row] if queries else None,
+                    flat=flat[row],
                 )
             tick(2 * cell.draws * len(images))
         return [outcomes[index] for index in cell.indices(chunk)], gallery
@@ -222,26 +235,28 @@ class Bench:
 
     def _clean(self, cell: Cell, chunk: int, number: int, images: Images) -> "Answers":
         """The answers to the clean images, which serve every attack on the same defence."""
-        key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.indices(chunk), number)
+        key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.chunk, chunk, cell.examples, number)
         return self._keep(key, lambda: self._answer(cell, images, seeded(cell, chunk, number, "clean")))
 
-    def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> tuple[Images, list[int]]:
-        """The attacked images (and the queries), made once where several cells ask for the same ones."""
+    def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> tuple[Images, list[int], list[bool]]:
+        """The attacked images, the queries, and where the first gradient was 0; made once where several cells ask for the same ones."""
         source = cell
         if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
             source = replace(cell, defense="none", access="transfer", draws=1)
         elif cell.access in ("frozen", "adaptive") and not self.hardened(cell.classifier, cell.defense).defense.random:
             source = replace(cell, access="static")
 
-        def attack() -> tuple[Images, list[int]]:
+        def attack() -> tuple[Images, list[int], list[bool]]:
             draws = seeded(source, chunk, number, "attack draws")
-            model = attacker_view(self.twin(source.classifier, source.defense, images.shape[3]), source, draws, tick)
+            model = attacker_view(self.twin(source.classifier, source.defense, (images.shape[2], images.shape[3])), source, draws, tick)
             model = autocast(self.device, self.mixed(source.classifier, source.defense))(model)
             start = seeded(source, chunk, number, "attack")
             try:
                 if source.access == "query":
-                    return attack_each(model, images, labels, source, start, self.hardened(source.classifier, source.defense).independent)
-                return attack_in_pieces(model, images, labels, source, start), []
+                    independent = self.hardened(source.classifier, source.defense).independent
+                    return *attack_each(model, images, labels, source, start, independent), [False] * len(images)
+                adversarial, flat = attack_in_pieces(model, images, labels, source, start)
+                return adversarial, [], flat
             except ImageError as error:
                 raise AttackError(f"{source.attack} asked the model about what is no image: {error}") from error
 
@@ -332,7 +347,7 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise OptionError(f"device {str(name)!r} cannot be used here: {str(error).partition(chr(10))[0]}; leave it out, or take cpu") from None
     return device

@@ -51,6 +51,11 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
         image, label = self.parts[part][index - (self.ends[part - 1] if part else 0)]
         return image, label
 
+    def files(self) -> set[Path]:
+        """The files that its pictures are read from, as far as they are known."""
+        known = [part for part in self.parts if hasattr(part, "root") and hasattr(part, "files")]
+        return {Path(part.root, name).resolve() for part in known for name in part.files}
+
     def said(self) -> str:
         """Name what is in it, for a weight card."""
         return ", ".join(dict.fromkeys("/".join(part.name.rpartition(":")[2].rstrip("/").split("/")[-2:]) for part in self.parts))
@@ -59,6 +64,14 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
 def _is_folder(spec: str) -> bool:
     """Whether a spec is the path of a folder of pictures, not a dataset; a folder that is there is one, whatever it is called."""
     return Path(spec).expanduser().is_dir() or DATASETS.split(spec)[0] not in DATASETS.names()
+
+
+def warn_of_shared(sources: Sources, held: Sources) -> None:
+    """Warn of validation pictures that are learnt from, too."""
+    shared = len(sources.files() & held.files())
+    if shared:
+        what = f"{shared} of {len(held)} validation pictures are learnt from, too: the weights that know them by heart will look best"
+        warnings.warn(f"{what}; give validation pictures that are not among images", stacklevel=2)
 
 
 def same_classes(categories: tuple[str, ...], others: tuple[str, ...], spec: str) -> None:
@@ -93,7 +106,10 @@ class Feed(TorchDataset[tuple[Tensor, int]]):
         """Read a picture; in the place of a damaged one the next that is not."""
         for place in range(len(self.sources)):
             try:
-                return self.sources[(index + place) % len(self.sources)]
+                image, label = self.sources[(index + place) % len(self.sources)]
+                if min(image.shape[1:]) < 2:
+                    raise ImageError(f"picture {index + place} of {self.sources.said()} is of {image.shape[2]} x {image.shape[1]} pixels")
+                return image, label
             except ImageError as error:
                 warnings.warn(f"{error}; the next picture is learnt from in its place", stacklevel=2)
         raise DatasetError(f"{self.sources.said()}: not one picture can be read")

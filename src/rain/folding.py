@@ -9,15 +9,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from rain.errors import OptionError
 
 
-def folded(network: nn.Module, side: int) -> nn.Module:
+def folded(network: nn.Module, side: int | tuple[int, int]) -> nn.Module:
     """A copy of a network in eval mode whose batch norms, where they follow a convolution directly, are part of it.
 
     Args:
-        network: from images (N, 3, side, side) in [0, 1] to logits, without hooks that change them.
-        side: of the images that show which batch norm follows which convolution, in pixels.
+        network: from images (N, 3, H, W) in [0, 1] to logits, without hooks that change them.
+        side: height and width in pixels, one number for a square, of the images that show which batch norm follows which convolution.
 
     Returns: the copy, without gradients for its weights; the network itself where there is nothing to fold, or where folding would change its
-        answer (a convolution whose output is used twice, or that treats its weights in a way of its own).
+        answer (a convolution whose output is used twice, or that treats its weights in a way of its own) or break it.
 
     Raises:
         OptionError: the network cannot be copied.
@@ -25,7 +25,16 @@ def folded(network: nn.Module, side: int) -> nn.Module:
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return network
     copied = duplicate(network).requires_grad_(False)
-    probe = torch.rand((4, 3, side, side), generator=torch.Generator().manual_seed(0)).to(next(copied.parameters()))
+    height, width = (side, side) if isinstance(side, int) else side
+    probe = torch.rand((4, 3, height, width), generator=torch.Generator().manual_seed(0)).to(next(copied.parameters()))
+    try:
+        return copied.requires_grad_(False) if _fold(copied, probe) else network
+    except Exception:  # a network that looks at its own batch norms, or that takes no such probe
+        return network
+
+
+def _fold(copied: nn.Module, probe: Tensor) -> bool:
+    """Fold in place; whether there was something to fold, and the answer to ``probe`` is as it was."""
     with torch.no_grad():
         wanted, pairs = _pairs(copied, probe)
         for convolution, norm in pairs.items():
@@ -38,8 +47,7 @@ def folded(network: nn.Module, side: int) -> nn.Module:
             for name, child in module.named_children():
                 if child in norms:
                     setattr(module, name, nn.Identity())
-        same = bool(pairs) and torch.allclose(copied(probe), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
-    return copied.requires_grad_(False) if same else network
+        return bool(pairs) and torch.allclose(copied(probe), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
 
 
 def duplicate(classifier: nn.Module) -> nn.Module:

@@ -22,13 +22,16 @@ def lock(out: Path) -> Any:
     """Keep other processes out of a run's folder for as long as the returned file is open; a killed process lets go by itself.
 
     Raises:
-        TrainError: another one is at it.
+        TrainError: another one is at it, or the folder cannot be written.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    file = (out / LOCK).open("w")
+    try:
+        file = (out / LOCK).open("w")
+    except OSError as error:
+        raise TrainError(f"{out}: cannot be written: {error.strerror or error}; choose another folder by --out") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -168,6 +168,8 @@ class Config:
             raise RecipeError("pixel, distillation and feature train an enhancer; a classifier learns by cross_entropy and trades")
         if self.trains == "classifier" and self.choose not in ("accuracy", "robust", "balance"):
             raise RecipeError('a classifier is chosen by "accuracy", "robust" or "balance"')
+        if self.trains == "classifier" and self.sr_sets:
+            raise RecipeError("sr_sets measures an enhancer's PSNR and SSIM: leave it out where a classifier is trained")
         if self.trades and self.trains != "classifier":
             raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
         if not self.attack and (self.trades or self.choose in ("robust", "balance")):

@@ -89,6 +89,7 @@ class Outcome:
         robust, robust_mean: the same for the attacked image; as clean without an attack.
         distance: how far the attack moved the image, in the cell's norm.
         queries: images that an attack with access query sent through the model for this one; None for the others.
+        flat: whether the first gradient that the attack was given for this image was exactly 0, so that it had nothing to go by.
     """
 
     index: int
@@ -99,6 +100,7 @@ class Outcome:
     robust_mean: int
     distance: float
     queries: int | None = None
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def _read(path: Path) -> tuple[Cell, int, list[Outcome], dict[str, str]]:
     try:
         content = json.loads(path.read_text())
         cell = Cell(**content["cell"])
-        outcomes = [Outcome(**{field.name: _tuple(row[field.name]) for field in fields(Outcome)}) for row in content["outcomes"]]
+        outcomes = [_outcome(row) for row in content["outcomes"]]
         chunk, made_by = content["chunk"], dict(content["made_by"])
         wrong = _wrong(cell, chunk, outcomes, made_by)
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
@@ -243,7 +245,14 @@ def _wrong(cell: Cell, chunk: Any, outcomes: Sequence[Outcome], made_by: Mapping
             return f"answers that are not one for each of {cell.draws} draws"
         if not all(map(_whole, (row.index, row.label, row.clean_mean, row.robust_mean, row.queries or 0))) or not _real(row.distance):
             return "an outcome that is no number"
+        if type(row.flat) is not bool:
+            return f"flat {row.flat!r}"
     return "" if all(isinstance(text, str) for pair in made_by.items() for text in pair) else "made by what is no text"
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    """Read an outcome; files from before 26 November 2026 do not say ``flat``."""
+    return Outcome(**{field.name: _tuple(row[field.name]) for field in fields(Outcome) if field.name in row or field.name != "flat"})
 
 
 def _elsewhere(outcome: Outcome, index: int) -> bool:

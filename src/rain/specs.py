@@ -49,10 +49,15 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}({pairs})" if pairs else name
 
 
-def innermost(spec: str) -> tuple[str, dict[str, Any]]:
-    """The name and options of the attack that does the work: that of ``targeted(attack=pgd(steps=40))`` is pgd with 40 steps."""
+def nesting(spec: str) -> list[tuple[str, dict[str, Any]]]:
+    """The names and options of the attacks within one another, the outermost first: of ``targeted(attack=pgd(steps=40))`` targeted and pgd."""
     name, options = parse(spec)
-    return innermost(options["attack"]) if isinstance(options.get("attack"), str) else (name, options)
+    return [(name, options), *(nesting(options["attack"]) if isinstance(options.get("attack"), str) else [])]
+
+
+def innermost(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and options of the attack that does the work."""
+    return nesting(spec)[-1]
 
 
 def number(value: float) -> str:

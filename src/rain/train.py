@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import DatasetError, RecipeError, TrainError
-from rain.feed import Feed, Sources, batches, fixed, same_classes
+from rain.feed import Feed, Sources, batches, fixed, same_classes, warn_of_shared
 from rain.journal import STATE, Journal, lock, prepare
 from rain.objective import Objective
 from rain.precision import autocast, is_mixed
@@ -99,6 +99,8 @@ class _Run:
             raise RecipeError("cross_entropy needs labels: give images as folder:PATH, csv:PATH, stl10:ROOT or imagenet:ROOT")
         if config.trains == "classifier" and not held.labelled:
             raise RecipeError("a classifier is chosen by accuracy, which needs labels: give validation as folder:PATH or another dataset")
+        if fabric.is_global_zero:
+            warn_of_shared(self.sources, held)
         same_classes(self.sources.categories, held.categories, ", ".join(config.validation))
         if config.choose in ("accuracy", "balance") and not held.labelled:
             raise RecipeError(f"choose = {config.choose!r} needs labels: give validation as folder:PATH, or choose by agreement, kl or robust")
@@ -292,9 +294,8 @@ class _Run:
         try:
             checkpoints.save(what, path, card)
         except OSError as error:
-            raise TrainError(
-                f"{path}: cannot be written: {error.strerror or error}. The last checkpoint is kept; make room, and add --resume"
-            ) from None
+            kept = "The last checkpoint is kept; make room, and add --resume" if (self.out / STATE).is_file() else "Make room, and begin again"
+            raise TrainError(f"{path}: cannot be written: {error.strerror or error}. {kept}") from None
 
 
 @contextmanager

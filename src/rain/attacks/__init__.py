@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.errors import OptionError
+from rain.errors import ClassifierError, OptionError
 from rain.images import Images, check_norm, project
 
 Objective = Callable[[Tensor], Tensor]
@@ -76,11 +76,14 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
 
     Raises:
         OptionError: the model gives no gradient.
+        ClassifierError: an answer is no number.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
         check_gradient(logits)
+        if logits.isnan().any():
+            raise ClassifierError("the classifier answers NaN to pictures of an attack: look at its weights, or take float32")
         values = objective(logits)
         (gradient,) = torch.autograd.grad(values.sum(), images)
     return gradient, values.detach(), logits.detach()
