@@ -135,3 +135,26 @@ def test_the_command_is_installed() -> None:
     import rain as package
 
     assert output.strip() == package.__version__
+
+
+def test_list_explains_one_entry() -> None:
+    output, _ = rain("list", "attacks", "pgd")
+    assert output.startswith("pgd(steps=40, step=None,")
+    assert "confidence=0.0" in output
+    assert "Madry" in output
+    assert rain("list", "recipes", "psnr")[0].startswith("# ")
+    assert "did you mean 'pgd'" in rain("list", "attacks", "pdg", status=1)[1]
+    assert "did you mean 'psnr'" in rain("list", "recipes", "psn", status=1)[1]
+
+
+def test_run_with_another_classifier(grid: Path, tmp_path: Path) -> None:
+    output, _ = rain("run", grid, "--out", tmp_path / "other", "--classifier", "models:other", "--examples", 2)
+    assert output.startswith("models:other on 2 images")
+
+
+@pytest.mark.parametrize("command", ["predict", "run"])
+def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> None:
+    picture = next(tmp_path.rglob("*.png"))
+    arguments = ["predict", picture, "--defense", "jpeg"] if command == "predict" else ["run", grid, "--out", tmp_path / "o", "--examples", 2]
+    with pytest.warns(UserWarning, match=r"small_resnet\(width=8\) has random weights, and its answers mean nothing"):
+        rain(*arguments, "--classifier", "small_resnet(width=8)")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from models import tiny
+from PIL import Image
 from torch import Tensor
 
 import rain
@@ -138,7 +139,9 @@ def test_an_empty_batch_gives_empty_answers(defense: str) -> None:
         (torch.zeros(3, 8, 8), r"image\[None\]"),
         (torch.zeros(1, 8, 8, 3), "permute"),
         (torch.zeros(1, 1, 8, 8), r"\(N, 3, H, W\)"),
-        ([[0.0]], "torch.Tensor"),
+        ([[0.0]], "torch.stack"),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"torch.from_numpy\(array\).permute"),
+        (Image.new("RGB", (8, 8)), "rain.read_image"),
     ],
 )
 def test_bad_batches_are_refused_with_advice(bad: Tensor, hint: str) -> None:
@@ -341,3 +344,11 @@ def test_jpeg_keeps_white_white_in_half_precision() -> None:
     """What bfloat16 rounds past 1 would be past the last of 256 levels, and come back black."""
     white = torch.full((1, 3, 16, 16), 1.0078125, dtype=torch.bfloat16)
     assert (rain.load_defense("jpeg")(white) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(rain.StraightThrough, r"got the class StraightThrough: make one"), (torch.nn.Identity(), "got a Identity")]
+)
+def test_what_is_no_defence_is_refused(wrong: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        rain.harden(tiny(), wrong)

@@ -1,3 +1,5 @@
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from rain.errors import AttackError, ClassifierError, DatasetError, GridError, O
 from rain.evaluate import Bench, seeded
 from rain.grid import Grid, expand
 from rain.images import distance
-from rain.registry import DEFENSES
+from rain.registry import ATTACKS, DEFENSES
 from rain.results import Cell, load, path_of
 from rain.specs import innermost
 
@@ -494,6 +496,16 @@ class Liar(Rounding):
         return images * draw["factor"]
 
 
+class Loud(Rounding):
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return images * 3
+
+
+class Numb(Rounding):
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return images.mean((2, 3))
+
+
 class Honest(Rounding):
     differentiable = False
 
@@ -505,6 +517,8 @@ class Honest(Rounding):
         (Detached, "says differentiable = True, and no gradient comes through it"),
         (Sneaky, "the same draw gives other outputs"),
         (Liar, "says random = False, and other draws give other outputs"),
+        (Loud, r"gives values from .*: keep to \[0, 1\]"),
+        (Numb, r"gives \(1, 3\) for images"),
     ],
 )
 def test_a_defence_that_would_blind_its_attacker_is_refused(
@@ -531,3 +545,38 @@ def test_gradients_that_vanish_are_kept_in_mind(attack: str, flat: bool, access:
     assert sure
     assert all(outcome.flat is flat for outcome in sure)
     assert load(tmp_path) == [found]
+
+
+def plugged(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put an attack of another package, ``theirs``, where entry points would bring it."""
+    (tmp_path / "theirs.py").write_text("import torch\n\n" + source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("theirs", None)
+    importlib.invalidate_caches()
+    monkeypatch.setitem(ATTACKS._entries, "theirs", importlib.import_module("theirs").theirs)
+
+
+def test_an_attack_that_takes_no_generator_is_repeated_all_the_same(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def theirs(model, images, labels, *, eps, norm):\n    return (images + eps * torch.randn_like(images).sign()).clamp(0, 1)\n"
+    plugged(source, tmp_path, monkeypatch)
+    wanted = grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}])
+    before = torch.random.get_rng_state()
+    found = [evaluate.run(wanted, tmp_path / name) for name in "ab"]
+    assert found[0] == found[1]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_an_attack_from_elsewhere_need_not_know_empty_batches(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugged("def theirs(model, images, labels, *, eps, norm):\n    return torch.stack([image for image in images])\n", tmp_path, monkeypatch)
+    assert evaluate.run(grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}]), tmp_path / "out")
+
+
+def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}], defenses=["none"])
+    for step in ("eps", "eps / 2"):
+        source = f"def theirs(model, images, labels, *, eps, norm):\n    return (images + {step}).clamp(0, 1)\n"
+        plugged(source, tmp_path, monkeypatch)
+        if step == "eps":
+            assert evaluate.run(wanted, tmp_path / "out") == evaluate.run(wanted, tmp_path / "out")
+    with pytest.raises(ResultError, match="made with another plugin code than now: choose a fresh folder"):
+        evaluate.run(wanted, tmp_path / "out")

@@ -62,6 +62,7 @@ def test_an_entry_may_have_its_own_examples_and_defenses() -> None:
         ({"attacks": [{"attack": "pgd", "access": "white", "eps": 0.1}]}, "access must be of transfer, frozen, static"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": -0.1}]}, "eps must be positive"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": "a lot"}]}, "not a number"),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": 4}]}, 'more than all of .*write "4/255"'),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": 0.1, "norm": "l1"}]}, "norm must be"),
         ({"attacks": [{"attack": "pgd", "access": "static", "eps": 0.1, "step": 2}]}, "no key 'step'"),
     ],

@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -58,11 +59,16 @@ def try_options(cell: Cell) -> None:
     Raises:
         UnknownNameError, OptionError: they cannot.
     """
-    empty = torch.zeros(0, 3, 8, 8)
+    attack, empty = bound_attack(cell, Generator()), torch.zeros(0, 3, 8, 8)
     try:
-        bound_attack(cell, Generator())(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
-    except (TypeError, ValueError) as error:
-        raise error if isinstance(error, RainError) else OptionError(f"attack {cell.attack!r}: {error}") from error
+        attack(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
+    except RainError:
+        raise
+    except Exception as error:
+        # An attack from elsewhere need not know of empty batches; what is wrong with it shows, with its traceback, at work.
+        made = load_attack(cell.attack)
+        if getattr(made, "func", made).__module__.startswith("rain."):
+            raise OptionError(f"attack {cell.attack!r}: {error}") from error
 
 
 def in_full(attack: str) -> str:
@@ -102,6 +108,14 @@ class FirstGradient:
             self.flat = (gradient == 0).flatten(1).all(1)
 
 
+@contextmanager
+def _global_seed(generator: Generator, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, for an attack that takes none, and leave them afterwards as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
+
+
 def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, generator: Generator) -> tuple[Images, list[bool]]:
     """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
 
@@ -116,7 +130,8 @@ def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, g
     flat: list[bool] = []
     for piece, target in zip(images.split(size), labels.split(size), strict=True):
         watched = FirstGradient(model, len(piece))
-        adversarial = attack(watched, piece, target)
+        with nullcontext() if seeding(attack, generator) else _global_seed(generator, images.device):
+            adversarial = attack(watched, piece, target)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
         made.append(adversarial.detach())
         flat += [False] * len(piece) if watched.flat is None else watched.flat.tolist()

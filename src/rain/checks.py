@@ -67,6 +67,7 @@ SCOPES = {
     "precision": "column",
     "attack": "attack",
     "attack_files": "attack",
+    "plugin_code": "attack",
 }
 """Within what all results must be made by the same; everything else, versions and the device, within the report."""
 
@@ -77,8 +78,13 @@ def _differing(results: Sequence[Result], scope: str, defense: str) -> Iterable[
         # An unattacked cell has no precision to speak of: nothing there is computed in another one.
         values = sorted({value for result in results for value in result.made_by.get(name, ()) if name != "precision" or _by_gradient(result.cell)})
         if len(values) > 1:
-            text = f"results in one report were made with different {name.replace('_', ' ')} ({', '.join(values)}): run the older ones again, "
-            yield Finding("warning", defense, text + "into a fresh folder")
+            text = f"results in one report were made with different {name.replace('_', ' ')} ({', '.join(values)}): "
+            if scope == "report":
+                yield Finding(
+                    "note", defense, text + "where the difference may touch what they measure, run the older ones again, into a fresh folder"
+                )
+            else:
+                yield Finding("warning", defense, text + "run the older ones again, into a fresh folder")
 
 
 def _by_gradient(cell: Cell) -> bool:

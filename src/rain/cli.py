@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rain import specs
 from rain.errors import PluginError, RainError
 from rain.version import __version__
 
@@ -48,15 +49,20 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 @app.command("list")
 def list_names(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them: all that it takes, with its defaults.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add what each is, and the cards of the weights that it ships.")] = False,
 ) -> None:
     """List attacks, defenses, enhancers, classifiers, datasets and recipes by the name that grids and options take, one a line."""
+    if kind and name:
+        with _clean_errors():
+            print(_explained(kind, name))
+        return
     with _clean_errors():
         from rain import recipe
         from rain.registry import REGISTRIES
 
-        for name, registry in REGISTRIES.items():
-            if kind not in (None, name):
+        for group, registry in REGISTRIES.items():
+            if kind not in (None, group):
                 continue
             for entry in registry.names():
                 try:
@@ -64,10 +70,10 @@ def list_names(
                 except PluginError as error:
                     print(f"error: {error}", file=sys.stderr)
                     continue
-                line = registry.usage(entry) if kind else f"{name}\t{registry.usage(entry)}"
+                line = registry.usage(entry) if kind else f"{group}\t{registry.usage(entry)}"
                 print(f"{line}\t{registry.summary(entry)}" if verbose else line)
-                if verbose and name in ("enhancers", "classifiers"):
-                    _print_cards(name, entry)
+                if verbose and group in ("enhancers", "classifiers"):
+                    _print_cards(group, entry)
         if kind in (None, "recipes"):
             for entry in recipe.shipped():
                 line = entry if kind else f"recipes\t{entry}"
@@ -91,12 +97,12 @@ def predict(
     """Classify image files behind a defence, and say how many draws agree."""
     with _clean_errors():
         from rain.defense import harden
-        from rain.evaluate import enter, pick_device
+        from rain.evaluate import enter, pick_device, trained
         from rain.images import read_image
         from rain.registry import load_classifier
 
         target = pick_device(device)
-        hardened = harden(load_classifier(classifier), defense).to(target)
+        hardened = harden(trained(classifier, load_classifier(classifier)), defense).to(target)
         side = getattr(hardened.classifier, "crop", None) if size is None else size or None
         names = getattr(hardened.classifier, "categories", ())
         failed = False
@@ -122,6 +128,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the results; a run into it again does only what is missing.")],
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the grid's, for example csv:PATH.")] = None,
     examples: Annotated[int | None, typer.Option(min=1, help="Another number of images than the grid's.")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Another classifier than the grid's, for example package.module:function.")] = None,
     device: Device = None,
     precision: Annotated[
         str, typer.Option(help="Of attacks on random defences: 32-true; bf16-mixed, faster on GPUs and on CPUs with AMX or AVX-512 BF16; or auto.")
@@ -131,7 +138,7 @@ def run(
     with _clean_errors(out):
         from rain.grid import read
 
-        _measure(read(grid, dataset=dataset, examples=examples), out, device, precision)
+        _measure(read(grid, dataset=dataset, examples=examples, classifier=classifier), out, device, precision)
 
 
 @app.command()
@@ -162,18 +169,20 @@ def report(
 @app.command()
 def demo(
     dataset: Annotated[str | None, typer.Option(help=f"Other images than the samples, for example csv:PATH; the first {EXAMPLES} of them.")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Another classifier than EfficientNet-Lite0, for example package.module:function.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results and the report; by default runs/demo.")] = None,
     device: Device = None,
 ) -> None:
     """See RAIN at work: real images, a real classifier, four defences, and attackers who know ever more of them."""
-    slug = re.sub(r"\W+", "-", dataset).strip("-") if dataset else ""
+    slug = re.sub(r"\W+", "-", " ".join(filter(None, (dataset, classifier)))).strip("-")
     out = out or Path("runs") / (f"demo-{slug}" if slug else "demo")
     with _clean_errors(out):
         from rain.grid import read
         from rain.registry import load_dataset
         from rain.report import write_html
 
-        grid = read("demo", dataset=dataset, examples=min(EXAMPLES, len(load_dataset(dataset))) if dataset else None)
+        examples = min(EXAMPLES, len(load_dataset(dataset))) if dataset else None
+        grid = read("demo", dataset=dataset, examples=examples, classifier=classifier)
         _measure(grid, out, device)
         write_html(out, out / "report.html")
         print(f"\nreport: {(out / 'report.html').resolve().as_uri()}")
@@ -223,7 +232,8 @@ def _measure(grid: "Grid", out: Path, device: str | None, precision: str = "32-t
     eot, draws = max(cell.eot for cell in cells), max(cell.draws for cell in cells)
     _keep_freed_memory()
     print(f"{said('classifier')} on {said('examples')} images of {said('dataset')}, at {said('size') or 'their own'} pixels; into {out}")
-    print(f"attacks: {said('attack')}; adaptive ones average over {eot} draws a step; a random defence is scored on {draws} fresh draws")
+    averaged = f"; adaptive ones average over up to {eot} draws a step" if eot > 1 else ""
+    print(f"attacks: {said('attack') or 'none'}{averaged}; a random defence is scored on {draws} fresh draws")
     measure(grid, out, device=device, precision=precision, progress=True)
     _print_report(out)
 
@@ -264,6 +274,26 @@ def _print_report(folder: Path) -> None:
     console.print(table(rows(results)))
     for finding in check(results):
         console.print(f"{finding.level}: {finding.defense + ': ' if finding.defense else ''}{finding.text}", markup=False, highlight=False)
+
+
+def _explained(kind: str, name: str) -> str:
+    """One entry's usage, options with their defaults, and docstring; of a recipe its file."""
+    import inspect
+
+    from rain import recipe
+    from rain.errors import UnknownNameError
+    from rain.registry import REGISTRIES, did_you_mean
+
+    if kind == "recipes":
+        if name not in recipe.shipped():
+            raise UnknownNameError(f"no recipe {name!r}; {did_you_mean(name, list(recipe.shipped()))}")
+        return recipe.shipped()[name].read_text().rstrip()
+    registry = REGISTRIES[kind]
+    definition = registry.get(name)
+    given = ("eps", "norm", "generator")  # by the grid or the call
+    options = [one for one in inspect.signature(definition).parameters.values() if one.default is not one.empty and one.name not in given]
+    shown = ", ".join(f"{one.name}={specs.number(one.default) if isinstance(one.default, float) else one.default}" for one in options)
+    return f"{registry.usage(name)}{f'({shown})' if shown else ''}\n\n{inspect.getdoc(definition) or ''}".rstrip()
 
 
 def _print_cards(kind: str, entry: str) -> None:

@@ -66,8 +66,8 @@ def check_word(defense: Defense, images: Images) -> None:
     """Hold a defence to what it says of itself, on some images: an attacker who believes it would be blind, and the figure flattering.
 
     Raises:
-        OptionError: the same draw gives other outputs, or, with random = False, other draws do; or, with differentiable = True, no gradient comes
-            through it.
+        OptionError: it does not give images in [0, 1]; the same draw gives other outputs, or, with random = False, other draws do; or, with
+            differentiable = True, no gradient comes through it.
     """
     name = type(defense).__name__
 
@@ -79,6 +79,10 @@ def check_word(defense: Defense, images: Images) -> None:
 
     with torch.no_grad():
         first = output(0)
+        if first.ndim != 4 or first.shape[:2] != images.shape[:2]:
+            raise OptionError(f"{name} gives {tuple(first.shape)} for images {tuple(images.shape)}: a defence gives images for images")
+        if not -1e-3 <= float(first.min()) <= float(first.max()) <= 1 + 1e-3:
+            raise OptionError(f"{name} gives values from {float(first.min()):.4g} to {float(first.max()):.4g}: keep to [0, 1], .clamp(0, 1) does")
         if differ(first, output(0)):
             raise OptionError(f"{name}: the same draw gives other outputs: all that is random belongs into draw, where seeds and attackers find it")
         if not defense.random and differ(first, output(1)):
@@ -218,7 +222,7 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
 
     Raises:
         UnknownNameError: no such defence.
-        OptionError: no such option, or ``classifier`` is not an ``nn.Module``, cannot be copied, or is hardened already.
+        OptionError: no such option, or ``classifier`` is not an ``nn.Module``, cannot be copied, or is hardened already; or ``defense`` is neither.
     """
     if not isinstance(classifier, nn.Module):
         raise OptionError(f"classifier must be an nn.Module from images to logits, got {type(classifier).__name__}")
@@ -228,6 +232,9 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
         if options:
             raise OptionError(f"options {', '.join(options)} go with a defence's name; this one is already made")
         return Hardened(classifier, defense)
+    if not isinstance(defense, str):
+        got = f"the class {defense.__name__}: make one, {defense.__name__}(...)" if isinstance(defense, type) else f"a {type(defense).__name__}"
+        raise OptionError(f"defense must be a name (rain list defenses) or an instance of rain.Defense, got {got}")
     own = next((weight for weight in classifier.parameters() if weight.is_floating_point()), None)
     built = load_defense(defense, **options)
     return Hardened(classifier, built if own is None else built.to(own.device, own.dtype))

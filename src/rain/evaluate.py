@@ -24,7 +24,7 @@ from rain.precision import Sparing, autocast, is_mixed
 from rain.progress import Tick, bar
 from rain.randomize import generator_for
 from rain.recipe import CHOICES
-from rain.registry import load_classifier, load_dataset, load_defense
+from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
 from rain.results import Cell, Outcome, Result, load, make_folder, path_of, pending, save, write_file
 from rain.version import __version__, revision
 
@@ -34,6 +34,7 @@ SAME = {
     "classifier_options": ("classifier",),
     "defense_weights": ("classifier", "defense"),
     "attack_files": ("attack",),
+    "plugin_code": ("classifier", "defense", "attack"),
 }
 """What must be the same in one folder, and in the results of which cells: those that agree in these fields."""
 
@@ -110,7 +111,7 @@ class Bench:
             raise OptionError(f"precision must be one of {', '.join(CHOICES['precision'])}, got {precision!r}")
         self.device, self.quick = device, is_mixed(precision, device)
         self.dataset = cache(load_dataset)
-        self.classifier = cache(lambda spec: load_classifier(spec).eval().requires_grad_(False))
+        self.classifier = cache(lambda spec: trained(spec, load_classifier(spec)).eval().requires_grad_(False))
         self.hardened = cache(lambda classifier, defense: self._harden(self.classifier(classifier), defense))
         self.made_by = cache(self._made_by)
         self.probed = cache(self._probe)
@@ -289,6 +290,8 @@ class Bench:
             "defense_weights": checkpoints.digest(defense) if defense.state_dict() else "none",
             "defense_random": "yes" if defense.random else "no",
         }
+        code = foreign_code(cell.classifier, cell.defense, cell.attack)
+        made_by |= {"plugin_code": code} if code else {}
         if cell.attack != "none":
             made_by |= {"attack": in_full(cell.attack), "attack_files": checkpoints.digest_files(cell.attack)}
             if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":
@@ -317,6 +320,14 @@ class Answers:
     single: Tensor
     mean: Tensor
     classes: int
+
+
+def trained(spec: str, classifier: nn.Module) -> nn.Module:
+    """The classifier; a warning if its weights are random."""
+    if getattr(classifier, "untrained", False):
+        advice = "give it weights=NAME (rain list classifiers --verbose) or weights=PATH"
+        warnings.warn(f"{spec} has random weights, and its answers mean nothing: {advice}", stacklevel=2)
+    return classifier
 
 
 def enter(image: Tensor, size: int | None) -> Tensor:

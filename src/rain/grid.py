@@ -162,6 +162,8 @@ def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
     values = [specs.fraction(str(eps)) for eps in budgets]
     if any(not 0 < eps < float("inf") for eps in values):
         raise GridError(f"eps must be positive, got {budgets}")
+    if table.get("norm", "linf") == "linf" and max(values) > 1:
+        raise GridError(f'eps = {max(values):g} is more than all of [0, 1]: write "{max(values):g}/255" for grey levels, 1.0 for no budget')
     return [(access, eps) for eps in values for access in accesses]
 
 

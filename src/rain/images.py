@@ -39,7 +39,9 @@ def check_images(images: Tensor, what: str = "images") -> None:
         ImageError: says what is wrong and what to do. Values are not looked at while ``torch.compile`` traces.
     """
     if not isinstance(images, Tensor):
-        raise ImageError(f"{what} must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
+        hint = {"ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255", "list": "torch.stack(images)"}.get(type(images).__name__)
+        hint = hint or "rain.read_image(path)[None], of a file"
+        raise ImageError(f"{what} must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}; make one by {hint}")
     if images.ndim != 4 or images.shape[1] != 3:
         hint = "; add the batch axis with image[None]" if images.ndim == 3 and images.shape[0] == 3 else ""
         hint = "; move the channels first with .permute(0, 3, 1, 2)" if images.ndim == 4 and images.shape[3] == 3 else hint

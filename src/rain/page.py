@@ -279,7 +279,11 @@ def _shown(gallery: Mapping[str, NDArray[Any]], place: int) -> dict[str, Any]:
     factor = max(1, int(0.5 / max(float(np.abs(perturbation).max()), 1e-6)))
     magnified = np.round(255 * np.clip(0.5 + factor * perturbation, 0, 1)).astype(np.uint8)
     staged = "randomized" in gallery
-    names = {"clean": "Clean", "adversarial": "Attacked", "perturbation": f"Perturbation, {factor} times"}
+    names = {
+        "clean": "Clean",
+        "adversarial": "Attacked",
+        "perturbation": f"Perturbation, {factor} times" if perturbation.any() else "Perturbation: none",
+    }
     names |= {"randomized": "After SRd", "enhanced": "After DG"} if staged else {"enhanced": "After the defence"}
     columns = [
         {"name": title, "picture": png(magnified), "spectrum": png(spectrum(perturbation))}

@@ -6,12 +6,15 @@ and ``rain.datasets``: the entry's name is the spec's, its value the definition.
 """
 
 import difflib
+import hashlib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError
@@ -81,7 +84,8 @@ class Registry:
             elif name in self.names():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
-            raise UnknownNameError(f"no {self.kind} {name!r}; {did_you_mean(name, self.names())}")
+            own = f"; your own is found by an entry point in the group {self.folder!r}" if ":" in name else ""
+            raise UnknownNameError(f"no {self.kind} {name!r}; {did_you_mean(name, self.names())}{own}")
         return self._entries[name]
 
     def summary(self, name: str) -> str:
@@ -155,6 +159,21 @@ DATASETS = Registry("dataset", "rain.datasets")
 REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, "classifiers": CLASSIFIERS, "datasets": DATASETS}
 
 
+def foreign_code(classifier: str, defense: str, attack: str) -> str:
+    """Digest the source files in which these specs' definitions stand, where they are of other packages: 16 hex digits, "" where none is."""
+    named = ((CLASSIFIERS, classifier), (DEFENSES, defense), (ATTACKS, attack))
+    modules = []
+    for registry, spec in named:
+        name, argument, _ = registry.split(spec)
+        if name == registry.fallback:
+            modules.append(str(argument).partition(":")[0])
+        elif spec != "none" or registry is DEFENSES:
+            modules.append(registry.get(name).__module__)
+    files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if module.partition(".")[0] != "rain"}
+    sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
+    return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).hexdigest()[:16] if sources else ""
+
+
 def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
     """Bind options to an attack (``rain list attacks``): ``attack(model, images, labels, eps=..., norm=...)`` gives the attacked images.
 
@@ -170,7 +189,9 @@ def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
     ATTACKS.check_options(name, options)
     for option in options.keys() & {"model", "images", "labels", "eps", "norm", "generator"}:
         raise OptionError(f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option")
-    return partial(definition, **options)
+    bound = partial(definition, **options)
+    bound.__doc__ = definition.__doc__
+    return bound
 
 
 def seeding(attack: Callable[..., Any], generator: Any) -> dict[str, Any]:

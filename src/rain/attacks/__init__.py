@@ -34,6 +34,8 @@ def check_arguments(norm: str, eps: float, loss: str = "margin", losses: tuple[s
     check_norm(norm)
     if not 0 <= eps < math.inf:
         raise OptionError(f"eps must be at least 0 (4/255 is usual) and finite, got {eps!r}")
+    if norm == "linf" and eps > 1:
+        raise OptionError(f"eps = {eps!r} is more than all of [0, 1], in which images lie: {eps:g} grey levels are {eps:g}/255")
     if loss not in losses:
         raise OptionError(f"loss must be one of {', '.join(losses)}, got {loss!r}")
 

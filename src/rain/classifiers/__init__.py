@@ -1,5 +1,7 @@
 """Classifiers: ``nn.Module``s from images (N, 3, H, W) in [0, 1] to logits. Each owns its resize, crop, mean and std. One file each."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class Preprocessed(nn.Module):
         interpolation: "bicubic" or "bilinear", for the resize.
 
     Raises:
-        OptionError: the crop is larger than the resized image, or there is no such interpolation.
+        OptionError: the crop is larger than the resized image, mean or std are not for values in [0, 1], or there is no such interpolation.
     """
 
     def __init__(
@@ -34,6 +36,13 @@ class Preprocessed(nn.Module):
         interpolation: str = "bicubic",
     ):
         super().__init__()
+        if not (isinstance(resize, int) and isinstance(crop, int)):
+            raise OptionError(f"resize and crop are numbers of pixels, of the shorter side and of the square, got {resize!r} and {crop!r}")
+        for name, values in (("mean", mean), ("std", std)):
+            if not isinstance(values, Sequence) or len(values) != 3 or not all(abs(value) <= 1 for value in values):
+                raise OptionError(f"{name} must be three numbers, for values in [0, 1] (those for 0 to 255 divided by 255), got {values!r}")
+        if min(std) <= 0:
+            raise OptionError(f"std must be above 0, got {std!r}")
         if not 1 <= crop <= resize:
             raise OptionError(f"crop must be at least 1 and at most resize = {resize}, got {crop}")
         if interpolation not in INTERPOLATIONS:

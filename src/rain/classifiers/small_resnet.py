@@ -39,6 +39,7 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     if path:
         checkpoints.fit(network, state, str(path))
     network.card = card  # type: ignore[assignment]
+    network.untrained = path is None  # type: ignore[assignment]
     return network.eval()
 
 
