@@ -580,3 +580,12 @@ def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(pictures: Path, tmp
             assert evaluate.run(wanted, tmp_path / "out") == evaluate.run(wanted, tmp_path / "out")
     with pytest.raises(ResultError, match="made with another plugin code than now: choose a fresh folder"):
         evaluate.run(wanted, tmp_path / "out")
+
+
+def test_the_example_of_the_docs_works(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    source = text.partition("```python\n")[2].partition("```")[0]
+    plugged(source + "\n\ntheirs = signs\n", tmp_path, monkeypatch)
+    monkeypatch.setitem(DEFENSES._entries, "noise", sys.modules["theirs"].Noise)
+    wanted = grid(pictures, defenses=["none", "noise(sigma=0.05)"], attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}])
+    assert all(result.complete for result in evaluate.run(wanted, tmp_path / "out"))
