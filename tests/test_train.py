@@ -90,6 +90,8 @@ def test_label_free_training_brings_the_answers_nearer(config: Callable[..., Con
     done = fit(config(steps=60, validate_every=60, rate=5e-3), tmp_path / "run")
     start = fit(config(steps=1, rate=1e-9), tmp_path / "start")
     assert done.measured["kl"] < 0.8 * start.measured["kl"]
+    assert done.measured["kl"] < 0.8 * done.began["kl"]
+    assert json.loads(checkpoints.read(done.weights)[1]["before"])["kl"] == pytest.approx(done.began["kl"], rel=1e-4)
 
 
 def test_the_losses_are_what_their_names_say(config: Callable[..., Config]) -> None:
@@ -214,8 +216,9 @@ def test_the_best_weights_are_kept_and_patience_ends_a_run(config: Callable[...,
     # At this rate nothing moves, so that the first validation stays the best.
     done = fit(config(rate=1e-12, steps=30, patience=2), tmp_path / "run")
     validated = [row["step"] for row in rows(tmp_path / "run") if "validation/kl" in row]
-    assert validated == [3, 6, 9]
+    assert validated == [0, 3, 6, 9]
     assert done.step == 3
+    assert done.measured == pytest.approx(done.began)
     assert json.loads(checkpoints.read(done.weights)[1]["validation"])["step"] == 3
 
 

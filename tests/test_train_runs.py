@@ -182,9 +182,9 @@ def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path,
     finish(train(folder, single), single)
 
     often = ("--set", "checkpoint_minutes=0.0001")
-    assert train(folder, other, *often, sign=signal.SIGKILL, after=1).wait(300) == -signal.SIGKILL
+    assert train(folder, other, *often, sign=signal.SIGKILL, after=2).wait(300) == -signal.SIGKILL
     assert max(row["step"] for row in rows(other)) == 20
-    assert train(folder, other, *often, "--resume", sign=signal.SIGINT, after=5).wait(300) == 130
+    assert train(folder, other, *often, "--resume", sign=signal.SIGINT, after=6).wait(300) == 130
     assert "add --resume to the same command to go on" in said(other).read_text()
     assert max(row["step"] for row in rows(other)) == 80
     finish(train(folder, other, "--resume"), other)

@@ -1,5 +1,6 @@
 """The command ``rain``. What a command needs is loaded when it runs, so that ``--help`` and ``report`` stay fast."""
 
+import math
 import os
 import re
 import sys
@@ -217,8 +218,12 @@ def train(
         if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
             return
         said = {"robust": f"robust ({attacker_text(config)})"}
-        measured = ", ".join(f"{said.get(name, name)} {value:.4g}" for name, value in trained.measured.items())
+        began = {name: f" (before {value:.4g})" for name, value in trained.began.items()}
+        measured = ", ".join(f"{said.get(name, name)} {value:.4g}{began.get(name, '')}" for name, value in trained.measured.items())
         print(f"best at step {trained.step}: {measured}\nweights: {trained.weights}")
+        gained = trained.measured[config.choose] - trained.began.get(config.choose, -math.inf)
+        if (-gained if config.choose == "kl" else gained) <= 0:
+            print(f"warning: by {config.choose}, nothing was better than what the run began with: train for longer, or at another rate", file=sys.stderr)
 
 
 def _measure(grid: "Grid", out: Path, device: str | None, precision: str = "32-true") -> None:

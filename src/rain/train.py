@@ -45,11 +45,13 @@ class Trained(NamedTuple):
         weights: the best ones, a safetensors file with its card.
         step: at which they were found.
         measured: on the validation images, at that step.
+        began: the same, before the first step: what training had to beat.
     """
 
     weights: Path
     step: int
     measured: dict[str, float]
+    began: dict[str, float]
 
 
 def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool = False) -> Trained:
@@ -118,6 +120,7 @@ class _Run:
         self.average = {name: value.detach().clone() for name, value in self.trained.state_dict().items()} if config.average else None
         self.step, self.best, self.best_step, self.since_best = 0, -math.inf, 0, 0
         self.measured: dict[str, float] = {}
+        self.began: dict[str, float] = {}
         if (out / STATE).is_file():
             self._restore()
         steps = fabric.all_gather(torch.tensor(self.step)).flatten().tolist()
@@ -130,6 +133,8 @@ class _Run:
     def train(self) -> Trained:
         config, fabric = self.config, self.fabric
         feed = batches(Feed(self.sources, config), self.step, self.steps, fabric.global_rank, fabric.world_size)
+        if not self.step:
+            self._begin()
         self.trained.train()
         kept, seconds, first = time.monotonic(), 0.0, self.step
         with steps_bar(self.steps, self.step, self.shown) as tell, _asked_to_stop() as stop, closing(self.journal or io.BytesIO()):
@@ -200,6 +205,13 @@ class _Run:
             what = f"{', '.join(specs)}: label {int(labels.max())} is none of the {self.classes} classes of {self.config.classifier}"
             raise DatasetError(f"{what}; folder:PATH(labels=sorted) numbers class folders 0, 1, 2, ...")
 
+    def _begin(self) -> None:
+        """Measure the weights that the run begins with."""
+        with torch.no_grad(), autocast(self.fabric.device, self.mixed):
+            self.began, _ = validate(self.objective, *self.held, self.fabric)
+        if self.journal:
+            self.journal.write(0, {f"validation/{name}": value for name, value in self.began.items()})
+
     def _validate(self, told: dict[str, float]) -> None:
         """Measure on the validation images, keep the weights if they are the best so far, and draw a contact sheet."""
         config = self.config
@@ -229,7 +241,7 @@ class _Run:
             assert self.journal is not None
             self.journal.write(self.step, {f"sr/{name}": value for name, value in quality.items()})
         self.fabric.barrier()
-        return Trained(self.out / WEIGHTS, self.best_step, self.measured)
+        return Trained(self.out / WEIGHTS, self.best_step, self.measured, self.began)
 
     def card(self) -> dict[str, str]:
         """What the weight file says about itself."""
@@ -247,7 +259,8 @@ class _Run:
                 "commit": revision(),
                 "versions": f"rain {__version__}, torch {torch.__version__}, python {platform.python_version()}",
                 "computed": f"on {self.fabric.device.type} in {'bf16-mixed' if self.mixed else '32-true'}",
-                "validation": json.dumps({"step": self.best_step, **{name: float(f"{value:.5g}") for name, value in self.measured.items()}}),
+                "validation": json.dumps({"step": self.best_step, **_short(self.measured)}),
+                "before": json.dumps(_short(self.began)),
             }
             | extra
         )
@@ -263,7 +276,7 @@ class _Run:
         tensors |= {f"average.{name}": value for name, value in (self.average or {}).items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items() if value is not None}
-        self._save(tensors, self.out / STATE, {"measured": json.dumps(self.measured), **self._given()})
+        self._save(tensors, self.out / STATE, {"measured": json.dumps(self.measured), "began": json.dumps(self.began), **self._given()})
 
     def _given(self) -> dict[str, str]:
         """What a run is given besides its recipe, and must find again when it goes on."""
@@ -280,7 +293,7 @@ class _Run:
 
         numbers = {name: value.item() for name, value in part("number.").items()}
         self.step, self.best_step, self.since_best, self.best = (numbers[name] for name in ("step", "best_step", "since_best", "best"))  # type: ignore[assignment]
-        self.measured = json.loads(card.get("measured", "{}"))
+        self.measured, self.began = (json.loads(card.get(name, "{}")) for name in ("measured", "began"))
         checkpoints.fit(self.trained, part("weights."), str(self.out / STATE))
         for name, value in part("average.").items():
             self.average[name].copy_(value)  # type: ignore[index]
@@ -296,6 +309,10 @@ class _Run:
         except OSError as error:
             kept = "The last checkpoint is kept; make room, and add --resume" if (self.out / STATE).is_file() else "Make room, and begin again"
             raise TrainError(f"{path}: cannot be written: {error.strerror or error}. {kept}") from None
+
+
+def _short(measured: dict[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.5g}") for name, value in measured.items()}
 
 
 @contextmanager
