@@ -223,7 +223,7 @@ def train(
         print(f"best at step {trained.step}: {measured}\nweights: {trained.weights}")
         gained = trained.measured[config.choose] - trained.began.get(config.choose, -math.inf)
         if (-gained if config.choose == "kl" else gained) <= 0:
-            print(f"warning: by {config.choose}, nothing was better than what the run began with: train for longer, or at another rate", file=sys.stderr)
+            print(f"warning: by {config.choose}, nothing was better than what it began with: train for longer, or at another rate", file=sys.stderr)
 
 
 def _measure(grid: "Grid", out: Path, device: str | None, precision: str = "32-true") -> None:
