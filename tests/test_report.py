@@ -331,3 +331,12 @@ def test_report_imports_neither_torch_nor_the_libraries_of_the_page(folder: Path
     whole = "import sys, pathlib, rain.report as r; p = pathlib.Path(sys.argv[1]); r.write_html(p, p / 'x.html'); assert 'torch' not in sys.modules"
     for code in (light, whole):
         subprocess.run([sys.executable, "-W", "error", "-c", code, str(folder)], check=True)
+
+
+def test_the_sentence_says_of_how_many_attacks_a_figure_is_the_worst() -> None:
+    one = measured()
+    more = [replace(result, cell=replace(result.cell, attack="apgd(confidence=inf)")) for result in one if result.cell.attack != "none"]
+    assert all("the worst" not in line.sentence for line in summary(one))
+    (line,) = [line for line in summary([*one, *more]) if line.defense != "none"]
+    assert "under the worst on each image of 2 adaptive attacks at" in line.sentence
+    assert "(the worst of 2)" in line.sentence

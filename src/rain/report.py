@@ -211,8 +211,8 @@ def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> He
     sentence = " ".join(
         [
             f"{defense} {_cost_text(paid or 0.0, cost, _few(cost.images if cost else len(clean), most))} and",
-            f"{_held_text(_mean(known['adaptive']), level, bare_level, where, _few(len(images), most))}:",
-            f"{_verdict_text(verdict, level, gain)}{_others_text(known, most)}{_unfinished_text(column + bare, len(images))}.",
+            f"{_held_text(_mean(known['adaptive']), len(adaptive), level, bare_level, where, _few(len(images), most))}:",
+            f"{_verdict_text(verdict, level, gain)}{_others_text(known, column, most)}{_unfinished_text(column + bare, len(images))}.",
         ]
     )
     return Headline(
@@ -254,7 +254,7 @@ def _cost_text(clean: float, cost: Paired | None, few: str) -> str:
     return f"{'loses' if cost.difference > 0 else 'adds'} {_points(cost)} of clean accuracy{f' ({few})' if few else ''}{chance}"
 
 
-def _held_text(adaptive: float | None, worst: float, bare: float | None, where: str, few: str) -> str:
+def _held_text(adaptive: float | None, attacks: int, worst: float, bare: float | None, where: str, few: str) -> str:
     if adaptive is None:
         return f"was not attacked adaptively {where}"
     beside = [few] if few else []
@@ -262,7 +262,8 @@ def _held_text(adaptive: float | None, worst: float, bare: float | None, where: 
         beside.append(f"{_percent(worst)} when each image meets the worst of all attacks")
     if bare is not None:
         beside.append(f"the bare classifier {_percent(bare)}")
-    return f"keeps {_percent(adaptive)} under the adaptive attack {where}" + (f" ({'; '.join(beside)})" if beside else "")
+    which = "the adaptive attack" if attacks == 1 else f"the worst on each image of {attacks} adaptive attacks"
+    return f"keeps {_percent(adaptive)} under {which} {where}" + (f" ({'; '.join(beside)})" if beside else "")
 
 
 def _verdict_text(verdict: Verdict, worst: float, gain: Paired | None) -> str:
@@ -277,12 +278,13 @@ def _verdict_text(verdict: Verdict, worst: float, gain: Paired | None) -> str:
     }[verdict]
 
 
-def _others_text(known: Mapping[str, Mapping[int, float]], most: int) -> str:
-    others = [
-        f"{access} {_percent(fmean(scores.values()))}{f' ({few})' if (few := _few(len(scores), most)) else ''}"
-        for access, scores in known.items()
-        if scores and access != "adaptive"
-    ]
+def _others_text(known: Mapping[str, Mapping[int, float]], column: Sequence[Result], most: int) -> str:
+    others = []
+    for access, scores in known.items():
+        if scores and access != "adaptive":
+            attacks = sum(result.cell.access == access for result in column)
+            beside = ", ".join(filter(None, (f"the worst of {attacks}" if attacks > 1 else "", _few(len(scores), most))))
+            others.append(f"{access} {_percent(fmean(scores.values()))}{f' ({beside})' if beside else ''}")
     return f"; against {', '.join(others)}" if others else ""
 
 
