@@ -146,24 +146,27 @@ class Hardened(nn.Module):
         Raises:
             ImageError: the batch breaks the convention.
         """
-        if not torch.compiler.is_compiling():
-            self._check_place(images)
-        defended = self.defense(images, generator=generator, copies=copies)
+        if torch.compiler.is_compiling():
+            defended = self.defense(images, generator=generator, copies=copies)
+        else:
+            try:
+                defended = self.defense(images, generator=generator, copies=copies)
+            except RuntimeError as error:
+                self._explain(images, error)
+                raise
         if not len(defended):
             # Not every network takes an empty batch; one blank image tells how many classes there are.
             return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]
         return self.classifier(defended)
 
-    def _check_place(self, images: Images) -> None:
-        """Raise ``ImageError`` for images on another device than a DG's weights, or of another type where nothing casts them."""
+    def _explain(self, images: Images, error: RuntimeError) -> None:
+        """Raise ``ImageError`` where images are on another device than the defence's weights, or of another type: that will be why it failed."""
         own = next((weight for weight in self.defense.parameters() if weight.is_floating_point()), None)
-        if own is None or not isinstance(images, Tensor) or (images.device, images.dtype) == (own.device, own.dtype):
-            return
-        if images.device != own.device or (images.is_floating_point() and not torch.is_autocast_enabled(own.device.type)):
+        if own is not None and (images.device, images.dtype) != (own.device, own.dtype):
             raise ImageError(
                 f"images are {images.dtype} on {images.device}, the defence's weights {own.dtype} on {own.device}: "
-                f"give images.to({str(own.device)!r}, {own.dtype}), or move the hardened classifier"
-            )
+                f"give images.to({str(own.device)!r}, {own.dtype}), or move the hardened classifier ({error})"
+            ) from error
 
     @torch.no_grad()
     def predict(self, images: Images, draws: int = 8, seed: int | None = None) -> Prediction:
