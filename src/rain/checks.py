@@ -171,11 +171,11 @@ def _flat(column: Sequence[Result]) -> Iterable[Finding]:
         held = per_image(result)
         flat = sum(outcome.flat and held[outcome.index] > 0.5 for outcome in result.outcomes)
         if flat > LUCKY * len(result.outcomes):
-            text = f"the first gradient of {result.cell.attack} ({result.cell.access}) was exactly 0 for {flat} of {len(result.outcomes)} images, "
-            text += (
-                "which hold: take loss=margin, which does not saturate as cross-entropy does; else look for what masks it (differentiable = False "
+            what = f"the first gradient of {result.cell.attack} ({result.cell.access}) was exactly 0"
+            text = (
+                f"{what} for {flat} of {len(result.outcomes)} images, which hold: take loss=margin, which does not saturate as cross-entropy does; "
             )
-            text += "is BPDA)"
+            text += "else look for what masks the gradient (differentiable = False is BPDA)"
             yield Finding("warning", result.cell.defense, text)
 
 
