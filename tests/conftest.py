@@ -38,6 +38,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven pictures of two sizes, in five classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    lines = ["file,label"]
+    for index in range(7):
+        size = (40, 32) if index % 3 else (36, 36)
+        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / f"{index}.png")
+        lines.append(f"{index}.png,{index % 5}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="session")
 def held(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same pictures once more, to validate on: of files that are learnt from, training warns."""
     return Path(shutil.copytree(folder, tmp_path_factory.mktemp("held") / "pictures"))

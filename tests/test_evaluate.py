@@ -1,5 +1,3 @@
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +7,7 @@ import models
 import numpy as np
 import pytest
 import torch
+from measuring import grid
 from models import tiny
 from PIL import Image
 from torch import Tensor
@@ -17,42 +16,12 @@ import rain
 from rain import attacker, checkpoints, evaluate
 from rain.attacker import attacker_view
 from rain.classifiers import Preprocessed
-from rain.defense import Defense
 from rain.errors import AttackError, ClassifierError, DatasetError, GridError, OptionError, ResultError, UnknownNameError
 from rain.evaluate import Bench, seeded
-from rain.grid import Grid, expand
+from rain.grid import Grid
 from rain.images import distance
-from rain.registry import ATTACKS, DEFENSES
 from rain.results import Cell, load, path_of
 from rain.specs import innermost
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven pictures of two sizes, in five classes."""
-    root = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    lines = ["file,label"]
-    for index in range(7):
-        size = (40, 32) if index % 3 else (36, 36)
-        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / f"{index}.png")
-        lines.append(f"{index}.png,{index % 5}")
-    (root / "labels.csv").write_text("\n".join(lines))
-    return root
-
-
-def grid(pictures: Path, **changes: Any) -> Grid:
-    table = {
-        "dataset": f"csv:{pictures}",
-        "classifier": "models:tiny",
-        "defenses": ["none", "jpeg", "rain(enhancer=bicubic)"],
-        "examples": 7,
-        "chunk": 4,
-        "draws": 3,
-        "gallery": 2,
-        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "frozen", "static", "adaptive"], "eps": "8/255", "eot": 4}],
-    }
-    return expand(table | changes)
 
 
 def cell_of(results: list[Any], defense: str, access: str) -> Any:
@@ -279,8 +248,9 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_work(pictures: Path, tm
 
 
 def test_a_device_that_is_not_there_is_told(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"nonsense.*cannot be used here"):
-        evaluate.run(grid(pictures), tmp_path, device="nonsense")
+    for device in ("nonsense", "meta"):
+        with pytest.raises(OptionError, match=f"{device}.*cannot be used here"):
+            evaluate.run(grid(pictures), tmp_path, device=device)
 
 
 def test_random_starts_are_the_same_for_every_access(pictures: Path, tmp_path: Path) -> None:
@@ -339,12 +309,12 @@ def test_a_frozen_attacker_meets_one_draw(pictures: Path, tmp_path: Path) -> Non
 
 def test_attacks_ask_a_folded_twin_and_the_classifier_itself_judges() -> None:
     bench = Bench(torch.device("cpu"))
-    twin, model = bench.twin("models:tiny", "none", 32), bench.hardened("models:tiny", "none")
+    twin, model = bench.twin("models:tiny", "none", (32, 32)), bench.hardened("models:tiny", "none")
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(twin(images), model(images), atol=1e-5)
-    assert bench.twin("models:tiny", "none", 48) is twin  # one copy, however many sizes the images have
+    assert bench.twin("models:tiny", "none", (48, 48)) is twin  # one copy, however many sizes the images have
 
 
 @pytest.mark.filterwarnings("ignore:this CPU has no instructions")
@@ -375,7 +345,10 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(pictures: Path, ac
     assert seen["attack on rain(enhancer=bicubic)"] == {torch.bfloat16}
     assert seen["attack on none"] == seen["attack on jpeg"] == seen["judgement"] == {torch.float32}
     with torch.autocast("cpu", torch.bfloat16):
-        assert bench.twin("models:tiny", "rain(enhancer=bicubic)", 32)(torch.rand(1, 3, 32, 32)).dtype == torch.float32  # small differences survive
+        twin = bench.twin("models:tiny", "rain(enhancer=bicubic)", (32, 32))
+        assert twin(torch.rand(1, 3, 32, 32)).dtype == torch.float32  # small differences survive
+            bench.twin("models:tiny", "rain(enhancer=bicubic)", (32, 32))(torch.rand(1, 3, 32, 32)).dtype == torch.float32
+        )  # small differences survive
 
 
 @pytest.mark.filterwarnings("ignore:this CPU has no instructions")
@@ -464,77 +437,6 @@ def test_cells_of_other_chunks_leave_the_files_of_a_run_alone(pictures: Path, tm
     assert kept["whole"] == kept["last"]
 
 
-class Rounding(Defense):
-    """Few levels, and no gradient."""
-
-    random = False
-
-    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        return {}
-
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return (images * 15).round() / 15
-
-
-class Detached(Rounding):
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return images.detach()
-
-
-class Sneaky(Rounding):
-    """Noise that no draw knows of."""
-
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return (images + 0.1 * torch.randn_like(images)).clamp(0, 1)
-
-
-class Liar(Rounding):
-    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        return {"factor": torch.rand(1, generator=generator)}
-
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return images * draw["factor"]
-
-
-class Loud(Rounding):
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return images * 3
-
-
-class Numb(Rounding):
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return images.mean((2, 3))
-
-
-class Honest(Rounding):
-    differentiable = False
-
-
-@pytest.mark.parametrize(
-    ("defense", "said"),
-    [
-        (Rounding, "says differentiable = True, and no gradient comes through it"),
-        (Detached, "says differentiable = True, and no gradient comes through it"),
-        (Sneaky, "the same draw gives other outputs"),
-        (Liar, "says random = False, and other draws give other outputs"),
-        (Loud, r"gives values from .*: keep to \[0, 1\]"),
-        (Numb, r"gives \(1, 3\) for images"),
-    ],
-)
-def test_a_defence_that_would_blind_its_attacker_is_refused(
-    defense: type[Defense], said: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(DEFENSES._entries, "odd", defense)
-    with pytest.raises(OptionError, match=said):
-        evaluate.run(grid(pictures, defenses=["odd"]), tmp_path)
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_defence_that_says_it_has_no_gradient_is_measured(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DEFENSES._entries, "odd", Honest)
-    assert all(result.complete for result in evaluate.run(grid(pictures, defenses=["odd"]), tmp_path))
-
-
 @pytest.mark.parametrize(("attack", "flat"), [("pgd(confidence=inf, steps=2)", True), ("pgd(confidence=inf, loss=margin, steps=2)", False)])
 @pytest.mark.parametrize("access", ["static", "adaptive"])
 def test_gradients_that_vanish_are_kept_in_mind(attack: str, flat: bool, access: str, pictures: Path, tmp_path: Path) -> None:
@@ -545,47 +447,3 @@ def test_gradients_that_vanish_are_kept_in_mind(attack: str, flat: bool, access:
     assert sure
     assert all(outcome.flat is flat for outcome in sure)
     assert load(tmp_path) == [found]
-
-
-def plugged(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put an attack of another package, ``theirs``, where entry points would bring it."""
-    (tmp_path / "theirs.py").write_text("import torch\n\n" + source)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("theirs", None)
-    importlib.invalidate_caches()
-    monkeypatch.setitem(ATTACKS._entries, "theirs", importlib.import_module("theirs").theirs)
-
-
-def test_an_attack_that_takes_no_generator_is_repeated_all_the_same(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "def theirs(model, images, labels, *, eps, norm):\n    return (images + eps * torch.randn_like(images).sign()).clamp(0, 1)\n"
-    plugged(source, tmp_path, monkeypatch)
-    wanted = grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}])
-    before = torch.random.get_rng_state()
-    found = [evaluate.run(wanted, tmp_path / name) for name in "ab"]
-    assert found[0] == found[1]
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_an_attack_from_elsewhere_need_not_know_empty_batches(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugged("def theirs(model, images, labels, *, eps, norm):\n    return torch.stack([image for image in images])\n", tmp_path, monkeypatch)
-    assert evaluate.run(grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}]), tmp_path / "out")
-
-
-def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}], defenses=["none"])
-    for step in ("eps", "eps / 2"):
-        source = f"def theirs(model, images, labels, *, eps, norm):\n    return (images + {step}).clamp(0, 1)\n"
-        plugged(source, tmp_path, monkeypatch)
-        if step == "eps":
-            assert evaluate.run(wanted, tmp_path / "out") == evaluate.run(wanted, tmp_path / "out")
-    with pytest.raises(ResultError, match="made with another plugin code than now: choose a fresh folder"):
-        evaluate.run(wanted, tmp_path / "out")
-
-
-def test_the_example_of_the_docs_works(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
-    source = text.partition("```python\n")[2].partition("```")[0]
-    plugged(source + "\n\ntheirs = signs\n", tmp_path, monkeypatch)
-    monkeypatch.setitem(DEFENSES._entries, "noise", sys.modules["theirs"].Noise)
-    wanted = grid(pictures, defenses=["none", "noise(sigma=0.05)"], attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}])
-    assert all(result.complete for result in evaluate.run(wanted, tmp_path / "out"))

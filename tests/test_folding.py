@@ -28,7 +28,7 @@ def norms(network: nn.Module) -> int:
 def test_the_folded_network_gives_the_same_answers_and_gradients() -> None:
     network = settled(load_classifier("small_resnet(width=4)"))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    copied = folded(network, 96)
+    copied = folded(network, (96, 96))
     assert norms(network) == 20
     assert norms(copied) == 0
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -75,7 +75,7 @@ class Shy(nn.Module):
 
 def test_a_network_for_wide_pictures_is_folded_by_wide_ones() -> None:
     network = settled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 6 * 14, 5)))
-    assert folded(network, 8) is network
+    assert folded(network, (8, 8)) is network
     assert norms(folded(network, (8, 16))) == 0
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_folded_stays_as_it_is(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             settled(module)
-    assert folded(network.eval(), 8) is network
+    assert folded(network.eval(), (8, 8)) is network
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -104,4 +104,4 @@ def test_a_network_that_cannot_be_copied_gets_a_clear_error() -> None:
     network = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
     network(torch.rand(2, 3, 8, 8))
     with pytest.raises(OptionError, match="cannot be copied"):
-        folded(network.eval(), 8)
+        folded(network.eval(), (8, 8))

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -65,10 +65,12 @@ def try_options(cell: Cell) -> None:
     except RainError:
         raise
     except Exception as error:
-        # An attack from elsewhere need not know of empty batches; what is wrong with it shows, with its traceback, at work.
         made = load_attack(cell.attack)
-        if getattr(made, "func", made).__module__.startswith("rain."):
-            raise OptionError(f"attack {cell.attack!r}: {error}") from error
+        if not getattr(made, "func", made).__module__.startswith("rain."):
+            return  # it need not know of empty batches; what is wrong with it shows, with its traceback, at work
+        if not isinstance(error, TypeError | ValueError):
+            raise
+        raise OptionError(f"attack {cell.attack!r}: {error}") from error
 
 
 def in_full(attack: str) -> str:
@@ -109,8 +111,11 @@ class FirstGradient:
 
 
 @contextmanager
-def _global_seed(generator: Generator, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, for an attack that takes none, and leave them afterwards as they were."""
+def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
+    """For an attack that takes no generator, seed torch's global ones, and leave them afterwards as they were."""
+    if seeding(attack, generator):
+        yield
+        return
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         yield
@@ -130,7 +135,7 @@ def attack_in_pieces(model: Model, images: Images, labels: Tensor, cell: Cell, g
     flat: list[bool] = []
     for piece, target in zip(images.split(size), labels.split(size), strict=True):
         watched = FirstGradient(model, len(piece))
-        with nullcontext() if seeding(attack, generator) else _global_seed(generator, images.device):
+        with _repeatable(attack, generator, images.device):
             adversarial = attack(watched, piece, target)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
         made.append(adversarial.detach())
@@ -169,7 +174,11 @@ def attack_each(model: Model, images: Images, labels: Tensor, cell: Cell, genera
         return attack_one
 
     tasks = [task(row) for row in range(len(images))]
-    made = together(tasks, model, at_once=AT_ONCE, batch=ATTACK_BATCH if independent else 0)
+    attack = load_attack(cell.attack)
+    with _repeatable(attack, generator, images.device):
+        # What threads draw from a global generator, they draw in any order.
+        at_once = AT_ONCE if seeding(attack, generator) else 1
+        made = together(tasks, model, at_once=at_once, batch=ATTACK_BATCH if independent else 0)
     return torch.cat([image for image, _ in made]), [asked for _, asked in made]
 
 

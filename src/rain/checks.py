@@ -79,12 +79,7 @@ def _differing(results: Sequence[Result], scope: str, defense: str) -> Iterable[
         values = sorted({value for result in results for value in result.made_by.get(name, ()) if name != "precision" or _by_gradient(result.cell)})
         if len(values) > 1:
             text = f"results in one report were made with different {name.replace('_', ' ')} ({', '.join(values)}): "
-            if scope == "report":
-                yield Finding(
-                    "note", defense, text + "where the difference may touch what they measure, run the older ones again, into a fresh folder"
-                )
-            else:
-                yield Finding("warning", defense, text + "run the older ones again, into a fresh folder")
+            yield Finding("warning", defense, text + "where that may touch what they measure, run the older ones again, into a fresh folder")
 
 
 def _by_gradient(cell: Cell) -> bool:
@@ -172,10 +167,8 @@ def _flat(column: Sequence[Result]) -> Iterable[Finding]:
         flat = sum(outcome.flat and held[outcome.index] > 0.5 for outcome in result.outcomes)
         if flat > LUCKY * len(result.outcomes):
             what = f"the first gradient of {result.cell.attack} ({result.cell.access}) was exactly 0"
-            text = (
-                f"{what} for {flat} of {len(result.outcomes)} images, which hold: take loss=margin, which does not saturate as cross-entropy does; "
-            )
-            text += "else look for what masks the gradient (differentiable = False is BPDA)"
+            text = f"{what} for {flat} of {len(result.outcomes)} images, which hold: take loss=margin, which does not saturate as "
+            text += "cross-entropy does; else look for what masks the gradient (differentiable = False is BPDA)"
             yield Finding("warning", result.cell.defense, text)
 
 

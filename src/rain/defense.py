@@ -146,14 +146,11 @@ class Hardened(nn.Module):
         Raises:
             ImageError: the batch breaks the convention.
         """
-        if torch.compiler.is_compiling():
+        try:
             defended = self.defense(images, generator=generator, copies=copies)
-        else:
-            try:
-                defended = self.defense(images, generator=generator, copies=copies)
-            except RuntimeError as error:
-                self._explain(images, error)
-                raise
+        except RuntimeError as error:
+            self._explain(images, error)
+            raise
         if not len(defended):
             # Not every network takes an empty batch; one blank image tells how many classes there are.
             return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]

@@ -118,15 +118,15 @@ class Bench:
         self._twins: dict[tuple[str, str], Hardened] = {}
         self._kept: dict[Any, Any] = {}
 
-    def twin(self, classifier: str, defense: str, side: tuple[int, int]) -> Hardened:
+    def twin(self, classifier: str, defense: str, size: tuple[int, int]) -> Hardened:
         """What an attack asks again and again, in two thirds of the time; what it makes is judged by the classifier itself.
 
         Args:
-            side: height and width of the first images it is asked about; it then serves all sizes.
+            size: height and width of the first images it is asked about; it then serves all sizes.
         """
         key = (classifier, defense)
         if key not in self._twins:
-            network = folded(self.classifier(classifier), side)
+            network = folded(self.classifier(classifier), size)
             self._twins[key] = self._harden(Sparing(network) if self.mixed(classifier, defense) else network, defense)
         return self._twins[key]
 
@@ -150,8 +150,9 @@ class Bench:
         try:
             count = len(self.dataset(cell.dataset))
         except DatasetError as error:
-            kind = cell.dataset.partition(":")[0]
-            raise DatasetError(f"{error}. If the images lie elsewhere, say where: rain run ... --dataset {kind}:PATH") from None
+            kind, path, _ = cell.dataset.partition(":")
+            advice = f". If the images lie elsewhere, say where: rain run ... --dataset {kind}:PATH" if path else ""
+            raise DatasetError(f"{error}{advice}") from None
         if count < cell.examples:
             raise GridError(f"{cell.dataset} has {count} images, the grid asks for {cell.examples}: set examples = {count}")
         if cell.attack != "none":
@@ -236,7 +237,7 @@ class Bench:
 
     def _clean(self, cell: Cell, chunk: int, number: int, images: Images) -> "Answers":
         """The answers to the clean images, which serve every attack on the same defence."""
-        key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.chunk, chunk, cell.examples, number)
+        key = ("clean", cell.dataset, cell.size, cell.classifier, cell.defense, cell.draws, cell.seed, cell.indices(chunk), chunk, number)
         return self._keep(key, lambda: self._answer(cell, images, seeded(cell, chunk, number, "clean")))
 
     def _attacked(self, cell: Cell, chunk: int, number: int, images: Images, labels: Tensor, tick: Tick) -> tuple[Images, list[int], list[bool]]:

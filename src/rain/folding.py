@@ -9,12 +9,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from rain.errors import OptionError
 
 
-def folded(network: nn.Module, side: int | tuple[int, int]) -> nn.Module:
+def folded(network: nn.Module, size: tuple[int, int]) -> nn.Module:
     """A copy of a network in eval mode whose batch norms, where they follow a convolution directly, are part of it.
 
     Args:
         network: from images (N, 3, H, W) in [0, 1] to logits, without hooks that change them.
-        side: height and width in pixels, one number for a square, of the images that show which batch norm follows which convolution.
+        size: height and width in pixels of the images that show which batch norm follows which convolution.
 
     Returns: the copy, without gradients for its weights; the network itself where there is nothing to fold, or where folding would change its
         answer (a convolution whose output is used twice, or that treats its weights in a way of its own) or break it.
@@ -25,8 +25,7 @@ def folded(network: nn.Module, side: int | tuple[int, int]) -> nn.Module:
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return network
     copied = duplicate(network).requires_grad_(False)
-    height, width = (side, side) if isinstance(side, int) else side
-    probe = torch.rand((4, 3, height, width), generator=torch.Generator().manual_seed(0)).to(next(copied.parameters()))
+    probe = torch.rand((4, 3, *size), generator=torch.Generator().manual_seed(0)).to(next(copied.parameters()))
     try:
         return copied.requires_grad_(False) if _fold(copied, probe) else network
     except Exception:  # a network that looks at its own batch norms, or that takes no such probe

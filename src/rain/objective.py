@@ -38,7 +38,7 @@ class Objective(nn.Module):
         self.config = config
         self.classifier: nn.Module | None = load_classifier(config.classifier) if config.classifier else None
         if self.classifier is not None and config.trains == "enhancer":
-            self.classifier = folded(self.classifier, config.side)
+            self.classifier = folded(self.classifier, (config.side, config.side))
         self.defense: Defense = load_defense(config.defense)
         self.trained: nn.Module = self._trained()
         self.requires_grad_(False)

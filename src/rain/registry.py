@@ -161,14 +161,10 @@ REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, 
 
 def foreign_code(classifier: str, defense: str, attack: str) -> str:
     """Digest the source files in which these specs' definitions stand, where they are of other packages: 16 hex digits, "" where none is."""
-    named = ((CLASSIFIERS, classifier), (DEFENSES, defense), (ATTACKS, attack))
     modules = []
-    for registry, spec in named:
+    for registry, spec in ((CLASSIFIERS, classifier), (DEFENSES, defense), *([(ATTACKS, attack)] if attack != "none" else [])):
         name, argument, _ = registry.split(spec)
-        if name == registry.fallback:
-            modules.append(str(argument).partition(":")[0])
-        elif spec != "none" or registry is DEFENSES:
-            modules.append(registry.get(name).__module__)
+        modules.append(str(argument).partition(":")[0] if name == registry.fallback else registry.get(name).__module__)
     files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if module.partition(".")[0] != "rain"}
     sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
     return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).hexdigest()[:16] if sources else ""

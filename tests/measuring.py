@@ -1,0 +1,20 @@
+"""What the tests of the bench share: a small grid."""
+
+from pathlib import Path
+from typing import Any
+
+from rain.grid import Grid, expand
+
+
+def grid(pictures: Path, **changes: Any) -> Grid:
+    table = {
+        "dataset": f"csv:{pictures}",
+        "classifier": "models:tiny",
+        "defenses": ["none", "jpeg", "rain(enhancer=bicubic)"],
+        "examples": 7,
+        "chunk": 4,
+        "draws": 3,
+        "gallery": 2,
+        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "frozen", "static", "adaptive"], "eps": "8/255", "eot": 4}],
+    }
+    return expand(table | changes)
