@@ -1,11 +1,13 @@
 """Time PGD and APGD, plain and averaged over draws (EOT), against foolbox, torchattacks, ART and adv-lib: same steps, same draws, same images.
 
     pip install foolbox torchattacks adversarial-robustness-toolbox adv-lib
-    python benchmarks/attacks.py [--images 16] [--rounds 3] [--threads 2] [--classifier SPEC] [--defense SPEC] [--dataset SPEC --side 96]
+    python benchmarks/attacks.py [--images 16] [--rounds 3] [--threads 2] [--classifier SPEC] [--defense SPEC]
+    [--dataset SPEC --side 96]
 
-What is not installed is left out. An image's label is what the classifier says to it. All candidates run in turn, round after round. Printed are
-the median seconds for an image, the ratio to ours, and the share of images whose answer changes (behind a defence: mean over eight fresh draws).
-"All steps" makes every step for every image, as the others do; else images that are fooled leave the batch.
+What is not installed is left out. An image's label is what the classifier says to it. All candidates run in
+turn, round after round. Printed are the median seconds for an image, the ratio to ours, and the share of
+images whose answer changes (behind a defence: mean over eight fresh draws). "All steps" makes every step for
+every image, as the others do; else images that are fooled leave the batch.
 """
 
 import argparse
@@ -29,7 +31,9 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--classifier", default="small_resnet(weights=imagenette)")
     parser.add_argument("--defense", default="rain")
     parser.add_argument("--dataset", default="samples")
@@ -45,21 +49,35 @@ def main() -> None:
 
     data = load_dataset(given.dataset)
     pictures = [data[number][0][None] for number in range(min(given.images, len(data)))]
-    images = torch.cat([centre_crop(resize_shorter(picture, given.side), given.side) for picture in pictures]).to(given.device)
+    images = torch.cat(
+        [centre_crop(resize_shorter(picture, given.side), given.side) for picture in pictures]
+    ).to(given.device)
     bare = rain.harden(rain.load_classifier(given.classifier).requires_grad_(False), "none").to(given.device)
     hardened = rain.harden(bare.classifier, given.defense).requires_grad_(False).to(given.device)
     with torch.no_grad():
         labels = bare(images).argmax(1)
-    print(f"{len(images)} images of {given.side}x{given.side}, {given.classifier}, {given.rounds} rounds, {given.device}, {given.threads} threads")
-    print(f"torch {torch.__version__}, eps 4/255, {given.steps} steps of 1/255 (PGD), {given.draws} draws a step behind {given.defense}\n")
+    print(
+        f"{len(images)} images of {given.side}x{given.side}, {given.classifier}, {given.rounds} rounds, {given.device}, {given.threads} threads"
+    )
+    print(
+        f"torch {torch.__version__}, eps 4/255, {given.steps} steps of 1/255 (PGD), {given.draws} draws a step behind {given.defense}\n"
+    )
     for kind in ("PGD", "APGD"):
         for title, model, draws in ((kind, bare, 1), (f"{kind} and EOT", hardened, given.draws)):
-            report(title, contenders(kind, model, draws, given.steps, given.side), model, images, labels, given.rounds)
+            report(
+                title,
+                contenders(kind, model, draws, given.steps, given.side),
+                model,
+                images,
+                labels,
+                given.rounds,
+            )
 
 
 def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -> dict[str, Attack]:
     """Every library's attack on ``model``, averaged over ``draws`` calls of it at each step."""
-    # An image may leave when the mean of its draws is wrong by 3; at 0, single fresh draws may still be right.
+    # An image may leave when the mean of its draws is wrong by 3; at 0, single fresh draws may still be
+    # right.
     leaving = {"rain": 3.0 if draws > 1 else 0.0, "rain, all steps": float("inf")}
     found = {name: ours(kind, model, draws, steps, confidence) for name, confidence in leaving.items()}
     makers: dict[str, Callable[..., Attack | None]] = {
@@ -68,7 +86,11 @@ def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -
         "art": partial(art, side=side),
         "adv_lib": adv_lib,
     }
-    made = {name: make(kind, model, draws, steps) for name, make in makers.items() if importlib.util.find_spec(name)}
+    made = {
+        name: make(kind, model, draws, steps)
+        for name, make in makers.items()
+        if importlib.util.find_spec(name)
+    }
     return found | {name: attack for name, attack in made.items() if attack}
 
 
@@ -88,7 +110,9 @@ def ours(kind: str, model: nn.Module, draws: int, steps: int, confidence: float)
     attack = load_attack(kind.lower())
     options = {"step": STEP} if kind == "PGD" else {}
     seen: Any = Expectation(model, draws) if draws > 1 else model
-    return lambda images, labels: attack(seen, images, labels, eps=EPS, norm="linf", steps=steps, confidence=confidence, **options)
+    return lambda images, labels: attack(
+        seen, images, labels, eps=EPS, norm="linf", steps=steps, confidence=confidence, **options
+    )
 
 
 def foolbox(kind: str, model: nn.Module, draws: int, steps: int) -> Attack | None:
@@ -97,7 +121,9 @@ def foolbox(kind: str, model: nn.Module, draws: int, steps: int) -> Attack | Non
     if kind != "PGD":
         return None
     wrapped = library.PyTorchModel(model, bounds=(0, 1))
-    seen = library.models.ExpectationOverTransformationWrapper(wrapped, n_steps=draws) if draws > 1 else wrapped
+    seen = (
+        library.models.ExpectationOverTransformationWrapper(wrapped, n_steps=draws) if draws > 1 else wrapped
+    )
     attack = library.attacks.LinfPGD(steps=steps, abs_stepsize=STEP)
     return lambda images, labels: attack.run(seen, images, labels, epsilon=EPS)
 
@@ -107,7 +133,11 @@ def torchattacks(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
 
     if kind == "APGD":
         return library.APGD(model, eps=EPS, steps=steps, eot_iter=draws)
-    return library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws) if draws > 1 else library.PGD(model, EPS, STEP, steps)
+    return (
+        library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws)
+        if draws > 1
+        else library.PGD(model, EPS, STEP, steps)
+    )
 
 
 def art(kind: str, model: nn.Module, draws: int, steps: int, *, side: int) -> Attack:
@@ -118,13 +148,22 @@ def art(kind: str, model: nn.Module, draws: int, steps: int, *, side: int) -> At
     with torch.no_grad():
         classes = model(torch.zeros(1, 3, side, side, device=device)).shape[1]
     place = "gpu" if device.type == "cuda" else "cpu"
-    seen = PyTorchClassifier(Averaged(model, draws), nn.CrossEntropyLoss(), (3, side, side), classes, clip_values=(0, 1), device_type=place)
+    seen = PyTorchClassifier(
+        Averaged(model, draws),
+        nn.CrossEntropyLoss(),
+        (3, side, side),
+        classes,
+        clip_values=(0, 1),
+        device_type=place,
+    )
     common = {"eps": EPS, "eps_step": STEP, "max_iter": steps, "batch_size": 64, "verbose": False}
     if kind == "PGD":
         attack: Any = ProjectedGradientDescentPyTorch(seen, num_random_init=1, **common)
     else:
         attack = AutoProjectedGradientDescent(seen, nb_random_init=1, loss_type="cross_entropy", **common)
-    return lambda images, labels: torch.from_numpy(attack.generate(images.cpu().numpy(), labels.cpu().numpy())).to(images.device)
+    return lambda images, labels: torch.from_numpy(
+        attack.generate(images.cpu().numpy(), labels.cpu().numpy())
+    ).to(images.device)
 
 
 def adv_lib(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
@@ -132,11 +171,17 @@ def adv_lib(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
 
     averaged = Averaged(model, draws)
     if kind == "PGD":
-        return lambda images, labels: pgd_linf(averaged, images, labels, EPS, steps=steps, absolute_step_size=STEP)
-    return lambda images, labels: apgd(model, images, labels, EPS, float("inf"), n_iter=steps, eot_iter=draws, loss_function="ce")
+        return lambda images, labels: pgd_linf(
+            averaged, images, labels, EPS, steps=steps, absolute_step_size=STEP
+        )
+    return lambda images, labels: apgd(
+        model, images, labels, EPS, float("inf"), n_iter=steps, eot_iter=draws, loss_function="ce"
+    )
 
 
-def report(title: str, attacks: dict[str, Attack], model: nn.Module, images: Tensor, labels: Tensor, rounds: int) -> None:
+def report(
+    title: str, attacks: dict[str, Attack], model: nn.Module, images: Tensor, labels: Tensor, rounds: int
+) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in attacks}
     success: dict[str, list[float]] = {name: [] for name in attacks}
     for _ in range(rounds):
@@ -152,13 +197,18 @@ def report(title: str, attacks: dict[str, Attack], model: nn.Module, images: Ten
     print(f"{title:24} {'s an image':>12} {'ratio':>8} {'success':>9}")
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(f"  {name:22} {median:12.3f} {median / first:8.2f} {100 * statistics.median(success[name]):8.1f}%", flush=True)
+        print(
+            f"  {name:22} {median:12.3f} {median / first:8.2f} {100 * statistics.median(success[name]):8.1f}%",
+            flush=True,
+        )
     print()
 
 
 @torch.no_grad()
 def fooled(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    return statistics.mean(float((model(images.detach()).argmax(1) != labels).float().mean()) for _ in range(8))
+    return statistics.mean(
+        float((model(images.detach()).argmax(1) != labels).float().mean()) for _ in range(8)
+    )
 
 
 if __name__ == "__main__":

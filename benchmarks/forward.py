@@ -2,8 +2,8 @@
 
     python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2]
 
-All candidates run in turn, round after round, so that a disturbance of the machine meets all of them; the median of each is printed, and
-its ratio to the bare classifier's.
+All candidates run in turn, round after round, so that a disturbance of the machine meets all of them; the
+median of each is printed, and its ratio to the bare classifier's.
 """
 
 import argparse
@@ -21,7 +21,9 @@ SIDE = 224
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--classifier", default="efficientnet_lite0")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
@@ -30,10 +32,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(arguments.device)
+    images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(
+        arguments.device
+    )
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
-    work: dict[str, Callable[[Tensor], object]] = {f"{arguments.classifier}, bare": classifier, "SRd: pick and shift": randomize}
-    for defense in ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr(weights=None))"):
+    work: dict[str, Callable[[Tensor], object]] = {
+        f"{arguments.classifier}, bare": classifier,
+        "SRd: pick and shift": randomize,
+    }
+    for defense in (
+        "jpeg",
+        "resize_pad",
+        "rain(enhancer=bicubic)",
+        "rain",
+        "rain(enhancer=edsr(weights=None))",
+    ):
         work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))
@@ -51,7 +64,9 @@ def randomize(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(work: dict[str, Callable[[Tensor], object]], images: Tensor, rounds: int) -> dict[str, list[float]]:
+def measure(
+    work: dict[str, Callable[[Tensor], object]], images: Tensor, rounds: int
+) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds + 1):
         for name, function in work.items():

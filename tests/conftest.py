@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fitting import SMALL
 from PIL import Image
 from torch import Tensor
-from training import SMALL
 
-from rain.recipe import Config
+from rain.training.recipe import Config
 
 torch.set_num_threads(1)
 

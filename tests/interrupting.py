@@ -1,6 +1,7 @@
 """Runs that are killed, or get Ctrl-C, in the middle of their work.
 
-They do it themselves, once they have written so much: a test that watched them from outside would miss the moment on a busy machine.
+They do it themselves, once they have written so much: a test that watched them from outside would miss the
+moment on a busy machine.
 """
 
 import os
@@ -18,7 +19,9 @@ def start(out: Path, *command: str, sign: int = 0, after: int = 0) -> "subproces
     environment["INTERRUPT"] = f"{sign} {after} {out}" if sign else ""
     whole = [sys.executable, "-m", "rain", *command, "--out", str(out)]
     with said(out).open("wb") as file:
-        return subprocess.Popen(whole, env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible)
+        return subprocess.Popen(
+            whole, env=environment, stdout=subprocess.DEVNULL, stderr=file, preexec_fn=interruptible
+        )
 
 
 def interruptible() -> None:
@@ -36,7 +39,9 @@ def finish(process: "subprocess.Popen[bytes]", out: Path) -> None:
 
 def lines(folder: Path) -> int:
     """How many chunks are finished there, or how many lines a training's log has."""
-    return sum(path.read_bytes().count(b"\n") for path in (*folder.rglob("0*.json"), *folder.glob("log.jsonl")))
+    return sum(
+        path.read_bytes().count(b"\n") for path in (*folder.rglob("0*.json"), *folder.glob("log.jsonl"))
+    )
 
 
 def interrupt(*call: Any) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rain.grid import Grid, expand
+from rain.bench.grid import Grid, expand
 
 
 def grid(pictures: Path, **changes: Any) -> Grid:
@@ -15,6 +15,14 @@ def grid(pictures: Path, **changes: Any) -> Grid:
         "chunk": 4,
         "draws": 3,
         "gallery": 2,
-        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "frozen", "static", "adaptive"], "eps": "8/255", "eot": 4}],
+        "attacks": [
+            {"attack": "none"},
+            {
+                "attack": "pgd(steps=3)",
+                "access": ["transfer", "frozen", "static", "adaptive"],
+                "eps": "8/255",
+                "eot": 4,
+            },
+        ],
     }
     return expand(table | changes)

@@ -10,7 +10,9 @@ class Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(128, 5))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -35,14 +37,18 @@ def other() -> nn.Module:
 def blind() -> nn.Module:
     """It answers NaN to bright images."""
     model = tiny()
-    model.register_forward_hook(lambda _, inputs, logits: torch.where(inputs[0].mean((1, 2, 3))[:, None] > 0.9, torch.nan, logits))
+    model.register_forward_hook(
+        lambda _, inputs, logits: torch.where(inputs[0].mean((1, 2, 3))[:, None] > 0.9, torch.nan, logits)
+    )
     return model
 
 
 def steep() -> nn.Module:
     """Finite answers, and a slope that is no number."""
     model = tiny()
-    model.register_forward_hook(lambda _, inputs, logits: logits + (inputs[0] * 0).sum((1, 2, 3)).sqrt()[:, None])
+    model.register_forward_hook(
+        lambda _, inputs, logits: logits + (inputs[0] * 0).sum((1, 2, 3)).sqrt()[:, None]
+    )
     return model
 
 
@@ -56,7 +62,9 @@ def certain() -> nn.Module:
 def nervous() -> nn.Module:
     """Its answer turns with every pixel, and so with every draw."""
     model = tiny()
-    model.register_forward_hook(lambda _, inputs, logits: 10 * (1e5 * inputs[0].mean((1, 2, 3))[:, None] + torch.arange(5)).sin())
+    model.register_forward_hook(
+        lambda _, inputs, logits: 10 * (1e5 * inputs[0].mean((1, 2, 3))[:, None] + torch.arange(5)).sin()
+    )
     return model
 
 

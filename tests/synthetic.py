@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rain.results import Cell, Outcome, Result, gathered, path_of, save
+from rain.bench.cells import Cell, Outcome, Result, gathered, path_of, save
 
 Answers = Sequence[int | tuple[int, ...]]
 
@@ -37,15 +37,26 @@ def unattacked(**changes: Any) -> Cell:
     return cell(attack="none", access="none", eps=0.0, eot=1, **changes)
 
 
-def result(about: Cell, robust: Answers, clean: Answers | None = None, mean: Sequence[int] | None = None, **more: Any) -> Result:
-    """Make a result. An answer is 1 or 0, right or wrong on every draw, or a tuple of labels, one a draw; the right label is 0."""
+def result(
+    about: Cell, robust: Answers, clean: Answers | None = None, mean: Sequence[int] | None = None, **more: Any
+) -> Result:
+    """Make a result.
+
+    An answer is 1 or 0, right or wrong on every draw, or a tuple of labels, one a draw; the right label is 0.
+    """
     clean = clean if clean is not None else [1] * len(robust)
     outcomes = []
     for index, (before, after) in enumerate(zip(clean, robust, strict=True)):
-        first, second = (answer if isinstance(answer, tuple) else (1 - answer,) * about.draws for answer in (before, after))
-        outcomes.append(Outcome(index, 0, first, first[0], second, mean[index] if mean else second[0], about.eps))
+        first, second = (
+            answer if isinstance(answer, tuple) else (1 - answer,) * about.draws for answer in (before, after)
+        )
+        outcomes.append(
+            Outcome(index, 0, first, first[0], second, mean[index] if mean else second[0], about.eps)
+        )
     about = replace(about, examples=max(1, len(robust))) if more.get("complete", True) else about
-    return Result(about, tuple(outcomes), more.get("complete", True), more.get("made_by", gathered([MADE_BY])))
+    return Result(
+        about, tuple(outcomes), more.get("complete", True), more.get("made_by", gathered([MADE_BY]))
+    )
 
 
 def share(rate: float, count: int = 200) -> list[int]:
@@ -59,7 +70,9 @@ def write(folder: Path, results: Sequence[Result]) -> None:
         for chunk in range(about.chunks):
             outcomes = [outcome for outcome in one.outcomes if outcome.index in about.indices(chunk)]
             if len(outcomes) == len(about.indices(chunk)):
-                save(folder, about, chunk, outcomes, {name: values[0] for name, values in one.made_by.items()})
+                save(
+                    folder, about, chunk, outcomes, {name: values[0] for name, values in one.made_by.items()}
+                )
 
 
 def gallery(count: int = 2, side: int = 8, name: str = "cat", **changes: Any) -> dict[str, Any]:

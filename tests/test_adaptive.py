@@ -16,7 +16,10 @@ class Noisy:
         self.generator = torch.Generator().manual_seed(0)
 
     def __call__(self, images: Tensor, copies: int = 1) -> Tensor:
-        assert copies == 1 or (self.independent and torch.equal(images[: len(images) // copies], images[-(len(images) // copies) :]))
+        assert copies == 1 or (
+            self.independent
+            and torch.equal(images[: len(images) // copies], images[-(len(images) // copies) :])
+        )
         self.calls += 1
         return images.flatten(1)[:, :4] + torch.randn(len(images), 4, generator=self.generator)
 
@@ -33,20 +36,26 @@ def test_expectation_averages_logits_draw_by_draw_or_in_batches(images: Tensor) 
 def test_expectation_of_a_certain_model_is_the_model(images: Tensor) -> None:
     model = rain.harden(tiny(), "none")
     assert torch.allclose(Expectation(model, 3)(images), model(images), atol=1e-5)
-    assert torch.allclose(Expectation(model, 3, average="probabilities")(images), model(images).log_softmax(1), atol=1e-5)
+    assert torch.allclose(
+        Expectation(model, 3, average="probabilities")(images), model(images).log_softmax(1), atol=1e-5
+    )
 
 
 def test_expectation_of_probabilities_is_what_predict_averages(images: Tensor) -> None:
     hardened = rain.harden(tiny(), "rain", enhancer="bicubic", shared_shift=True)
     assert not hardened.independent
-    averaged = Expectation(Seeded(hardened, torch.Generator().manual_seed(3)), 6, average="probabilities")(images)
+    averaged = Expectation(Seeded(hardened, torch.Generator().manual_seed(3)), 6, average="probabilities")(
+        images
+    )
     assert torch.allclose(averaged.exp(), hardened.predict(images, draws=6, seed=3).probabilities, atol=1e-6)
 
 
 def test_each_copy_of_an_image_gets_its_own_draw() -> None:
     hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
     seen: list[Tensor] = []
-    hardened.classifier.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
+    hardened.classifier.register_forward_hook(
+        lambda module, arguments, output: seen.append(arguments[0].detach())
+    )
     Expectation(hardened, 4)(torch.rand(1, 3, 32, 32))
     assert len(seen[0]) == 4
     assert len({tuple(copy.flatten().tolist()) for copy in seen[0]}) == 4
@@ -54,7 +63,12 @@ def test_each_copy_of_an_image_gets_its_own_draw() -> None:
 
 def test_four_draws_of_an_image_see_each_pixel_once() -> None:
     """With nothing but the pick, the mean over four spread draws of a linear model is the expectation itself; of three it is not."""
-    model = rain.harden(torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()), "rain", shift=0.0, enhancer=torch.nn.Upsample(scale_factor=2))
+    model = rain.harden(
+        torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()),
+        "rain",
+        shift=0.0,
+        enhancer=torch.nn.Upsample(scale_factor=2),
+    )
     images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     wanted = images.mean((2, 3))
     for batch in (1, 8, 40):

@@ -151,16 +151,22 @@ def test_refuses_weights_that_do_not_fit_and_changes_nothing(
 
 
 def test_old_files_may_lack_the_batch_counter(network: nn.Sequential) -> None:
-    state = {name: value for name, value in copy_of(network).items() if not name.endswith("num_batches_tracked")}
+    state = {
+        name: value for name, value in copy_of(network).items() if not name.endswith("num_batches_tracked")
+    }
     checkpoints.fit(network, state, "old")
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    with pytest.raises(WeightsError, match=r"missing 0.bias, 0.weight, 1.bias, 1.weight and 2 more; surplus none"):
+    with pytest.raises(
+        WeightsError, match=r"missing 0.bias, 0.weight, 1.bias, 1.weight and 2 more; surplus none"
+    ):
         checkpoints.fit(nn.Sequential(*[nn.Linear(1, 1) for _ in range(3)]), {}, "empty")
 
 
-def test_a_failed_save_leaves_the_old_file_and_no_rubbish(network: nn.Sequential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_file_and_no_rubbish(
+    network: nn.Sequential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "own.safetensors"
     checkpoints.save(network, path, {"version": "1"})
     before = path.read_bytes()
@@ -196,7 +202,9 @@ def test_the_digest_knows_values_names_and_types(network: nn.Sequential) -> None
         ("small_resnet", {"network.last.weight": (10,)}),
     ],
 )
-def test_a_small_file_names_no_huge_network(tmp_path: Path, load: str, state: dict[str, tuple[int, ...]]) -> None:
+def test_a_small_file_names_no_huge_network(
+    tmp_path: Path, load: str, state: dict[str, tuple[int, ...]]
+) -> None:
     """A shape is only a number, and one with a zero in it has no values: memory is asked for when it has been seen that all fits."""
     path = tmp_path / "huge.safetensors"
     save_file({name: torch.zeros(shape, dtype=torch.uint8) for name, shape in state.items()}, path)
@@ -204,12 +212,17 @@ def test_a_small_file_names_no_huge_network(tmp_path: Path, load: str, state: di
         (load_enhancer if load == "compact" else load_classifier)(f"{load}(weights={path})")
 
 
-def test_files_that_a_spec_names_are_digested_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_a_spec_names_are_digested_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "my runs" / "own.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"one")
-    for spec in (f"ensemble(classifiers=small_resnet(weights={path}))", "ensemble(classifiers='small_resnet(weights=~/my runs/own.safetensors)')"):
+    for spec in (
+        f"ensemble(classifiers=small_resnet(weights={path}))",
+        "ensemble(classifiers='small_resnet(weights=~/my runs/own.safetensors)')",
+    ):
         path.write_bytes(b"one")
         first = checkpoints.digest_files(spec)
         path.write_bytes(b"two")

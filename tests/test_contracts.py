@@ -41,7 +41,9 @@ def test_a_defense_keeps_shape_and_range(defense: Defense, size: tuple[int, int]
     assert 0 <= defended.min() <= defended.max() <= 1
 
 
-def test_a_defense_is_pure_given_its_draw(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+def test_a_defense_is_pure_given_its_draw(
+    defense: Defense, images: Tensor, generator: torch.Generator
+) -> None:
     before = images.clone()
     draw = defense.draw(images, generator)
     assert torch.equal(defense.transform(images, draw), defense.transform(images, draw))
@@ -49,8 +51,12 @@ def test_a_defense_is_pure_given_its_draw(defense: Defense, images: Tensor, gene
     assert bool(draw) or not defense.random
 
 
-def test_a_random_defense_draws_afresh_and_repeats_with_the_same_seed(defense: Defense, images: Tensor) -> None:
-    first, again, fresh = (defense(images, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+def test_a_random_defense_draws_afresh_and_repeats_with_the_same_seed(
+    defense: Defense, images: Tensor
+) -> None:
+    first, again, fresh = (
+        defense(images, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
+    )
     assert torch.equal(first, again)
     assert torch.equal(first, fresh) is not defense.random
 
@@ -63,7 +69,9 @@ def test_an_independent_defense_draws_for_each_image(defense: Defense, generator
     assert same is False if defense.random and defense.independent else same or defense.random
 
 
-def test_the_gradient_of_a_defense_reaches_the_images(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+def test_the_gradient_of_a_defense_reaches_the_images(
+    defense: Defense, images: Tensor, generator: torch.Generator
+) -> None:
     images.requires_grad_()
     defense(images, generator=generator).sum().backward()
     assert images.grad is not None
@@ -71,7 +79,9 @@ def test_the_gradient_of_a_defense_reaches_the_images(defense: Defense, images: 
     assert images.grad.abs().sum() > 0
 
 
-def test_the_last_stage_of_a_defense_is_its_output(defense: Defense, images: Tensor, generator: torch.Generator) -> None:
+def test_the_last_stage_of_a_defense_is_its_output(
+    defense: Defense, images: Tensor, generator: torch.Generator
+) -> None:
     draw = defense.draw(images, generator)
     stages = defense.stages(images, draw)
     assert torch.equal(list(stages.values())[-1], defense.transform(images, draw))
@@ -90,7 +100,8 @@ def test_an_enhancer_doubles_the_sides_within_the_range(name: str) -> None:
         assert images.grad.abs().sum() > 0
 
 
-# What makes the costly attacks short enough to be tried on everything; attacks that are not here run with their defaults.
+# What makes the costly attacks short enough to be tried on everything; attacks that are not here run with
+# their defaults.
 SHORT: dict[str, dict[str, object]] = {
     "apgd": {"steps": 20},
     "autozoom": {"queries": 120},
@@ -144,7 +155,9 @@ def scores_only(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
 def takes(name: str, norm: str) -> bool:
     """Whether an attack knows a norm; the others say so in an OptionError, which an empty batch shows already."""
     try:
-        load_attack(name)(tiny().eval(), torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+        load_attack(name)(
+            tiny().eval(), torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm
+        )
     except OptionError as error:
         assert "norm" in str(error)  # noqa: PT017 (which attacks raise is not known here)
         return False
@@ -161,7 +174,11 @@ def test_every_attack_knows_a_norm() -> None:
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_an_attack_refuses_what_it_cannot_take_before_any_work(name: str) -> None:
     empty, norm = torch.zeros(0, 3, 16, 16), next(norm for other, norm in NORMED if other == name)
-    for wrong in ({"norm": "l1", "eps": 0.1}, {"norm": norm, "eps": -0.1}, {"norm": norm, "eps": float("nan")}):
+    for wrong in (
+        {"norm": "l1", "eps": 0.1},
+        {"norm": norm, "eps": -0.1},
+        {"norm": norm, "eps": float("nan")},
+    ):
         with pytest.raises(OptionError):
             load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), **wrong)
 
@@ -180,13 +197,22 @@ class TestAttack:
 
     def test_takes_an_empty_batch(self, name: str, norm: str) -> None:
         empty = torch.zeros(0, 3, 16, 16)
-        adversarial = load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+        adversarial = load_attack(name)(
+            tiny().eval(), empty, torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm
+        )
         assert adversarial.shape == empty.shape
 
     def test_leaves_model_images_and_weights_alone(self, name: str, norm: str, images: Tensor) -> None:
         model, before = tiny().eval(), images.clone()
         state = torch.get_rng_state()
-        adversarial = short(name)(model, images, model(images).argmax(1), eps=0.1, norm=norm, generator=torch.Generator().manual_seed(2))
+        adversarial = short(name)(
+            model,
+            images,
+            model(images).argmax(1),
+            eps=0.1,
+            norm=norm,
+            generator=torch.Generator().manual_seed(2),
+        )
         assert torch.equal(images, before)
         assert adversarial.data_ptr() != images.data_ptr()
         assert not images.requires_grad
@@ -195,12 +221,22 @@ class TestAttack:
 
     def test_repeats_with_the_same_generator(self, name: str, norm: str, images: Tensor) -> None:
         attack, labels = short(name), tiny().eval()(images).argmax(1)
-        options = [{"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {} for _ in range(2)]
-        first, second = (attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options)
+        options = [
+            {"generator": torch.Generator().manual_seed(2)}
+            if "generator" in inspect.signature(attack).parameters
+            else {}
+            for _ in range(2)
+        ]
+        first, second = (
+            attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options
+        )
         assert torch.equal(first, second)
 
     def test_makes_its_tensors_where_the_images_are(self, name: str, norm: str, images: Tensor) -> None:
-        """On a GPU, that is. Here what names no device lands on one that holds no values, and cannot be mixed with the images."""
+        """On a GPU, that is.
+
+        Here what names no device lands on one that holds no values, and cannot be mixed with the images.
+        """
         if name in ("autoattack", "ensemble"):
             pytest.skip("builds modules, which are moved to the images")
         attack, model, generator = short(name), tiny().eval(), torch.Generator()
@@ -218,11 +254,19 @@ class TestAttack:
         labels = model(images.double()).argmax(1)
         assert short(name)(model, images.double(), labels, eps=0.1, norm=norm).dtype == torch.float64
 
-    def test_stays_within_its_budget_against_a_random_model(self, name: str, norm: str, images: Tensor) -> None:
+    def test_stays_within_its_budget_against_a_random_model(
+        self, name: str, norm: str, images: Tensor
+    ) -> None:
         model, noise = tiny().eval(), torch.Generator().manual_seed(4)
         labels = model(images).argmax(1)
         eps = {"linf": 0.1, "l2": 2.0}[norm]
-        adversarial = short(name)(lambda batch: model(batch) + 0.1 * torch.randn(5, generator=noise), images, labels, eps=eps, norm=norm)
+        adversarial = short(name)(
+            lambda batch: model(batch) + 0.1 * torch.randn(5, generator=noise),
+            images,
+            labels,
+            eps=eps,
+            norm=norm,
+        )
         assert 0 <= adversarial.min() <= adversarial.max() <= 1
         assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
 
@@ -233,7 +277,11 @@ class TestAttack:
         model = tiny().eval()
         labels = model(images).argmax(1)
         attack = short(name)
-        seed = {"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {}
+        seed = (
+            {"generator": torch.Generator().manual_seed(2)}
+            if "generator" in inspect.signature(attack).parameters
+            else {}
+        )
         adversarial = attack(model, images, labels, eps={"linf": 0.2, "l2": 6.0}[norm], norm=norm, **seed)
         assert (model(adversarial).argmax(1) == labels).float().mean() < 0.5
 
@@ -241,4 +289,6 @@ class TestAttack:
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_every_entry_is_documented(kind: str) -> None:
     for name in REGISTRIES[kind].names():
-        assert len(REGISTRIES[kind].summary(name)) > 20, f"{kind} {name} needs a docstring that says what it is"
+        assert len(REGISTRIES[kind].summary(name)) > 20, (
+            f"{kind} {name} needs a docstring that says what it is"
+        )

@@ -32,10 +32,14 @@ def test_the_given_classifier_is_not_changed_in_any_way(images: Tensor, training
     assert [parameter.requires_grad for parameter in classifier.parameters()] == flags
     assert all(parameter.grad is None for parameter in classifier.parameters())
     after = classifier.state_dict()
-    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+    assert all(
+        torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before
+    )
 
 
-def test_training_the_hardened_model_or_loading_into_it_leaves_the_given_classifier_alone(images: Tensor) -> None:
+def test_training_the_hardened_model_or_loading_into_it_leaves_the_given_classifier_alone(
+    images: Tensor,
+) -> None:
     classifier = tiny()
     before = snapshot(classifier)
     hardened = rain.harden(classifier, "rain", enhancer="bicubic")
@@ -106,7 +110,9 @@ def test_predict_refuses_odd_seeds(images: Tensor, seed: object) -> None:
 
 
 def test_predict_takes_integers_of_other_libraries(images: Tensor) -> None:
-    assert rain.harden(tiny(), "rain(enhancer=bicubic)").predict(images, draws=np.int64(3), seed=np.int64(1)).labels.shape == (3,)  # type: ignore[arg-type]
+    assert rain.harden(tiny(), "rain(enhancer=bicubic)").predict(
+        images, draws=np.int64(3), seed=np.int64(1)
+    ).labels.shape == (3,)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("answer", [lambda x: x.mean((1, 2, 3))[:, None], lambda x: (x, x), lambda x: x])
@@ -120,7 +126,10 @@ def test_predict_refuses_what_are_no_logits(images: Tensor, answer: Any) -> None
         rain.harden(Odd(), "none").predict(images)
 
 
-@pytest.mark.parametrize("defense", ["none", "jpeg", "resize_pad", "rain", "rain(enhancer=bicubic)", "rain(enhancer=bicubic, down=scale)"])
+@pytest.mark.parametrize(
+    "defense",
+    ["none", "jpeg", "resize_pad", "rain", "rain(enhancer=bicubic)", "rain(enhancer=bicubic, down=scale)"],
+)
 def test_an_empty_batch_gives_empty_answers(defense: str) -> None:
     hardened = rain.harden(tiny(), defense)
     empty = torch.zeros(0, 3, 16, 16)
@@ -168,21 +177,39 @@ def test_rain_with_a_network_that_nobody_trained_is_refused_unless_asked_for() -
 
 
 def test_state_dict_round_trip_and_deepcopy(images: Tensor) -> None:
-    first, second = rain.harden(tiny(), "rain", enhancer="compact(weights=None)"), rain.harden(tiny(), "rain", enhancer="compact(weights=None)")
+    first, second = (
+        rain.harden(tiny(), "rain", enhancer="compact(weights=None)"),
+        rain.harden(tiny(), "rain", enhancer="compact(weights=None)"),
+    )
     second.load_state_dict(first.state_dict())
     seeds = [torch.Generator().manual_seed(0) for _ in range(3)]
-    answers = [model(images, generator=seed) for model, seed in zip((first, second, copy.deepcopy(first)), seeds, strict=True)]
+    answers = [
+        model(images, generator=seed)
+        for model, seed in zip((first, second, copy.deepcopy(first)), seeds, strict=True)
+    ]
     assert torch.equal(answers[0], answers[1])
     assert torch.equal(answers[0], answers[2])
 
 
-@pytest.mark.parametrize("defense", ["none", "rain(enhancer=bicubic)", "rain(enhancer='compact(weights=None)')", "resize_pad"])
+@pytest.mark.parametrize(
+    "defense", ["none", "rain(enhancer=bicubic)", "rain(enhancer='compact(weights=None)')", "resize_pad"]
+)
 def test_torch_compile_gives_the_same_logits_in_one_graph(images: Tensor, defense: str) -> None:
-    hardened = rain.harden(tiny(), "rain", enhancer="compact(weights=None)") if "compact" in defense else rain.harden(tiny(), defense)
-    compiled = torch.compile(lambda batch, draw: hardened.classifier(hardened.defense.transform(batch, draw)), backend="aot_eager", fullgraph=True)
+    hardened = (
+        rain.harden(tiny(), "rain", enhancer="compact(weights=None)")
+        if "compact" in defense
+        else rain.harden(tiny(), defense)
+    )
+    compiled = torch.compile(
+        lambda batch, draw: hardened.classifier(hardened.defense.transform(batch, draw)),
+        backend="aot_eager",
+        fullgraph=True,
+    )
     draw = hardened.defense.draw(images, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.allclose(compiled(images, draw), hardened(images, generator=torch.Generator().manual_seed(0)), atol=1e-5)
+        assert torch.allclose(
+            compiled(images, draw), hardened(images, generator=torch.Generator().manual_seed(0)), atol=1e-5
+        )
         whole = torch.compile(hardened, backend="eager")
         for count in (3, 2, 1):  # the last batch of an epoch is shorter
             assert whole(images[:count]).shape == (count, 5)
@@ -228,7 +255,11 @@ def test_more_kept_pixels_than_dg_was_trained_for_are_warned_of() -> None:
         rain.load_defense("rain(keep=2)")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for spec in ("rain", "rain(keep=2, enhancer=bicubic)", "rain(keep=2, enhancer=compact(weights=None))"):
+        for spec in (
+            "rain",
+            "rain(keep=2, enhancer=bicubic)",
+            "rain(keep=2, enhancer=compact(weights=None))",
+        ):
             rain.load_defense(spec)
 
 
@@ -256,7 +287,9 @@ def test_attacked_gradients_reach_the_images(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("enhancer", ["bicubic", "compact(weights=None)"])
-def test_rain_may_keep_several_pixels_of_a_cell(images: Tensor, generator: torch.Generator, enhancer: str) -> None:
+def test_rain_may_keep_several_pixels_of_a_cell(
+    images: Tensor, generator: torch.Generator, enhancer: str
+) -> None:
     defense = rain.load_defense("rain", keep=2, enhancer=enhancer)
     draw = defense.draw(images, generator)
     stages = defense.stages(images, draw)
@@ -264,10 +297,14 @@ def test_rain_may_keep_several_pixels_of_a_cell(images: Tensor, generator: torch
     assert stages["randomized"].shape == (len(images), 3, *((side + 1) // 2 for side in images.shape[2:]))
     assert stages["enhanced"].shape == images.shape
     once = rain.load_defense("rain", enhancer=enhancer)
-    assert not torch.equal(stages["enhanced"], once.transform(images, draw | {"choice": draw["choice"][:, :3]}))
+    assert not torch.equal(
+        stages["enhanced"], once.transform(images, draw | {"choice": draw["choice"][:, :3]})
+    )
 
 
-@pytest.mark.parametrize(("options", "says"), [({"keep": 4}, "1, 2 or 3"), ({"keep": 2, "down": "bicubic"}, "picks none")])
+@pytest.mark.parametrize(
+    ("options", "says"), [({"keep": 4}, "1, 2 or 3"), ({"keep": 2, "down": "bicubic"}, "picks none")]
+)
 def test_rain_refuses_what_cannot_be_kept(options: dict[str, object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
         rain.load_defense("rain", enhancer="bicubic", **options)
@@ -278,7 +315,12 @@ def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.
     even = images[:, :, :32, :]
     draw = defense.draw(even, generator)
     assert draw["offsets"].abs().sum() > 0
-    expected = torch.stack([image.roll(tuple((2 * offset).tolist()), (1, 2)) for image, offset in zip(even, draw["offsets"], strict=True)])
+    expected = torch.stack(
+        [
+            image.roll(tuple((2 * offset).tolist()), (1, 2))
+            for image, offset in zip(even, draw["offsets"], strict=True)
+        ]
+    )
     assert torch.equal(defense.target(even, draw), expected)
     odd = defense.draw(images, generator)
     assert defense.target(images, odd).shape == images.shape
@@ -287,9 +329,14 @@ def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.
 
 
 @pytest.mark.parametrize("down", ["channel", "bicubic", "scale"])
-def test_the_seam_is_mended_unless_it_shall_stay(images: Tensor, generator: torch.Generator, down: str) -> None:
+def test_the_seam_is_mended_unless_it_shall_stay(
+    images: Tensor, generator: torch.Generator, down: str
+) -> None:
     """Inside, both are the same; in the strip, the mended picture is the mirror image of what stands beside."""
-    wrapped, mirrored = (rain.load_defense("rain", enhancer="bicubic", down=down, shift=0.2, seam=seam) for seam in ("wrapped", "mirrored"))
+    wrapped, mirrored = (
+        rain.load_defense("rain", enhancer="bicubic", down=down, shift=0.2, seam=seam)
+        for seam in ("wrapped", "mirrored")
+    )
     even = images[:, :, :32, :32]
     draw = dict(wrapped.draw(even, generator))
     draw["offsets"] = torch.full_like(draw["offsets"], 2)
@@ -303,7 +350,9 @@ def test_the_seam_is_mended_unless_it_shall_stay(images: Tensor, generator: torc
     assert torch.equal(after[..., :4], after[..., 5:9].flip(3))
     if down != "bicubic":
         assert mirrored.target(even, draw)[:, :, 4:, 4:].equal(wrapped.target(even, draw)[:, :, 4:, 4:])
-        assert torch.equal(mirrored.target(even, draw)[:, :, :4], mirrored.target(even, draw)[:, :, 5:9].flip(2))
+        assert torch.equal(
+            mirrored.target(even, draw)[:, :, :4], mirrored.target(even, draw)[:, :, 5:9].flip(2)
+        )
 
 
 def test_the_released_seam_stays() -> None:
@@ -328,7 +377,9 @@ def test_dg_is_told_the_places_as_they_were_shifted() -> None:
     shifted = defense.transform(image, draw | {"offsets": torch.tensor([[2, -4]])})
     inner = (..., slice(32, 64), slice(32, 64))
     assert torch.allclose(shifted.roll((-4, 8), (2, 3))[inner], unshifted[inner], atol=1e-5)
-    told = defense.transform(image, draw | {"choice": (draw["choice"] + 1) % 4, "offsets": torch.tensor([[0, 0]])})
+    told = defense.transform(
+        image, draw | {"choice": (draw["choice"] + 1) % 4, "offsets": torch.tensor([[0, 0]])}
+    )
     assert not torch.allclose(told[inner], unshifted[inner], atol=1e-3)
 
 
@@ -336,7 +387,9 @@ def test_a_defence_by_name_is_of_the_classifiers_type() -> None:
     classifier = tiny().double()
     hardened = rain.harden(classifier, "rain(enhancer=compact(weights=None))")
     assert hardened.predict(torch.rand(2, 3, 32, 32, dtype=torch.float64)).labels.shape == (2,)
-    with pytest.raises(ImageError, match=r"images are torch.float32 on cpu, the defence's weights torch.float64"):
+    with pytest.raises(
+        ImageError, match=r"images are torch.float32 on cpu, the defence's weights torch.float64"
+    ):
         hardened(torch.rand(2, 3, 32, 32))
 
 
@@ -347,7 +400,11 @@ def test_jpeg_keeps_white_white_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [(rain.StraightThrough, r"got the class StraightThrough: make one"), (torch.nn.Identity(), "got a Identity")]
+    ("wrong", "said"),
+    [
+        (rain.StraightThrough, r"got the class StraightThrough: make one"),
+        (torch.nn.Identity(), "got a Identity"),
+    ],
 )
 def test_what_is_no_defence_is_refused(wrong: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):

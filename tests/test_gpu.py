@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from fitting import SMALL, rows
 from interrupting import finish, start
 from models import tiny
 from test_contracts import DEFENSE_SPECS, NORMED, short
 from torch import Tensor
-from training import SMALL, rows
 
-from rain import evaluate
-from rain.grid import expand
+from rain.bench import runners as evaluate
+from rain.bench.grid import expand
 from rain.images import distance
-from rain.recipe import Config
 from rain.registry import load_defense
-from rain.train import fit
+from rain.training.loop import fit
+from rain.training.recipe import Config
 
 pytestmark = pytest.mark.gpu
 
@@ -46,7 +46,11 @@ def test_an_attack_stays_there_and_within_its_budget(name: str, norm: str, image
         pytest.importorskip("pyautoattack")
     attack, model, images = short(name), tiny().eval().cuda(), images.cuda()
     eps = {"linf": 0.03, "l2": 0.5}[norm]
-    options = {"generator": torch.Generator().manual_seed(2)} if "generator" in inspect.signature(attack).parameters else {}
+    options = (
+        {"generator": torch.Generator().manual_seed(2)}
+        if "generator" in inspect.signature(attack).parameters
+        else {}
+    )
     adversarial = attack(model, images, model(images).argmax(1), eps=eps, norm=norm, **options)
     assert adversarial.device == images.device
     assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
@@ -59,28 +63,71 @@ def test_an_evaluation_finds_what_it_finds_on_the_cpu(folder: Path, tmp_path: Pa
         "defenses": ["none", "rain(enhancer=bicubic)"],
         "examples": 8,
         "draws": 3,
-        "attacks": [{"attack": "none"}, {"attack": "pgd(steps=3)", "access": ["transfer", "adaptive"], "eps": "8/255", "eot": 4}],
+        "attacks": [
+            {"attack": "none"},
+            {"attack": "pgd(steps=3)", "access": ["transfer", "adaptive"], "eps": "8/255", "eot": 4},
+        ],
     }
-    there, here = (evaluate.run(expand(table), tmp_path / device, device=device) for device in ("cuda", "cpu"))
+    there, here = (
+        evaluate.run(expand(table), tmp_path / device, device=device) for device in ("cuda", "cpu")
+    )
     for ours, theirs in zip(there, here, strict=True):
-        pairs = [(a, b) for one, other in zip(ours.outcomes, theirs.outcomes, strict=True) for a, b in zip(one.robust, other.robust, strict=True)]
+        pairs = [
+            (a, b)
+            for one, other in zip(ours.outcomes, theirs.outcomes, strict=True)
+            for a, b in zip(one.robust, other.robust, strict=True)
+        ]
         # Sums in another order turn an answer now and then.
         assert sum(a == b for a, b in pairs) >= 0.9 * len(pairs)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "auto"])
 def test_a_run_learns(precision: str, config: Callable[..., Config], tmp_path: Path) -> None:
-    attack = {"attack": "pgd(steps=2)", "access": "adaptive", "attacked": 0.5, "feature": 1.0, "pixel": 1.0, "average": 0.9}
-    fit(config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack), tmp_path / "run")
+    attack = {
+        "attack": "pgd(steps=2)",
+        "access": "adaptive",
+        "attacked": 0.5,
+        "feature": 1.0,
+        "pixel": 1.0,
+        "average": 0.9,
+    }
+    fit(
+        config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack),
+        tmp_path / "run",
+    )
     told = [row["validation/psnr"] for row in rows(tmp_path / "run") if "validation/psnr" in row]
     assert told[-1] > told[0]
 
 
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
     def train(out: Path, *more: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
-        settings = ["classifier=models:tiny", f"defense={SMALL}", "side=32", "batch=4", "steps=60", "validate_every=20", "checkpoint_minutes=0.0001"]
-        command = ["train", "accuracy", "--images", str(folder), "--validation", str(folder), "--accelerator", "gpu"]
-        return start(out, *command, *[part for setting in settings for part in ("--set", setting)], *more, sign=sign, after=after)
+        settings = [
+            "classifier=models:tiny",
+            f"defense={SMALL}",
+            "side=32",
+            "batch=4",
+            "steps=60",
+            "validate_every=20",
+            "checkpoint_minutes=0.0001",
+        ]
+        command = [
+            "train",
+            "accuracy",
+            "--images",
+            str(folder),
+            "--validation",
+            str(folder),
+            "--accelerator",
+            "gpu",
+        ]
+        return start(
+            out,
+            *command,
+            *[part for setting in settings for part in ("--set", setting)],
+            *more,
+            sign=sign,
+            after=after,
+        )
 
     single, other = tmp_path / "single", tmp_path / "other"
     finish(train(single), single)

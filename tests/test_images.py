@@ -27,10 +27,17 @@ def png_header(path: Path, width: int, height: int) -> Path:
     """Write a PNG that promises width x height pixels and holds none."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -80,7 +87,9 @@ def test_reads_palettes(tmp_path: Path, kind: str, transparency: int | None) -> 
     picture = Image.new("P", (2, 1))
     picture.putpalette([255, 0, 0, 0, 0, 255])
     picture.putpixel((1, 0), 1)
-    picture.save(tmp_path / f"palette.{kind}", **({} if transparency is None else {"transparency": transparency}))
+    picture.save(
+        tmp_path / f"palette.{kind}", **({} if transparency is None else {"transparency": transparency})
+    )
     image = read_image(tmp_path / f"palette.{kind}")
     assert image[:, 0, 0].tolist() == [1, 0, 0]
     assert image[:, 0, 1].tolist() == ([0, 0, 1] if transparency is None else [1, 1, 1])
@@ -103,16 +112,26 @@ def test_keeps_the_precision_of_16_bit_grey(tmp_path: Path, kind: str) -> None:
 
 def test_reads_32_bit_integers_that_hold_16_bit_grey(tmp_path: Path) -> None:
     values = np.array([[0, 100], [40000, 65535]], dtype=np.int32)
-    assert torch.allclose(read_image(save(tmp_path / "wide.tiff", values))[0], torch.from_numpy(values / 65535).float())
+    assert torch.allclose(
+        read_image(save(tmp_path / "wide.tiff", values))[0], torch.from_numpy(values / 65535).float()
+    )
 
 
 def test_reads_float_grey_as_it_is(tmp_path: Path) -> None:
     values = np.array([[0, 0.25], [0.5, 1]], dtype=np.float32)
-    assert torch.equal(read_image(save(tmp_path / "float.tiff", values)), torch.from_numpy(values).expand(3, 2, 2))
+    assert torch.equal(
+        read_image(save(tmp_path / "float.tiff", values)), torch.from_numpy(values).expand(3, 2, 2)
+    )
 
 
 @pytest.mark.parametrize(
-    "values", [np.array([[0, 70000]], np.int32), np.array([[-1, 5]], np.int32), np.array([[0, 2]], np.float32), np.array([[0, np.nan]], np.float32)]
+    "values",
+    [
+        np.array([[0, 70000]], np.int32),
+        np.array([[-1, 5]], np.int32),
+        np.array([[0, 2]], np.float32),
+        np.array([[0, np.nan]], np.float32),
+    ],
 )
 def test_refuses_grey_of_unknown_range(tmp_path: Path, values: np.ndarray) -> None:
     with pytest.raises(ImageError, match=r"odd\.tiff: grey values span"):
@@ -149,7 +168,9 @@ def test_refuses_50000_by_50000_from_the_header(tmp_path: Path) -> None:
 
 
 def test_refuses_more_than_max_pixels_without_decoding(tmp_path: Path) -> None:
-    path = png_header(tmp_path / "large.png", 10_000, 10_000)  # in the range where Pillow only warns; there are no pixels to decode
+    path = png_header(
+        tmp_path / "large.png", 10_000, 10_000
+    )  # in the range where Pillow only warns; there are no pixels to decode
     with pytest.raises(ImageError, match="10000 x 10000 pixels is more than the limit of 64,000,000"):
         read_image(path)
     with pytest.raises(ImageError, match="limit of 10;"):
@@ -169,11 +190,16 @@ def test_refuses_truncated_files(tmp_path: Path, kind: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = save(tmp_path / f"cut.{kind}", values)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ImageError, match=rf"cut\.{kind}: (cannot be read, the file is truncated|not an image)"):
+    with pytest.raises(
+        ImageError, match=rf"cut\.{kind}: (cannot be read, the file is truncated|not an image)"
+    ):
         read_image(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"this is text, not a picture\n" * 9, b"<svg xmlns='http://www.w3.org/2000/svg'/>", bytes(300)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"this is text, not a picture\n" * 9, b"<svg xmlns='http://www.w3.org/2000/svg'/>", bytes(300)],
+)
 def test_refuses_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "letter.png"
     path.write_bytes(content)

@@ -46,8 +46,9 @@ QUERIES = {
     ("zoo", "linf"): (2, 500),
     ("zoo", "l2"): (2, 600),
 }
-"""The attacks that see scores only: a budget, in optima, and a number of queries with which they fool every image of the linear classifier.
-The l2 patterns of square are smooth, and the linear classifier's weights are white noise: a budget of 2 is too little for it."""
+"""The attacks that see scores only: a budget, in optima, and a number of queries with which they fool every
+image of the linear classifier. The l2 patterns of square are smooth, and the linear classifier's weights are
+white noise: a budget of 2 is too little for it."""
 
 
 REACHABLE = {"targeted": {"target": "second"}}
@@ -67,17 +68,33 @@ def optima(norm: str) -> tuple[torch.nn.Module, Tensor, Tensor, Tensor]:
     """The linear classifier, images, their labels, and how far each is from the boundary: the last one ten times as far as the first."""
     model, images, direction = setting()
     labels = model(images).argmax(1)
-    nearer = (1 - torch.linspace(0.1, 1, 10)) * margins(model(images).detach(), labels) / direction.square().sum() * (2 * labels - 1)
+    nearer = (
+        (1 - torch.linspace(0.1, 1, 10))
+        * margins(model(images).detach(), labels)
+        / direction.square().sum()
+        * (2 * labels - 1)
+    )
     images = images + nearer[:, None, None, None] * direction.view(3, 8, 8)
     logits = model(images).detach()
-    return model, images, labels, margins(logits, labels) / (direction.abs().sum() if norm == "linf" else direction.norm())
+    return (
+        model,
+        images,
+        labels,
+        margins(logits, labels) / (direction.abs().sum() if norm == "linf" else direction.norm()),
+    )
 
 
 def minimises(name: str) -> bool:
     """Whether an attack looks for the smallest perturbation: only those take an infinite budget, which an empty batch shows already."""
     for norm in ("linf", "l2"):
         with contextlib.suppress(OptionError):
-            load_attack(name)(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=math.inf, norm=norm)
+            load_attack(name)(
+                lambda batch: batch,
+                torch.zeros(0, 3, 8, 8),
+                torch.zeros(0, dtype=torch.long),
+                eps=math.inf,
+                norm=norm,
+            )
             return True
     return False
 
@@ -93,11 +110,21 @@ def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
     for name in ATTACKS.names():
         if minimises(name) is not minimising or (not minimising and asks_scores(name)) or name in ELSEWHERE:
             continue
-        losses = ("cross_entropy", "margin", "dlr") if "loss" in inspect.signature(ATTACKS.get(name)).parameters else (None,)
+        losses = (
+            ("cross_entropy", "margin", "dlr")
+            if "loss" in inspect.signature(ATTACKS.get(name)).parameters
+            else (None,)
+        )
         for norm, loss in itertools.product(("linf", "l2"), losses):
             options = ({"loss": loss} if loss else {}) | REACHABLE.get(name, {})
             with contextlib.suppress(OptionError):
-                load_attack(name, **options)(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm)
+                load_attack(name, **options)(
+                    lambda batch: batch,
+                    torch.zeros(0, 3, 8, 8),
+                    torch.zeros(0, dtype=torch.long),
+                    eps=0.1,
+                    norm=norm,
+                )
                 found.append((name, norm, options))
     return found
 
@@ -119,7 +146,9 @@ def test_succeeds_exactly_where_the_budget_allows(name: str, norm: str, options:
 
 
 def test_the_queries_of_every_attack_with_scores_are_known() -> None:
-    assert {name for name, _ in QUERIES} == {name for name in ATTACKS.names() if asks_scores(name) and not minimises(name)}
+    assert {name for name, _ in QUERIES} == {
+        name for name in ATTACKS.names() if asks_scores(name) and not minimises(name)
+    }
 
 
 @pytest.mark.parametrize(("name", "norm"), QUERIES)
@@ -129,22 +158,40 @@ def test_scores_alone_lead_to_success_where_the_budget_allows(name: str, norm: s
     for index in range(len(images)):
         one, label, least = images[index : index + 1], labels[index : index + 1], float(optimum[index])
         seed = torch.Generator().manual_seed(index)
-        assert model(load_attack(name, queries=queries)(model, one, label, eps=factor * least, norm=norm, generator=seed)).argmax(1) != label
-        assert model(load_attack(name, queries=60)(model, one, label, eps=0.95 * least, norm=norm, generator=seed)).argmax(1) == label
+        assert (
+            model(
+                load_attack(name, queries=queries)(
+                    model, one, label, eps=factor * least, norm=norm, generator=seed
+                )
+            ).argmax(1)
+            != label
+        )
+        assert (
+            model(
+                load_attack(name, queries=60)(model, one, label, eps=0.95 * least, norm=norm, generator=seed)
+            ).argmax(1)
+            == label
+        )
 
 
 @pytest.mark.parametrize(("name", "norm", "options"), variants(minimising=True))
 class TestMinimising:
     def test_finds_what_is_nearly_the_smallest(self, name: str, norm: str, options: dict[str, str]) -> None:
         model, images, labels, optimum = optima(norm)
-        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(model, images, labels, eps=math.inf, norm=norm)
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(
+            model, images, labels, eps=math.inf, norm=norm
+        )
         assert (model(adversarial).argmax(1) != labels).all()
         assert (distance(adversarial, images, norm) <= 1.25 * optimum).all()
 
-    def test_gives_back_what_it_cannot_fool_within_the_budget(self, name: str, norm: str, options: dict[str, str]) -> None:
+    def test_gives_back_what_it_cannot_fool_within_the_budget(
+        self, name: str, norm: str, options: dict[str, str]
+    ) -> None:
         model, images, labels, optimum = optima(norm)
         eps = float(optimum.sort().values[4]) * 1.26
-        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(model, images, labels, eps=eps, norm=norm)
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(
+            model, images, labels, eps=eps, norm=norm
+        )
         fooled = model(adversarial).argmax(1) != labels
         assert fooled[optimum * 1.25 <= eps].all()
         assert 5 <= fooled.sum() < 10
@@ -161,10 +208,14 @@ class TestMinimising:
             sizes.append(len(batch))
             return model(batch)
 
-        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(counted, images, labels, eps=math.inf, norm=norm)
+        adversarial = load_attack(name, **MINIMISING.get(name, {}), **options)(
+            counted, images, labels, eps=math.inf, norm=norm
+        )
         assert torch.equal(adversarial[::2], images[::2])
         assert (distance(adversarial, images, norm)[1::2] > 0).all()
-        assert max(sizes[1:]) <= 5 or (asks_scores(name) and sum(sizes) <= 10 + 5 * MINIMISING[name]["queries"])
+        assert max(sizes[1:]) <= 5 or (
+            asks_scores(name) and sum(sizes) <= 10 + 5 * MINIMISING[name]["queries"]
+        )
 
 
 def test_pgd_stops_for_fooled_images_and_goes_on_for_the_others() -> None:
@@ -188,14 +239,39 @@ def test_a_restart_tries_only_the_images_that_hold_and_never_loses_ground() -> N
     model, images, _ = setting()
     labels = model(images).argmax(1)
     with torch.no_grad():
-        once = pgd(model, images, labels, eps=0.01, steps=2, restarts=1, generator=torch.Generator().manual_seed(0), confidence=float("inf"))
-        often = pgd(model, images, labels, eps=0.01, steps=2, restarts=4, generator=torch.Generator().manual_seed(0), confidence=float("inf"))
+        once = pgd(
+            model,
+            images,
+            labels,
+            eps=0.01,
+            steps=2,
+            restarts=1,
+            generator=torch.Generator().manual_seed(0),
+            confidence=float("inf"),
+        )
+        often = pgd(
+            model,
+            images,
+            labels,
+            eps=0.01,
+            steps=2,
+            restarts=4,
+            generator=torch.Generator().manual_seed(0),
+            confidence=float("inf"),
+        )
         assert (margins(model(often), labels) <= margins(model(once), labels) + 1e-6).all()
 
 
 def test_the_best_point_visited_is_returned_not_the_last() -> None:
     _, images, _ = setting()
-    answers = iter([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 0.0]]), torch.tensor([[4.0, 0.0]])])
+    answers = iter(
+        [
+            torch.tensor([[2.0, 0.0]]),
+            torch.tensor([[0.0, 1.0]]),
+            torch.tensor([[3.0, 0.0]]),
+            torch.tensor([[4.0, 0.0]]),
+        ]
+    )
     seen: list[Tensor] = []
 
     def wavering(batch: Tensor) -> Tensor:
@@ -203,11 +279,21 @@ def test_the_best_point_visited_is_returned_not_the_last() -> None:
         return next(answers) + 0 * batch.sum()
 
     label = torch.zeros(1, dtype=torch.long)
-    adversarial = pgd(wavering, images[:1], label, eps=0.1, steps=3, confidence=float("inf"), generator=torch.Generator().manual_seed(0))
+    adversarial = pgd(
+        wavering,
+        images[:1],
+        label,
+        eps=0.1,
+        steps=3,
+        confidence=float("inf"),
+        generator=torch.Generator().manual_seed(0),
+    )
     assert torch.equal(adversarial, seen[1])
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 2.5}, {"restarts": 0}, {"step": -0.1}, {"step": 0}, {"loss": "hinge"}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": 2.5}, {"restarts": 0}, {"step": -0.1}, {"step": 0}, {"loss": "hinge"}]
+)
 def test_odd_options_are_refused(options: dict[str, object]) -> None:
     model, images, _ = setting()
     with pytest.raises(OptionError):

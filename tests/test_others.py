@@ -1,6 +1,7 @@
 """Ours beside other libraries' attacks on a real classifier: success and distance, both printed (``pytest -m slow -rP tests/test_others.py``).
 
-foolbox and pyautoattack come with the development requirements; torchattacks, adv-lib and ART are compared where they are installed.
+foolbox and pyautoattack come with the development requirements; torchattacks, adv-lib and ART are compared
+where they are installed.
 """
 
 import math
@@ -14,11 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain.attacks import margins
-from rain.evaluate import enter
+from rain.bench.measure import enter
 from rain.images import distance
 from rain.registry import load_attack, load_classifier, load_dataset
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # the other libraries are older than what lies below them
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+]  # the other libraries are older than what lies below them
 
 EPS, STEP, STEPS = 0.25 / 255, 0.05 / 255, 10
 SMALLEST = {"steps": 60, "searches": 5, "constant": 1.0}
@@ -28,11 +32,18 @@ Theirs = Callable[..., Tensor]
 Real = tuple[nn.Module, Tensor, Tensor]
 
 
-def foolbox_run(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, eps: float | None = None) -> Tensor:
-    """Run an attack of foolbox. It may return black images on failure and only its mask is trusted: what failed becomes the given image."""
+def foolbox_run(
+    attack: Any, model: nn.Module, images: Tensor, labels: Tensor, eps: float | None = None
+) -> Tensor:
+    """Run an attack of foolbox.
+
+    It may return black images on failure and only its mask is trusted: what failed becomes the given image.
+    """
     import foolbox
 
-    _, found, success = attack(foolbox.PyTorchModel(model, (0, 1), device="cpu"), images, labels, epsilons=eps)
+    _, found, success = attack(
+        foolbox.PyTorchModel(model, (0, 1), device="cpu"), images, labels, epsilons=eps
+    )
     return torch.where(success[:, None, None, None], found, images)
 
 
@@ -41,7 +52,14 @@ def art_run(attack: Callable[[Any], Any], model: nn.Module, images: Tensor, labe
     from art.estimators.classification import PyTorchClassifier
 
     shape = tuple(images.shape[1:])
-    seen = PyTorchClassifier(nn.Sequential(model, nn.Softmax(1)), nn.CrossEntropyLoss(), shape, 1000, clip_values=(0, 1), device_type="cpu")
+    seen = PyTorchClassifier(
+        nn.Sequential(model, nn.Softmax(1)),
+        nn.CrossEntropyLoss(),
+        shape,
+        1000,
+        clip_values=(0, 1),
+        device_type="cpu",
+    )
     return torch.from_numpy(attack(seen).generate(images.numpy(), F.one_hot(labels, 1000).numpy()))
 
 
@@ -56,7 +74,9 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
     ("bim", "linf", EPS): (
         {"steps": STEPS, "step": STEP},
         {
-            "foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfBasicIterativeAttack(abs_stepsize=STEP, steps=STEPS), *given, EPS),
+            "foolbox": lambda fb, *given: foolbox_run(
+                fb.attacks.LinfBasicIterativeAttack(abs_stepsize=STEP, steps=STEPS), *given, EPS
+            ),
             "torchattacks": lambda ta, model, *given: ta.BIM(model, EPS, STEP, STEPS)(*given),
         },
     ),
@@ -64,7 +84,9 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
         {"steps": STEPS, "step": 0.02},
         {
             "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.L2BasicIterativeAttack(abs_stepsize=0.02, steps=STEPS, random_start=False), *given, 0.1
+                fb.attacks.L2BasicIterativeAttack(abs_stepsize=0.02, steps=STEPS, random_start=False),
+                *given,
+                0.1,
             )
         },
     ),
@@ -75,24 +97,34 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
     ("pgd", "linf", EPS): (
         {"steps": STEPS, "step": STEP},
         {
-            "foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS), *given, EPS),
+            "foolbox": lambda fb, *given: foolbox_run(
+                fb.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS), *given, EPS
+            ),
             "torchattacks": lambda ta, model, *given: ta.PGD(model, EPS, STEP, STEPS)(*given),
-            "adv_lib.attacks": lambda al, *given: al.pgd_linf(*given, EPS, steps=STEPS, absolute_step_size=STEP),
+            "adv_lib.attacks": lambda al, *given: al.pgd_linf(
+                *given, EPS, steps=STEPS, absolute_step_size=STEP
+            ),
         },
     ),
     ("pgd", "l2", 0.1): (
         {"steps": STEPS, "step": 0.02},
         {
-            "foolbox": lambda fb, *given: foolbox_run(fb.attacks.L2PGD(abs_stepsize=0.02, steps=STEPS), *given, 0.1),
+            "foolbox": lambda fb, *given: foolbox_run(
+                fb.attacks.L2PGD(abs_stepsize=0.02, steps=STEPS), *given, 0.1
+            ),
             "torchattacks": lambda ta, model, *given: ta.PGDL2(model, 0.1, 0.02, STEPS)(*given),
         },
     ),
     ("apgd", "linf", EPS): (
         {"steps": STEPS},
         {
-            "pyautoattack.autopgd_base": lambda aa, model, *given: aa.APGDAttack(model, STEPS, eps=EPS, device="cpu").perturb(*given),
+            "pyautoattack.autopgd_base": lambda aa, model, *given: aa.APGDAttack(
+                model, STEPS, eps=EPS, device="cpu"
+            ).perturb(*given),
             "torchattacks": lambda ta, model, *given: ta.APGD(model, eps=EPS, steps=STEPS)(*given),
-            "adv_lib.attacks": lambda al, *given: al.apgd(*given, EPS, math.inf, n_iter=STEPS, loss_function="ce"),
+            "adv_lib.attacks": lambda al, *given: al.apgd(
+                *given, EPS, math.inf, n_iter=STEPS, loss_function="ce"
+            ),
         },
     ),
     ("apgd", "linf", EPS / 2): (
@@ -107,27 +139,44 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
 """Attacks within a budget: ours, and what each library has."""
 
 MINIMISING: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Theirs]]] = {
-    ("deepfool", "l2"): ({}, {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.L2DeepFoolAttack(candidates=11), *given)}),
-    ("deepfool", "linf"): ({}, {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfDeepFoolAttack(candidates=11), *given)}),
+    ("deepfool", "l2"): (
+        {},
+        {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.L2DeepFoolAttack(candidates=11), *given)},
+    ),
+    ("deepfool", "linf"): (
+        {},
+        {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfDeepFoolAttack(candidates=11), *given)},
+    ),
     ("carlini_wagner", "l2"): (
         SMALLEST | {"rate": 0.01},
         {
             "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=60, initial_const=1.0, stepsize=0.01), *given
+                fb.attacks.L2CarliniWagnerAttack(
+                    binary_search_steps=5, steps=60, initial_const=1.0, stepsize=0.01
+                ),
+                *given,
             ),
-            "adv_lib.attacks": lambda al, *given: al.carlini_wagner_l2(*given, initial_const=1.0, binary_search_steps=5, max_iterations=60),
+            "adv_lib.attacks": lambda al, *given: al.carlini_wagner_l2(
+                *given, initial_const=1.0, binary_search_steps=5, max_iterations=60
+            ),
         },
     ),
     ("ead", "l2"): (
         SMALLEST,
-        {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.EADAttack(binary_search_steps=5, steps=60, initial_const=1.0), *given)},
+        {
+            "foolbox": lambda fb, *given: foolbox_run(
+                fb.attacks.EADAttack(binary_search_steps=5, steps=60, initial_const=1.0), *given
+            )
+        },
     ),
 }
 """Attacks that look for the smallest perturbation."""
 
 ASKING: dict[tuple[str, str, float], dict[str, Theirs]] = {
     ("square", "linf", 2 / 255): {
-        "pyautoattack.square": lambda aa, model, *given: aa.SquareAttack(model, eps=2 / 255, n_queries=QUERIES, device="cpu").perturb(*given),
+        "pyautoattack.square": lambda aa, model, *given: aa.SquareAttack(
+            model, eps=2 / 255, n_queries=QUERIES, device="cpu"
+        ).perturb(*given),
     },
     ("simba", "linf", 1.0): {  # one pixel at a time: with less, neither fools one of these
         "art.attacks.evasion": lambda art, *given: art_run(
@@ -135,17 +184,25 @@ ASKING: dict[tuple[str, str, float], dict[str, Theirs]] = {
         ),
     },
     ("spsa", "linf", 4 / 255): {
-        "torchattacks": lambda ta, model, *given: ta.SPSA(model, eps=4 / 255, nb_iter=8, nb_sample=64)(*given),
+        "torchattacks": lambda ta, model, *given: ta.SPSA(model, eps=4 / 255, nb_iter=8, nb_sample=64)(
+            *given
+        ),
     },
     ("hopskipjump", "l2", math.inf): {
         "foolbox": lambda fb, *given: foolbox_run(fb.attacks.HopSkipJumpAttack(steps=8), *given),
-        "art.attacks.evasion": lambda art, *given: art_run(lambda seen: art.HopSkipJump(seen, max_iter=8, verbose=False), *given),
+        "art.attacks.evasion": lambda art, *given: art_run(
+            lambda seen: art.HopSkipJump(seen, max_iter=8, verbose=False), *given
+        ),
     },
     ("boundary", "l2", math.inf): {
         "foolbox": lambda fb, *given: foolbox_run(fb.attacks.BoundaryAttack(steps=QUERIES), *given),
     },
 }
-"""Attacks by queries. Each library's is watched: what counts is the nearest image that fools within the first ``QUERIES``, and there it ends."""
+"""Attacks by queries.
+
+Each library's is watched: what counts is the nearest image that fools within the first ``QUERIES``, and there
+it ends.
+"""
 
 
 class EnoughError(Exception):
@@ -192,7 +249,11 @@ def setting(classifier: str, side: int, count: int) -> Real:
 def pairs(table: dict[Any, Any]) -> list[Any]:
     """One test for each attack and library."""
     rows = [(key, entry[1] if isinstance(entry, tuple) else entry) for key, entry in table.items()]
-    return [pytest.param(*key, other, id="-".join(map(str, (*key, other)))) for key, theirs in rows for other in theirs]
+    return [
+        pytest.param(*key, other, id="-".join(map(str, (*key, other))))
+        for key, theirs in rows
+        for other in theirs
+    ]
 
 
 @pytest.mark.parametrize(("name", "norm", "eps", "other"), pairs(BUDGETED))
@@ -200,14 +261,18 @@ def test_within_a_budget(real: Real, name: str, norm: str, eps: float, other: st
     model, images, labels = real
     options, theirs = BUDGETED[name, norm, eps]
     module = pytest.importorskip(other)
-    everything = {} if name == "fgsm" else {"confidence": math.inf}  # all steps for all images, as the others do
+    everything = (
+        {} if name == "fgsm" else {"confidence": math.inf}
+    )  # all steps for all images, as the others do
     ours = load_attack(name, **options, **everything)(model, images, labels, eps=eps, norm=norm)
     found = theirs[other](module, model, images.clone(), labels.clone())
     assert (distance(found, images, norm) <= eps * 1.001).all()
     with torch.no_grad():
         mine, their = (margins(model(points.float()), labels) for points in (ours, found))
     fooled, others = int((mine < 0).sum()), int((their < 0).sum())
-    print(f"{name} {norm} {eps:.4g}: fooled {fooled} of {len(images)}, {other} {others}; mean margin {mine.mean():.3f}, {their.mean():.3f}")
+    print(
+        f"{name} {norm} {eps:.4g}: fooled {fooled} of {len(images)}, {other} {others}; mean margin {mine.mean():.3f}, {their.mean():.3f}"
+    )
     assert fooled >= others
 
 
@@ -223,8 +288,14 @@ def test_the_smallest(real: Real, classifier: str, name: str, norm: str, other: 
     found = theirs[other](module, model, images.clone(), labels.clone())
     with torch.no_grad():
         fooled, others = (margins(model(points), labels) < 0 for points in (ours, found))
-    mine, their = (float(torch.where(mask, distance(points, images, norm), torch.inf).median()) for mask, points in ((fooled, ours), (others, found)))
-    print(f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}", end="; ")
+    mine, their = (
+        float(torch.where(mask, distance(points, images, norm), torch.inf).median())
+        for mask, points in ((fooled, ours), (others, found))
+    )
+    print(
+        f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}",
+        end="; ",
+    )
     print(f"median distance {mine:.4f}, {their:.4f}")
     assert fooled.sum() >= others.sum()
     assert mine <= 1.1 * their
@@ -244,8 +315,12 @@ def test_by_queries(real: Real, name: str, norm: str, eps: float, other: str) ->
         with suppress(EnoughError):
             ASKING[name, norm, eps][other](module, watched, image.clone(), label.clone())
         distances[other].append(watched.nearest)
-    fooled, others = (sum(far <= eps * 1.001 and far < math.inf for far in found) for found in distances.values())
+    fooled, others = (
+        sum(far <= eps * 1.001 and far < math.inf for far in found) for found in distances.values()
+    )
     mine, their = (float(torch.tensor(found).median()) for found in distances.values())
-    print(f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}; median distance {mine:.4f}, {their:.4f}")
+    print(
+        f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}; median distance {mine:.4f}, {their:.4f}"
+    )
     assert fooled >= others
     assert eps < math.inf or mine <= 1.25 * their

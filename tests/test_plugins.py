@@ -10,7 +10,7 @@ import torch
 from measuring import grid
 from torch import Tensor
 
-from rain import evaluate
+from rain.bench import runners as evaluate
 from rain.defense import Defense
 from rain.errors import OptionError, ResultError
 from rain.registry import ATTACKS, DEFENSES
@@ -84,7 +84,9 @@ def test_a_defence_that_would_blind_its_attacker_is_refused(
     assert not any(tmp_path.iterdir())
 
 
-def test_a_defence_that_says_it_has_no_gradient_is_measured(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defence_that_says_it_has_no_gradient_is_measured(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(DEFENSES._entries, "odd", Honest)
     assert all(result.complete for result in evaluate.run(grid(pictures, defenses=["odd"]), tmp_path))
 
@@ -111,22 +113,40 @@ def test_an_attack_that_takes_no_generator_is_repeated_all_the_same(
         "    return (images + eps * torch.randn_like(images).sign()).clamp(0, 1)\n"
     )
     plugged(source, tmp_path, monkeypatch)
-    wanted = grid(pictures, classifier="models:nervous", attacks=[{"attack": "theirs", "access": access, "eps": "8/255"}])
+    wanted = grid(
+        pictures,
+        classifier="models:nervous",
+        attacks=[{"attack": "theirs", "access": access, "eps": "8/255"}],
+    )
     before = torch.random.get_rng_state()
     found = [evaluate.run(wanted, tmp_path / name) for name in "ab"]
     assert found[0] == found[1]
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_an_attack_from_elsewhere_need_not_know_empty_batches(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugged("def theirs(model, images, labels, *, eps, norm):\n    return torch.stack([image for image in images])\n", tmp_path, monkeypatch)
-    assert evaluate.run(grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}]), tmp_path / "out")
+def test_an_attack_from_elsewhere_need_not_know_empty_batches(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugged(
+        "def theirs(model, images, labels, *, eps, norm):\n    return torch.stack([image for image in images])\n",
+        tmp_path,
+        monkeypatch,
+    )
+    assert evaluate.run(
+        grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}]), tmp_path / "out"
+    )
 
 
-def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}], defenses=["none"])
+def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = grid(
+        pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}], defenses=["none"]
+    )
     for step in ("eps", "eps / 2"):
-        source = f"def theirs(model, images, labels, *, eps, norm):\n    return (images + {step}).clamp(0, 1)\n"
+        source = (
+            f"def theirs(model, images, labels, *, eps, norm):\n    return (images + {step}).clamp(0, 1)\n"
+        )
         plugged(source, tmp_path, monkeypatch)
         if step == "eps":
             assert evaluate.run(wanted, tmp_path / "out") == evaluate.run(wanted, tmp_path / "out")
@@ -134,10 +154,16 @@ def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(pictures: Path, tmp
         evaluate.run(wanted, tmp_path / "out")
 
 
-def test_the_example_of_the_docs_works(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_docs_works(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
     source = text.partition("```python\n")[2].partition("```")[0]
     plugged(source + "\n\ntheirs = signs\n", tmp_path, monkeypatch)
     monkeypatch.setitem(DEFENSES._entries, "noise", sys.modules["theirs"].Noise)
-    wanted = grid(pictures, defenses=["none", "noise(sigma=0.05)"], attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}])
+    wanted = grid(
+        pictures,
+        defenses=["none", "noise(sigma=0.05)"],
+        attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}],
+    )
     assert all(result.complete for result in evaluate.run(wanted, tmp_path / "out"))

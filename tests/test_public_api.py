@@ -5,9 +5,37 @@ import rain
 
 NAMES = [
     "__version__",
-    *("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize", "train"),
-    *("Defense", "Expectation", "Frozen", "Hardened", "Prediction", "Preprocessed", "RainError", "StraightThrough"),
-    *("harden", "load_attack", "load_classifier", "load_dataset", "load_defense", "load_enhancer", "read_image", "run"),
+    *(
+        "adaptive",
+        "attacks",
+        "classifiers",
+        "datasets",
+        "defenses",
+        "enhancers",
+        "grid",
+        "randomize",
+        "train",
+    ),
+    *(
+        "Defense",
+        "Expectation",
+        "Frozen",
+        "Hardened",
+        "Prediction",
+        "Preprocessed",
+        "RainError",
+        "StraightThrough",
+    ),
+    *(
+        "harden",
+        "load_attack",
+        "load_classifier",
+        "load_dataset",
+        "load_defense",
+        "load_enhancer",
+        "read_image",
+        "run",
+    ),
 ]
 
 
@@ -22,7 +50,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 def test_a_name_stays_what_it_is_when_modules_are_loaded() -> None:
     """A module of the same name as a function would take its place."""
-    code = "import rain, rain.evaluate, rain.cli, rain.defenses.rain; assert callable(rain.run) and callable(rain.harden) and rain.defenses.rain"
+    code = "import rain, rain.bench.measure, rain.cli.main, rain.defenses.rain; assert callable(rain.run) and callable(rain.harden) and rain.defenses.rain"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,4 +1,7 @@
-"""On real images with the real classifier. The pictures of the demo are in a package; the larger sets lie beside the project, for developers."""
+"""On real images with the real classifier.
+
+The pictures of the demo are in a package; the larger sets lie beside the project, for developers.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,9 @@ import pytest
 import torch
 
 import rain
-from rain import evaluate
-from rain.grid import expand
-from rain.metrics import accuracy
+from rain.bench import measure as evaluate
+from rain.bench.grid import expand
+from rain.bench.metrics import accuracy
 
 SHARED = Path(__file__).parents[2] / "shared"
 NIPS2017 = SHARED / "data" / "nips2017"

@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import rain
-from rain import evaluate
-from rain.cli import app
-from rain.grid import Grid, read, shipped
+from rain.bench import runners as evaluate
+from rain.bench.grid import Grid, read, shipped
+from rain.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,15 +24,30 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("path", [*shipped().values(), *sorted((ROOT / "grids").glob("*.toml"))], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*shipped().values(), *sorted((ROOT / "grids").glob("*.toml"))], ids=lambda path: path.stem
+)
 def test_every_grid_runs_on_two_small_pictures(path: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for index in range(2):
         Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
     # Weight files are what the user of a grid brings or trains first: a fresh clone has none.
-    cells = [replace(cell, attack=re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack)) for cell in read(path).cells]
-    small = {replace(cell, dataset=f"csv:{tmp_path}", size=32, classifier="models:tiny", examples=2, eot=min(cell.eot, 2)) for cell in cells}
+    cells = [
+        replace(cell, attack=re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack))
+        for cell in read(path).cells
+    ]
+    small = {
+        replace(
+            cell,
+            dataset=f"csv:{tmp_path}",
+            size=32,
+            classifier="models:tiny",
+            examples=2,
+            eot=min(cell.eot, 2),
+        )
+        for cell in cells
+    }
     results = evaluate.run(Grid(tuple(small), gallery=1), tmp_path / "out")
     assert results
     assert all(result.complete for result in results)
@@ -40,7 +55,12 @@ def test_every_grid_runs_on_two_small_pictures(path: Path, tmp_path: Path) -> No
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rain, "load_classifier", lambda spec: tiny().eval(), raising=False)
-    names = {"images": torch.rand(2, 3, 32, 32), "labels": torch.tensor([0, 1]), "network": tiny(), "classifier": tiny()}
+    names = {
+        "images": torch.rand(2, 3, 32, 32),
+        "labels": torch.tensor([0, 1]),
+        "network": tiny(),
+        "classifier": tiny(),
+    }
     found = blocks("python")
     assert found
     for block in found:
@@ -49,7 +69,12 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_commands_of_the_readme_exist() -> None:
-    lines = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines() if line.startswith(("rain ", "make "))]
+    lines = [
+        line.split("#")[0].split()
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith(("rain ", "make "))
+    ]
     assert ["make", "demo"] in lines
     assert ["make", "test"] in lines
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

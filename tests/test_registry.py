@@ -6,9 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from rain import cli, registry
+from rain import registry
+from rain.cli import main as cli
 from rain.errors import OptionError, PluginError, UnknownNameError
-from rain.registry import ATTACKS, CLASSIFIERS, DATASETS, DEFENSES, ENHANCERS, REGISTRIES, Registry, did_you_mean, load_attack, load_defense
+from rain.registry import (
+    ATTACKS,
+    CLASSIFIERS,
+    DATASETS,
+    DEFENSES,
+    ENHANCERS,
+    REGISTRIES,
+    Registry,
+    did_you_mean,
+    load_attack,
+    load_defense,
+)
 from rain.specs import fraction, number, parse, write
 
 # --- specs
@@ -19,9 +31,17 @@ from rain.specs import fraction, number, parse, write
     [
         ("pgd", "pgd", {}),
         ("pgd()", "pgd", {}),
-        ("pgd(steps=20, step=2/255, random=True, note=none given)", "pgd", {"steps": 20, "step": 2 / 255, "random": True, "note": "none given"}),
+        (
+            "pgd(steps=20, step=2/255, random=True, note=none given)",
+            "pgd",
+            {"steps": 20, "step": 2 / 255, "random": True, "note": "none given"},
+        ),
         ("rain( shift = 0.0 ,enhancer=bicubic )", "rain", {"shift": 0.0, "enhancer": "bicubic"}),
-        ("pgd(random_start=false, x=true)", "pgd", {"random_start": False, "x": True}),  # as TOML has them: text would be true
+        (
+            "pgd(random_start=false, x=true)",
+            "pgd",
+            {"random_start": False, "x": True},
+        ),  # as TOML has them: text would be true
         ("targeted(defense=none)", "targeted", {"defense": "none"}),
         ("edsr(weights=None)", "edsr", {"weights": None}),
         ("edsr(weights=/some/where/x2.safetensors)", "edsr", {"weights": "/some/where/x2.safetensors"}),
@@ -41,13 +61,20 @@ def test_parse_refuses_what_is_no_pair(spec: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"steps": 20}, {"eps": 8 / 255, "step": 0.1, "b": True, "c": False}, {"preset": "released", "zero": 0.0, "one": 1.0, "tiny": 1e-7}],
+    [
+        {},
+        {"steps": 20},
+        {"eps": 8 / 255, "step": 0.1, "b": True, "c": False},
+        {"preset": "released", "zero": 0.0, "one": 1.0, "tiny": 1e-7},
+    ],
 )
 def test_write_and_parse_are_a_round_trip(options: dict[str, object]) -> None:
     text = write("pgd", options)
     name, again = parse(text)
     assert (name, again) == ("pgd", options)
-    assert {key: type(value) for key, value in again.items()} == {key: type(value) for key, value in options.items()}
+    assert {key: type(value) for key, value in again.items()} == {
+        key: type(value) for key, value in options.items()
+    }
     assert write(name, again) == text
 
 
@@ -73,7 +100,11 @@ def test_a_path_with_brackets_may_have_options() -> None:
 
 
 def test_write_is_canonical() -> None:
-    assert write("pgd", {"steps": 3, "eps": 8 / 255}) == write("pgd", {"eps": 8 / 255, "steps": 3}) == "pgd(eps=8/255, steps=3)"
+    assert (
+        write("pgd", {"steps": 3, "eps": 8 / 255})
+        == write("pgd", {"eps": 8 / 255, "steps": 3})
+        == "pgd(eps=8/255, steps=3)"
+    )
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, "a,b", "f(x", "f)x("])
@@ -107,7 +138,9 @@ def test_every_file_of_a_folder_registers_one_definition(kind: str) -> None:
 
 
 def test_usages_show_what_follows_a_name() -> None:
-    assert {"torchvision/NAME", "timm/NAME", "PACKAGE.MODULE:FUNCTION", "efficientnet_lite0"} <= set(CLASSIFIERS.usages())
+    assert {"torchvision/NAME", "timm/NAME", "PACKAGE.MODULE:FUNCTION", "efficientnet_lite0"} <= set(
+        CLASSIFIERS.usages()
+    )
     assert {"folder:PATH", "csv:PATH", "stl10:ROOT", "samples"} <= set(DATASETS.usages())
     assert {"spandrel:PATH", "edsr"} <= set(ENHANCERS.usages())
 
@@ -116,18 +149,23 @@ def test_usages_show_what_follows_a_name() -> None:
     ("spec", "name", "argument", "options"),
     [
         ("torchvision/resnet50", "torchvision", "resnet50", {}),
-        ("torchvision/resnet50(weights=/a/b.safetensors)", "torchvision", "resnet50", {"weights": "/a/b.safetensors"}),
+        (
+            "torchvision/resnet50(weights=/a/b.safetensors)",
+            "torchvision",
+            "resnet50",
+            {"weights": "/a/b.safetensors"},
+        ),
         ("timm/hf-hub:user/model", "timm", "hf-hub:user/model", {}),
         ("own.module:make", "module", "own.module:make", {}),
         ("efficientnet_lite0", "efficientnet_lite0", None, {}),
     ],
 )
 def test_split(spec: str, name: str, argument: str | None, options: dict[str, object]) -> None:
-    assert CLASSIFIERS.split(spec) == (name, argument, options)
+    assert CLASSIFIERS.look_up(spec) == (name, argument, options)
 
 
 def test_split_keeps_a_path_with_slashes_and_colons() -> None:
-    assert DATASETS.split("folder:/a/b:c") == ("folder", "/a/b:c", {})
+    assert DATASETS.look_up("folder:/a/b:c") == ("folder", "/a/b:c", {})
 
 
 def test_what_entries_share_is_no_entry() -> None:
@@ -145,7 +183,9 @@ def test_unknown_names_get_the_nearest_one() -> None:
 def test_unknown_options_get_the_nearest_one() -> None:
     with pytest.raises(OptionError, match="attack 'pgd' has no option 'step_size'"):
         load_attack("pgd(step_size=1)")
-    with pytest.raises(OptionError, match=r"defense 'rain' has no option 'enhancr'; did you mean 'enhancer'?"):
+    with pytest.raises(
+        OptionError, match=r"defense 'rain' has no option 'enhancr'; did you mean 'enhancer'?"
+    ):
         load_defense("rain", enhancr="bicubic")
     with pytest.raises(OptionError, match="write pgd"):
         load_attack("pgd/fast")
@@ -174,7 +214,9 @@ def test_a_new_file_is_a_new_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     definition = "@own_registry.ENTRIES.register(argument=':SIZE')\ndef any_name(size, *, sigma=1):\n    return size, sigma\n"
     (folder / "blur.py").write_text(f"import own_registry\n\n{definition}")
     (folder / "forgetful.py").touch()
-    (tmp_path / "own_registry.py").write_text("from rain.registry import Registry\n\nENTRIES = Registry('filter', 'own_folder')\n")
+    (tmp_path / "own_registry.py").write_text(
+        "from rain.registry import Registry\n\nENTRIES = Registry('filter', 'own_folder')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     import own_registry  # type: ignore[import-not-found]
 
@@ -193,7 +235,9 @@ def test_a_new_file_is_a_new_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_third_parties_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", "fractions:Fraction", group)])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [EntryPoint("theirs", "fractions:Fraction", group)]
+    )
     entries = Registry("defense", "rain.defenses")
     assert "theirs" in entries.names()
     assert "rain" in entries.names()
@@ -226,10 +270,14 @@ def test_no_plug_in_takes_the_name_of_a_built_in(monkeypatch: pytest.MonkeyPatch
         fresh.register(other)
 
 
-def test_a_plug_in_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plug_in_that_cannot_be_loaded_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     entry = EntryPoint("broken", "nowhere.at.all:it", "rain.attacks")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
-    with pytest.raises(PluginError, match=r"attack 'broken' \(nowhere.at.all:it\) cannot be loaded: ModuleNotFoundError"):
+    with pytest.raises(
+        PluginError, match=r"attack 'broken' \(nowhere.at.all:it\) cannot be loaded: ModuleNotFoundError"
+    ):
         load_attack("broken")
     cli.list_names(cli.Kind.attacks)
     out, err = capsys.readouterr()

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rain.version import __version__
 
 if TYPE_CHECKING:
-    from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, randomize
+    from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, grid, randomize, train
     from rain.adaptive import Expectation, Frozen, StraightThrough
+    from rain.bench.runners import run
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, Prediction, harden
     from rain.errors import RainError
-    from rain.evaluate import run
     from rain.images import read_image
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
@@ -38,9 +38,19 @@ _HOMES = {
     "load_defense": "registry",
     "load_enhancer": "registry",
     "read_image": "images",
-    "run": "evaluate",
+    "run": "bench.runners",
 }
-_MODULES = ("adaptive", "attacks", "classifiers", "datasets", "defenses", "enhancers", "randomize", "train")
+_MODULES = (
+    "adaptive",
+    "attacks",
+    "classifiers",
+    "datasets",
+    "defenses",
+    "enhancers",
+    "grid",
+    "randomize",
+    "train",
+)
 
 __all__ = [
     "Defense",
@@ -58,6 +68,7 @@ __all__ = [
     "datasets",
     "defenses",
     "enhancers",
+    "grid",
     "harden",
     "load_attack",
     "load_classifier",

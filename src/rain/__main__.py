@@ -1,6 +1,6 @@
 """``python -m rain`` is the command ``rain``."""
 
-from rain.cli import main
+from rain.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,12 @@
 """What makes any attack adaptive: wrappers from model to model that the attack never hears of.
 
-Source: Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of security" (arXiv 1802.00420): EOT and BPDA.
+Source: Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of security" (arXiv 1802.00420):
+    EOT and BPDA.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -18,18 +19,39 @@ Model = Callable[[Images], Tensor]
 """From images (N, 3, H, W) in [0, 1] to logits (N, classes): all that an attack sees."""
 
 
-TURN = 4
-"""Copies of an image whose draws are spread together: a cell has so many pixels."""
+@runtime_checkable
+class RandomModel(Protocol):
+    """A random model that can be asked about several draws of an image in one batch."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether each image of a batch has its own draw. If not, every draw needs a call of its own."""
+        ...
+
+    @property
+    def turn(self) -> int:
+        """So many copies of an image are drawn together: as for ``Defense``."""
+        ...
+
+    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Classify a batch that is one batch ``copies`` times; each image gets a fresh draw."""
+        ...
 
 
 class Seeded:
-    """A random model whose draws come from one generator, call after call, so that an attack on it can be repeated."""
+    """A random model whose draws come from one generator, call after call, so that an attack on it can be repeated.
 
-    def __init__(self, model: Hardened, generator: Generator):
+    Args:
+        model: hardened, or any ``RandomModel`` that takes a generator.
+        generator: of all draws.
+    """
+
+    def __init__(self, model: Callable[..., Tensor], generator: Generator):
         self.model, self.generator = model, generator
-        self.independent = model.independent
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
 
-    def __call__(self, images: Images, copies: int = 1) -> Tensor:
+    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify with the generator's next draw; ``copies`` as for ``Hardened``."""
         return self.model(images, generator=self.generator, copies=copies)
 
@@ -38,12 +60,12 @@ class Expectation:
     """EOT: the model averaged over fresh draws of its randomness, at each call.
 
     Args:
-        model: random. If its attribute ``independent`` is true (each image of a batch has its own draw), all draws of an image go through it in
-            batches of ``copies``, a keyword that it must take, and are spread (``Defense.spread``); else draw by draw.
+        model: random. An independent ``RandomModel`` is asked about many draws in one batch, and spreads them
+            (``Defense.spread``); any other model is asked once for each draw.
         draws: how many to average over.
-        average: "logits" (the default: their mean; its gradient does not vanish where single draws are certain) or "probabilities"
-            (the logarithm of the mean probability, what ``predict`` averages).
-        batch: images in one forward pass, or four copies of an image if that is more.
+        average: "logits" (the default: their mean; its gradient does not vanish where single draws are
+            certain) or "probabilities" (the logarithm of the mean probability, what ``predict`` averages).
+        batch: images in one forward pass, or one turn of an image's copies if that is more.
 
     Shape: (N, 3, H, W) to (N, classes).
 
@@ -60,20 +82,24 @@ class Expectation:
 
     def __call__(self, images: Images) -> Tensor:
         """Average over ``draws`` fresh draws."""
-        if getattr(self.model, "independent", False):
-            logits = torch.cat([self._all_draws(some) for some in images.split(max(1, self.batch // TURN))], 1)
+        if isinstance(self.model, RandomModel) and self.model.independent:
+            pieces = images.split(max(1, self.batch // self.model.turn))
+            logits = torch.cat([self._all_draws(self.model, piece) for piece in pieces], 1)
         else:
             logits = torch.stack([self.model(images) for _ in range(self.draws)])
         if self.average == "logits":
             return logits.mean(0)
         return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
 
-    def _all_draws(self, images: Images) -> Tensor:
+    def _all_draws(self, model: RandomModel, images: Images) -> Tensor:
         """Logits (draws, N, classes), in as few passes as ``batch`` allows."""
-        turns = max(1, self.batch // (TURN * max(1, len(images))))
-        counts = [len(part) for part in torch.arange(self.draws).split(TURN * turns)]
-        passes = [self.model(images.repeat(count, 1, 1, 1), copies=count) for count in counts]  # type: ignore[call-arg]
-        return torch.cat([logits.unflatten(0, (count, len(images))) for logits, count in zip(passes, counts, strict=True)])
+        turns = max(1, self.batch // (model.turn * max(1, len(images))))
+        passes = []
+        for part in torch.arange(self.draws).split(model.turn * turns):
+            copies = len(part)
+            logits = model(images.repeat(copies, 1, 1, 1), copies=copies)
+            passes.append(logits.unflatten(0, (copies, len(images))))
+        return torch.cat(passes)
 
 
 class StraightThrough(Defense):
@@ -86,7 +112,7 @@ class StraightThrough(Defense):
     def __init__(self, defense: Defense):
         super().__init__()
         self.defense = defense
-        self.random, self.independent = defense.random, defense.independent
+        self.random, self.independent, self.turn = defense.random, defense.independent, defense.turn
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw as the wrapped defence does."""
@@ -123,7 +149,10 @@ class Frozen:
         if not len(images):
             return self.model(images)
         draw = self.model.defense.draw(images[:1], torch.Generator().manual_seed(self.seed))
-        shared = {name: value.expand(len(images), *value.shape[1:]) if value.shape[:1] == (1,) else value for name, value in draw.items()}
+        shared = {
+            name: value.expand(len(images), *value.shape[1:]) if value.shape[:1] == (1,) else value
+            for name, value in draw.items()
+        }
         return self.model.classifier(self.model.defense.transform(images, shared))
 
 
@@ -141,7 +170,9 @@ class _StraightThrough(torch.autograd.Function):
     def forward(context: Any, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         output = function(values.detach())
         if output.shape != values.shape:
-            raise ImageError(f"BPDA needs an output of the input's shape {tuple(values.shape)}, got {tuple(output.shape)}")
+            raise ImageError(
+                f"BPDA needs an output of the input's shape {tuple(values.shape)}, got {tuple(output.shape)}"
+            )
         return output
 
     @staticmethod

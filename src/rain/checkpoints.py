@@ -1,8 +1,11 @@
-"""Weights as safetensors with metadata. Nothing is ever unpickled: a pickle can run code when it is opened."""
+"""Weights as safetensors with metadata.
+
+Nothing is ever unpickled: a pickle can run code when it is opened.
+"""
 
 import hashlib
-import os
 import re
+import warnings
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -10,14 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rain.errors import WeightsError
-from rain.registry import did_you_mean
+from rain.errors import WeightsError, did_you_mean
+from rain.files import write_atomically
 
 
 def shipped(architecture: str) -> dict[str, Path]:
     """The weight files that the package ships for an architecture, by name."""
     folder = Path(str(files("rain") / "weights"))
-    return {path.stem.removeprefix(f"{architecture}-"): path for path in sorted(folder.glob(f"{architecture}-*.safetensors"))}
+    return {
+        path.stem.removeprefix(f"{architecture}-"): path
+        for path in sorted(folder.glob(f"{architecture}-*.safetensors"))
+    }
 
 
 def find(architecture: str, weights: str | Path) -> Path:
@@ -35,13 +41,16 @@ def find(architecture: str, weights: str | Path) -> Path:
     if path.is_file():
         return path
     near = did_you_mean(str(weights), list(named))
-    raise WeightsError(f"{architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}")
+    raise WeightsError(
+        f"{architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}"
+    )
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
-    Returns: the tensors by name, on the CPU, and the metadata that the file carries (its weight card; empty if it has none).
+    Returns: the tensors by name, on the CPU, and the metadata that the file carries (its weight card; empty
+        if it has none).
 
     Raises:
         WeightsError: the file is missing, a pickle (.pt, .pth, .ckpt, .bin), truncated, or not safetensors.
@@ -53,7 +62,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: no such weight file")
     with path.open("rb") as file:
         start = file.read(64)
-    # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes do); then comes a brace.
+    # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes
+    # do); then comes a brace.
     if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:9] != b"{":
         raise WeightsError(
             f"{path}: this is a pickle, which can run code when it is opened, and is refused. Convert it where you trust it: "
@@ -63,19 +73,23 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (it is no dict)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file, truncated or damaged ({error})") from None
+        raise WeightsError(
+            f"{path}: not a readable safetensors file, truncated or damaged ({error})"
+        ) from None
 
 
 def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str]:
     """Load a safetensors file into ``module``, exactly: no missing and no surplus keys, every shape as it is, every value finite.
 
     Args:
-        within: a prefix that all names may have: "network." for a file of ``Preprocessed``, as ``rain train`` leaves it.
+        within: a prefix that all names may have: "network." for a file of ``Preprocessed``, as ``rain train``
+            leaves it.
 
     Returns: the file's metadata.
 
     Raises:
-        WeightsError: the file cannot be read, or belongs to another architecture; ``module`` is then unchanged.
+        WeightsError: the file cannot be read, or belongs to another architecture; ``module`` is then
+            unchanged.
     """
     state, card = read(path)
     if within and all(name.startswith(within) for name in state):
@@ -92,26 +106,34 @@ def categories(card: dict[str, str]) -> tuple[str, ...]:
 def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Raise ``WeightsError`` for a key that is missing or surplus, a shape that differs, or integers for real numbers.
 
-    A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a file of a few bytes can name any size.
+    A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a
+    file of a few bytes can name any size.
     """
     own = module.state_dict()
     missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     # Files written before 2017 or by other frameworks lack this counter, which no inference reads.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or surplus:
-        raise WeightsError(f"{source}: not weights of {type(module).__name__}: missing {_some(missing)}; surplus {_some(surplus)}")
+        raise WeightsError(
+            f"{source}: not weights of {type(module).__name__}: missing {_some(missing)}; surplus {_some(surplus)}"
+        )
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
-            raise WeightsError(f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}")
+            raise WeightsError(
+                f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}"
+            )
         if tensor.is_floating_point() != own[name].is_floating_point():
-            raise WeightsError(f"{source}: {name} is of {tensor.dtype}, {type(module).__name__} needs {own[name].dtype}")
+            raise WeightsError(
+                f"{source}: {name} is of {tensor.dtype}, {type(module).__name__} needs {own[name].dtype}"
+            )
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Copy ``state`` into ``module`` after checking names, shapes and values; ``source`` is what the error names.
 
     Raises:
-        WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module`` is then unchanged.
+        WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module``
+            is then unchanged.
     """
     check(module, state, source)
     check_finite(state, source)
@@ -129,18 +151,16 @@ def save(what: nn.Module | dict[str, Tensor], path: str | Path, card: dict[str, 
     """Write a module's weights, or tensors by name, and their card, atomically: a reader sees the old file or the new one, never a part."""
     from safetensors.torch import save as to_bytes
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = what.state_dict() if isinstance(what, nn.Module) else what
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        with temporary.open("wb") as file:
-            file.write(to_bytes(state, metadata=card))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(Path(path), to_bytes(state, metadata=card))
+
+
+def warn_if_untrained(spec: str, classifier: nn.Module) -> None:
+    """Warn of a classifier whose weights are random."""
+    if getattr(classifier, "untrained", False):
+        advice = "give it weights=NAME (rain list classifiers --verbose) or weights=PATH"
+        warnings.warn(f"{spec} has random weights, and its answers mean nothing: {advice}", stacklevel=3)
 
 
 def digest(module: nn.Module) -> str:
@@ -157,7 +177,11 @@ def digest_options(module: nn.Module) -> str:
     total = hashlib.sha256()
     for name, part in module.named_modules():
         own = type(part).__module__.partition(".")[0] != "torch"
-        plain = {key: value for key, value in sorted(vars(part).items()) if own and not key.startswith("_") and _plain(value)}
+        plain = {
+            key: value
+            for key, value in sorted(vars(part).items())
+            if own and not key.startswith("_") and _plain(value)
+        }
         total.update(f"{name} {type(part).__qualname__} {plain}\n".encode())
     kept = module.state_dict().keys()
     for name, buffer in sorted(module.named_buffers()):
@@ -170,12 +194,24 @@ def digest_options(module: nn.Module) -> str:
 def digest_files(spec: str) -> str:
     """Digest the safetensors files whose paths a spec names, such as an attack's surrogate; "none" where it names none."""
     named = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
-    paths = [path for path in (Path(name).expanduser() for name in named if name.endswith(".safetensors")) if path.is_file()]
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()[:16] if paths else "none"
+    paths = [
+        path
+        for path in (Path(name).expanduser() for name in named if name.endswith(".safetensors"))
+        if path.is_file()
+    ]
+    return (
+        hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()[
+            :16
+        ]
+        if paths
+        else "none"
+    )
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, bool | int | float | str | None) or (isinstance(value, tuple | list) and all(map(_plain, value)))
+    return isinstance(value, bool | int | float | str | None) or (
+        isinstance(value, tuple | list) and all(map(_plain, value))
+    )
 
 
 def _some(names: list[str]) -> str:

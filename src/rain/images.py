@@ -1,8 +1,8 @@
 """The tensor convention: checks, norms, projections, geometry, and reading image files.
 
 Convention:
-    ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty. What a resize rounded past 1 is taken as it is:
-    by 1e-6, or by the type's own rounding where that is coarser.
+    ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty. What a
+    resize rounded past 1 is taken as it is: by 1e-6, or by the type's own rounding where that is coarser.
     ``eps`` and distances are in the same unit: 8/255 is eight grey levels.
 """
 
@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
+from rain.specs import NORMS
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Images = Tensor
 """(N, 3, H, W), floating point, RGB in [0, 1]."""
-
-NORMS = ("linf", "l2")
 
 MAX_PIXELS = 64_000_000
 """What an image may have: a file of a few bytes can ask for more memory than there is."""
@@ -36,20 +35,32 @@ def check_images(images: Tensor, what: str = "images") -> None:
         what: how the error calls it.
 
     Raises:
-        ImageError: says what is wrong and what to do. Values are not looked at while ``torch.compile`` traces.
+        ImageError: says what is wrong and what to do. Values are not looked at while ``torch.compile``
+            traces.
     """
     if not isinstance(images, Tensor):
-        hint = {"ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255", "list": "torch.stack(images)"}.get(type(images).__name__)
+        hint = {
+            "ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255",
+            "list": "torch.stack(images)",
+        }.get(type(images).__name__)
         hint = hint or "rain.read_image(path)[None], of a file"
-        raise ImageError(f"{what} must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}; make one by {hint}")
+        raise ImageError(
+            f"{what} must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}; make one by {hint}"
+        )
     if images.ndim != 4 or images.shape[1] != 3:
         hint = "; add the batch axis with image[None]" if images.ndim == 3 and images.shape[0] == 3 else ""
-        hint = "; move the channels first with .permute(0, 3, 1, 2)" if images.ndim == 4 and images.shape[3] == 3 else hint
+        hint = (
+            "; move the channels first with .permute(0, 3, 1, 2)"
+            if images.ndim == 4 and images.shape[3] == 3
+            else hint
+        )
         raise ImageError(f"{what} must have shape (N, 3, H, W), got {tuple(images.shape)}{hint}")
     if min(images.shape[2:]) < 2:
         raise ImageError(f"{what} must be at least 2 pixels high and wide, got {tuple(images.shape[2:])}")
     if not images.dtype.is_floating_point:
-        raise ImageError(f"{what} must be floating point in [0, 1], got {images.dtype}; for uint8 use images.float() / 255")
+        raise ImageError(
+            f"{what} must be floating point in [0, 1], got {images.dtype}; for uint8 use images.float() / 255"
+        )
     if torch.compiler.is_compiling() or images.numel() == 0:
         return
     low, high = (bound.item() for bound in images.detach().aminmax())
@@ -57,7 +68,11 @@ def check_images(images: Tensor, what: str = "images") -> None:
         raise ImageError(f"{what} contain NaN")
     slack = max(1e-6, torch.finfo(images.dtype).eps)
     if low < -slack or high > 1 + slack:
-        hint = "; divide by 255" if low >= 0 and 2 < high <= 255 else "; give RGB before any normalisation by mean and std"
+        hint = (
+            "; divide by 255"
+            if low >= 0 and 2 < high <= 255
+            else "; give RGB before any normalisation by mean and std"
+        )
         hint = "; bring them back by .clamp(0, 1)" if low > -0.2 and high < 1.2 else hint
         raise ImageError(f"{what} must lie in [0, 1], found [{low:.7g}, {high:.7g}]{hint}")
 
@@ -87,7 +102,8 @@ def distance(images: Images, others: Images, norm: str) -> Tensor:
 def project(images: Images, centre: Images, norm: str, eps: float) -> Images:
     """Bring images back into the eps-ball around ``centre`` and into [0, 1].
 
-    For "linf" this is the exact projection on the intersection; for "l2" the ball comes first and the box second, which stays in both.
+    For "linf" this is the exact projection on the intersection; for "l2" the ball comes first and the box
+    second, which stays in both.
     """
     check_norm(norm)
     if norm == "linf":
@@ -124,8 +140,14 @@ def resample(images: Images, size: tuple[int, int], interpolation: str = "bicubi
         raise ImageError(
             f"an image of {images.shape[2]} x {images.shape[3]} pixels would have to become {size[0]} x {size[1]}: cut a part out of it first"
         )
-    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images  # the others do not exist on CPUs
-    return F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1).to(images.dtype)
+    wide = (
+        images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    )  # the others do not exist on CPUs
+    return (
+        F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False)
+        .clamp(0, 1)
+        .to(images.dtype)
+    )
 
 
 def centre_crop(images: Images, side: int) -> Images:
@@ -134,25 +156,34 @@ def centre_crop(images: Images, side: int) -> Images:
     return images[:, :, top : top + side, left : left + side]
 
 
+def enter(image: Tensor, size: int | None) -> Tensor:
+    """Bring an image (3, H, W) to the size at which it enters: the shorter side resized, the centre cut out; None leaves it."""
+    return image if size is None else centre_crop(resize_shorter(image[None], size), size)[0]
+
+
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read one image file as RGB in [0, 1].
 
     Args:
         path: any format that Pillow reads, except PostScript.
-        max_pixels: a larger picture is refused from its header, before anything is decoded. Pillow's own limit, twice its
-            ``MAX_IMAGE_PIXELS`` (179 million unless it was changed), stays in force.
+        max_pixels: a larger picture is refused from its header, before anything is decoded. Pillow's own
+            limit, twice its ``MAX_IMAGE_PIXELS`` (179 million unless it was changed), stays in force.
 
     Shape: returns (3, H, W), float32, at the picture's own size.
 
     Convention:
-        EXIF rotation is applied. Grey-scale is repeated on three channels, CMYK and palettes become RGB, transparency is laid over
-        white, of an animation the first frame is taken. Grey integers of more than 8 bits are divided by 65535, grey floats are taken
-        as they are. Colour has 8 bits: Pillow cuts 16-bit colour down.
+        EXIF rotation is applied. Grey-scale is repeated on three channels, CMYK and palettes become RGB,
+        transparency is laid over white, of an animation the first frame is taken. Grey integers of more than
+        8 bits are divided by 65535, grey floats are taken as they are. Colour has 8 bits: Pillow cuts 16-bit
+        colour down.
 
     Raises:
         ImageError: the file is missing, not an image, truncated or too large.
     """
-    from PIL import Image, UnidentifiedImageError  # Pillow is loaded when a file is read, not when the package is imported
+    from PIL import (
+        Image,
+        UnidentifiedImageError,
+    )  # Pillow is loaded when a file is read, not when the package is imported
 
     path = Path(path)
     try:
@@ -166,7 +197,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
                     f"{path}: {picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}; scale the picture down first"
                 )
             if picture.format == "EPS":
-                raise ImageError(f"{path}: PostScript is a program, which is not run here; save the picture as PNG")
+                raise ImageError(
+                    f"{path}: PostScript is a program, which is not run here; save the picture as PNG"
+                )
             return _decode(picture, path)
     except ImageError:
         raise
@@ -177,7 +210,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: far more pixels than the limit of {max_pixels:,}; scale the picture down first ({error})") from None
+        raise ImageError(
+            f"{path}: far more pixels than the limit of {max_pixels:,}; scale the picture down first ({error})"
+        ) from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise ImageError(f"{path}: cannot be read, the file is truncated or damaged ({error})") from None
 
@@ -197,7 +232,9 @@ def _decode(picture: "Image.Image", path: Path) -> Tensor:
         grey = torch.from_numpy(np.array(upright, dtype=np.float32))
         low, high = grey.min().item(), grey.max().item()
         if not (low >= 0 and high <= white):
-            raise ImageError(f"{path}: grey values span [{low:.4g}, {high:.4g}], not [0, {white}]; save the picture as 8- or 16-bit PNG")
+            raise ImageError(
+                f"{path}: grey values span [{low:.4g}, {high:.4g}], not [0, {white}]; save the picture as 8- or 16-bit PNG"
+            )
         return (grey / white).expand(3, -1, -1).contiguous()
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")

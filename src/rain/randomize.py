@@ -3,53 +3,48 @@
 Source: RAIN (arXiv 2004.14798), section 3.1: random down-sampling (RdmDU) and random circular shift (RdmSCS).
 
 Convention:
-    The functions named ``draw_*`` are the only place where anything is random. They draw on the generator's device and move the draw to
-    the images, so that a CPU generator gives the same draw for images on a GPU. Without a generator, torch's default one serves.
-    Everything else is exact, differentiable in ``images``, and made of gathers: there is no loop over images.
+    The functions named ``draw_*`` are the only place where anything is random. They draw on the generator's
+    device and move the draw to the images, so that a CPU generator gives the same draw for images on a GPU.
+    Without a generator, torch's default one serves. Everything else is exact, differentiable in ``images``,
+    and made of gathers: there is no loop over images.
 """
 
-import hashlib
 from itertools import permutations
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from rain.errors import ImageError
 from rain.images import Images, resample
+from rain.seeding import keyword
 
 
-def generator_for(seed: int, *what: object) -> Generator:
-    """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
-    text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
-
-
-def given(generator: Generator | None) -> dict[str, Any]:
-    """The keyword that hands on a generator; nothing for None, which torch.compile cannot trace where the batch size changes."""
-    return {} if generator is None else {"generator": generator}
-
-
-def _randint(low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None) -> Tensor:
+def _randint(
+    low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None
+) -> Tensor:
     device = generator.device if generator is not None else images.device
-    return torch.randint(low, high, shape, device=device, **given(generator)).to(images.device)
+    return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
 
 
 ORDERS = torch.tensor(list(permutations(range(4))))
 """The 24 orders in which four pixels can be taken."""
 
 
-def draw_choice(images: Images, generator: Generator | None = None, *, channels: int = 3, keep: int = 1, copies: int = 1) -> Tensor:
+def draw_choice(
+    images: Images, generator: Generator | None = None, *, channels: int = 3, keep: int = 1, copies: int = 1
+) -> Tensor:
     """Draw which pixels of each 2x2 cell are kept, uniformly and independently for every image and cell.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
         channels: 3 draws for each colour channel apart (as released), 1 draws once for all three.
         keep: how many different pixels of a cell are kept, 1 (as released) to 4.
-        copies: the batch is so many repetitions of one, each of which alone is drawn as said; but of the first four copies, the next four, and so
-            on, each takes other pixels of a cell, so that their mean is nearer to the expectation.
+        copies: the batch is so many repetitions of one, each of which alone is drawn as said; but of the
+            first four copies, the next four, and so on, each takes other pixels of a cell, so that their mean
+            is nearer to the expectation.
 
-    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3; with keep > 1 (N, keep * 3, ceil(H/2), ceil(W/2)), one pick after the other.
+    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3; with keep > 1 (N, keep * 3, ceil(H/2),
+        ceil(W/2)), one pick after the other.
     """
     count, _, height, width = images.shape
     cells = (channels, (height + 1) // 2, (width + 1) // 2)
@@ -67,14 +62,15 @@ def pick(images: Images, choice: Tensor) -> Images:
 
     Args:
         images: (N, 3, H, W).
-        choice: (N, 3 or 1, h, w), or (N, keep * 3, h, w) for several, integers 0-3, row-major in the cell (0 top left, 1 top right, 2 bottom
-            left, 3 bottom right).
+        choice: (N, 3 or 1, h, w), or (N, keep * 3, h, w) for several, integers 0-3, row-major in the cell (0
+            top left, 1 top right, 2 bottom left, 3 bottom right).
 
     Shape: returns (N, 3, h, w), or (N, keep * 3, h, w): as many pictures, one after the other.
 
     Convention:
-        An odd height or width leaves half a cell at the bottom or right. With h = ceil(H/2), as ``draw_choice`` gives, the missing half
-        repeats the edge pixel; with h = H // 2 the half cell is dropped.
+        An odd height or width leaves half a cell at the bottom or right. With h = ceil(H/2), as
+        ``draw_choice`` gives, the missing half repeats the edge pixel; with h = H // 2 the half cell is
+        dropped.
 
     Raises:
         ImageError: ``choice`` does not fit the images, is not made of integers, or leaves 0-3.
@@ -83,7 +79,9 @@ def pick(images: Images, choice: Tensor) -> Images:
     """
     count, channels, height, width = images.shape
     if choice.ndim != 4 or choice.shape[0] != count or (choice.shape[1] != 1 and choice.shape[1] % channels):
-        raise ImageError(f"choice must be ({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}, got {tuple(choice.shape)}")
+        raise ImageError(
+            f"choice must be ({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}, got {tuple(choice.shape)}"
+        )
     rows, columns = choice.shape[2:]
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
@@ -95,10 +93,17 @@ def pick(images: Images, choice: Tensor) -> Images:
     column = torch.arange(columns, device=images.device) * 2 + (choice & 1)
     index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
     flat = index.flatten(2) if choice.shape[1] > 1 else index.flatten(2).expand(-1, channels, -1)
-    return images.flatten(2).repeat(1, flat.shape[1] // channels, 1).gather(2, flat).unflatten(2, (rows, columns))
+    return (
+        images.flatten(2)
+        .repeat(1, flat.shape[1] // channels, 1)
+        .gather(2, flat)
+        .unflatten(2, (rows, columns))
+    )
 
 
-def draw_offsets(images: Images, generator: Generator | None = None, *, fraction: float = 0.05, shared: bool = False) -> Tensor:
+def draw_offsets(
+    images: Images, generator: Generator | None = None, *, fraction: float = 0.05, shared: bool = False
+) -> Tensor:
     """Draw a circular shift, each axis an integer uniform in +-floor(fraction * side).
 
     Args:
@@ -119,14 +124,16 @@ def shift(images: Images, offsets: Tensor) -> Images:
 
     Args:
         images: (N, 3, H, W).
-        offsets: (N or 1, 2), integers (rows, columns); signs as in ``torch.roll``: positive moves down and to the right.
+        offsets: (N or 1, 2), integers (rows, columns); signs as in ``torch.roll``: positive moves down and to
+            the right.
 
     Shape: returns (N, 3, H, W).
 
     Raises:
         ImageError: ``offsets`` does not fit the images or is not made of integers.
 
-    Source: RAIN, section 3.1, RdmSCS. Differs: each image may have its own shift; the release has one for the batch.
+    Source: RAIN, section 3.1, RdmSCS. Differs: each image may have its own shift; the release has one for the
+        batch.
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
@@ -138,23 +145,31 @@ def shift(images: Images, offsets: Tensor) -> Images:
 def mend(images: Images, offsets: Tensor) -> Images:
     """Mend the seam of a circular shift: what came back on the other side gives way to the mirror image of what stands beside it.
 
-    A classifier takes the seam for an edge and the strip for a part of something, and answers wrongly more often than the shift alone makes it.
+    A classifier takes the seam for an edge and the strip for a part of something, and answers wrongly more
+    often than the shift alone makes it.
 
     Args:
         images: (N, 3, H, W), shifted circularly.
-        offsets: (N or 1, 2), integers (rows, columns): the shift that was made, each less than half of its side.
+        offsets: (N or 1, 2), integers (rows, columns): the shift that was made, each less than half of its
+            side.
 
     Shape: returns (N, 3, H, W).
 
     Raises:
-        ImageError: ``offsets`` does not fit the images, is not made of integers, or shifts by half of a side or more.
+        ImageError: ``offsets`` does not fit the images, is not made of integers, or shifts by half of a side
+            or more.
 
     Source: ours; in the paper and its release the seam stays.
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
-    if not torch.compiler.is_compiling() and (2 * offsets.abs() >= torch.tensor([height, width], device=offsets.device)).any():
-        raise ImageError(f"a shift of half of the side or more leaves nothing to mirror in images of {height} x {width}")
+    if (
+        not torch.compiler.is_compiling()
+        and (2 * offsets.abs() >= torch.tensor([height, width], device=offsets.device)).any()
+    ):
+        raise ImageError(
+            f"a shift of half of the side or more leaves nothing to mirror in images of {height} x {width}"
+        )
     return _take(images, _mirrored(height, offsets[:, :1].long()), _mirrored(width, offsets[:, 1:].long()))
 
 
@@ -172,18 +187,24 @@ def _take(images: Images, row: Tensor, column: Tensor) -> Images:
     return images.flatten(2).gather(2, flat).unflatten(2, (height, width))
 
 
-def draw_size(images: Images, generator: Generator | None = None, *, scale: tuple[float, float] = (1.5, 2.5)) -> Tensor:
+def draw_size(
+    images: Images, generator: Generator | None = None, *, scale: tuple[float, float] = (1.5, 2.5)
+) -> Tensor:
     """Draw the size of a random-scale down-sampling: one size for the whole batch, since a batch has one shape.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
-        scale: the least and the greatest factor; the factor is uniform between the two, and both sides use the same.
+        scale: the least and the greatest factor; the factor is uniform between the two, and both sides use
+            the same.
 
-    Shape: returns (2,), integers (height, width), each side / factor, rounded, at least 1. Always on the CPU: it is a shape.
+    Shape: returns (2,), integers (height, width), each side / factor, rounded, at least 1. Always on the CPU:
+        it is a shape.
     """
     low, high = scale
     device = generator.device if generator is not None else "cpu"
-    factor = low + (high - low) * torch.rand((), device=device, dtype=torch.float64, **given(generator)).cpu()
+    factor = (
+        low + (high - low) * torch.rand((), device=device, dtype=torch.float64, **keyword(generator)).cpu()
+    )
     sides = torch.tensor(images.shape[2:], dtype=torch.float64)
     return (sides / factor).round().clamp_min(1).long()
 

@@ -1,24 +1,80 @@
 """Names to definitions: one file in a plug-in folder is one entry, found by its name and built with its options checked.
 
-A *spec* is what a user types: ``pgd``, ``rain(enhancer=bicubic, shift=0)``, ``torchvision/resnet50``, ``folder:pictures/val``.
-Third parties register through the entry-point groups ``rain.attacks``, ``rain.defenses``, ``rain.enhancers``, ``rain.classifiers``
-and ``rain.datasets``: the entry's name is the spec's, its value the definition.
+A *spec* is what a user types: ``pgd``, ``rain(enhancer=bicubic, shift=0)``, ``torchvision/resnet50``,
+``folder:pictures/val`` (``rain.specs``). Third parties register through the entry-point groups ``rain.attacks``,
+``rain.defenses``, ``rain.enhancers``, ``rain.classifiers`` and ``rain.datasets``: the entry's name is the spec's, its
+value the definition.
 """
 
-import difflib
 import hashlib
 import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rain.errors import OptionError, PluginError, RainError, UnknownNameError
-from rain.specs import parse
+from rain import specs
+from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rain.datasets import Dataset
+    from rain.defense import Defense
+
+SEES = ("gradients", "scores", "labels")
+STOPS = ("never", "fooled", "boundary")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an attack declares of itself where it is registered, since no signature tells it. The bench goes by nothing else.
+
+    Args:
+        follows: whether it follows the model that it is to fool. One that does not (noise, or images made on another
+            model) is not adaptive, whatever its access.
+        sees: what it asks the model for: "gradients", "scores" or "labels".
+        stops: where it lets an image go before all its steps are made, unless its option ``confidence`` asks for more:
+            "fooled", at the first success; "boundary", as near to the boundary as it can, since it looks for the
+            smallest perturbation; "never", which makes them all.
+        targeted: whether it drives images to one class, and leaves those of that class.
+        steps: gradient steps that it makes, where no option ``steps`` says it; 0 if that is not known.
+
+    Raises:
+        OptionError: ``sees`` or ``stops`` is something else.
+    """
+
+    follows: bool = True
+    sees: str = "gradients"
+    stops: str = "never"
+    targeted: bool = False
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("sees", SEES), ("stops", STOPS)):
+            if getattr(self, name) not in choices:
+                raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a definition was registered with.
+
+    Args:
+        argument: what follows the name in a spec, as help shows it ("/NAME", ":PATH"); "" for nothing.
+        traits: of an attack; a function gives them from the attack's options, if they depend on these.
+        calls: of an attack, from its options: its gradient steps for an image that holds. Without it the bench estimates
+            them from the options ``steps``, ``queries`` and the like.
+    """
+
+    argument: str = ""
+    traits: Traits | Callable[[Mapping[str, Any]], Traits] = Traits()
+    calls: Callable[[Mapping[str, Any]], int] | None = None
 
 
 class Registry:
@@ -27,26 +83,28 @@ class Registry:
     Args:
         kind: singular, as errors call it.
         folder: the plug-in package, whose files are the entries.
-        fallback: the entry that takes a spec with ":" whose head is no entry (for ``module:function``).
+        fallback: the entry that takes a spec with ":" whose name is no entry (for ``module:function``).
     """
 
     def __init__(self, kind: str, folder: str, fallback: str | None = None):
         self.kind, self.folder, self.fallback = kind, folder, fallback
         self._entries: dict[str, Callable[..., Any]] = {}
-        self._arguments: dict[str, str] = {}
+        self._about: dict[Callable[..., Any], About] = {}
 
-    def register(self, definition: Callable[..., Any] | None = None, *, argument: str = "") -> Any:
+    def register(self, definition: Callable[..., Any] | None = None, **about: Any) -> Any:
         """Register a class or function under the name of the file that it stands in.
 
         Args:
-            argument: what follows the name in a spec, as help shows it ("/NAME", ":PATH"); the definition gets it as first argument.
+            about: the fields of ``About``: ``argument``, and of an attack ``traits`` and ``calls``.
         """
 
         def add(target: Callable[..., Any]) -> Callable[..., Any]:
             name = target.__module__.rpartition(".")[2]
             if name in self._own() and target.__module__ != f"{self.folder}.{name}":
-                raise OptionError(f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise")
-            self._entries[name], self._arguments[name] = target, argument
+                raise OptionError(
+                    f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise"
+                )
+            self._entries[name], self._about[target] = target, About(**about)
             return target
 
         return add(definition) if definition is not None else add
@@ -61,27 +119,29 @@ class Registry:
 
     def usage(self, name: str) -> str:
         """One name with what follows it in a spec, as help shows it."""
-        self.get(name)
-        argument = self._arguments.get(name, "")
+        argument = self.about(name).argument
         return argument.removeprefix(":") if name == self.fallback else name + argument
+
+    def about(self, name: str) -> About:
+        """What an entry was registered with; the defaults for one of another package that declares nothing.
+
+        Raises:
+            UnknownNameError: no such name.
+        """
+        return self._about.get(self.get(name), About())
 
     def get(self, name: str) -> Callable[..., Any]:
         """Find a definition.
 
         Raises:
             UnknownNameError: with the nearest name, or all names.
+            PluginError: it is of another package, and cannot be loaded.
         """
         if name not in self._entries:
             others = self._others()
             if name in others:
-                try:
-                    definition = others[name].load()
-                except Exception as error:  # whatever another package's import raises
-                    raise PluginError(f"{self.kind} {name!r} ({others[name].value}) cannot be loaded: {type(error).__name__}: {error}") from error
-                self._entries[name] = definition
-                # It was registered under its file's name, which need not be the entry's.
-                self._arguments.setdefault(name, self._arguments.get(definition.__module__.rpartition(".")[2], ""))
-            elif name in self.names():
+                self._entries[name] = self._load(name, others[name])
+            elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
             own = f"; your own is found by an entry point in the group {self.folder!r}" if ":" in name else ""
@@ -92,16 +152,21 @@ class Registry:
         """The first line of a definition's docstring."""
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
 
-    def split(self, spec: str) -> tuple[str, str | None, dict[str, Any]]:
-        """Split a spec into name, argument and options, without building anything."""
-        head, options = parse(spec)
-        for separator in "/:":
-            name, found, argument = head.partition(separator)
-            if found and name in self.names() and self.usage(name).removeprefix(name)[:1] in (separator, ""):
-                return name, argument, options
-        if ":" in head and self.fallback:
+    def look_up(self, spec: str) -> tuple[str, str | None, dict[str, Any]]:
+        """Find what a spec names, without building anything: its entry, its argument if it has one, its options."""
+        head, options = specs.parse(spec)
+        name, separator, argument = specs.split(head)
+        if not separator:
+            return head, None, options
+        if (
+            name in self.names()
+            and name != self.fallback
+            and self.about(name).argument[:1] in (separator, "")
+        ):
+            return name, argument, options
+        if self.fallback and ":" in head:
             return self.fallback, head, options
-        return head.partition("/")[0] if "/" in head else head, None, options
+        return name if "/" in head else head, None, options
 
     def build(self, spec: str, **options: Any) -> Any:
         """Build what a spec names; ``options`` go over the spec's own.
@@ -110,45 +175,54 @@ class Registry:
             UnknownNameError: no such name.
             OptionError: no such option, or the argument is missing or surplus.
         """
-        name, argument, own = self.split(spec)
-        definition = self.get(name)
-        wanted = self._arguments.get(name, "")
-        if bool(wanted) != (argument is not None) or argument == "":
+        name, argument, own = self.look_up(spec)
+        definition, needed = self.get(name), bool(self.about(name).argument)
+        if needed != (argument is not None) or argument == "":
             raise OptionError(f"{self.kind} {spec!r}: write {self.usage(name)}")
         options = own | options
         self.check_options(name, options)
         try:
-            return definition(argument, **options) if wanted else definition(**options)
+            return definition(argument, **options) if needed else definition(**options)
         except RainError:
             raise
         except TypeError as error:
             raise OptionError(f"{self.kind} {spec!r}: {error}") from error
 
-    def check_options(self, name: str, options: dict[str, Any]) -> None:
+    def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``OptionError`` for an option that the definition's signature does not have."""
         parameters = inspect.signature(self.get(name)).parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             return
-        skip = 1 if self._arguments.get(name) else 0
-        known = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL][skip:]
+        names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+        names = names[1:] if self.about(name).argument else names
         for option in options:
-            if option not in known:
-                raise OptionError(f"{self.kind} {name!r} has no option {option!r}; {did_you_mean(option, known)}")
+            if option not in names:
+                raise OptionError(
+                    f"{self.kind} {name!r} has no option {option!r}; {did_you_mean(option, names)}"
+                )
+
+    def _load(self, name: str, entry: Any) -> Callable[..., Any]:
+        try:
+            definition: Callable[..., Any] = entry.load()
+        except Exception as error:  # whatever another package's import raises
+            what = f"{self.kind} {name!r} ({entry.value}) cannot be loaded"
+            raise PluginError(f"{what}: {type(error).__name__}: {error}") from error
+        return definition
 
     def _own(self) -> set[str]:
         package = importlib.import_module(self.folder)
         # A file with an underscore is what several entries share.
-        return {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
+        return {
+            module.name
+            for module in pkgutil.iter_modules(package.__path__)
+            if not module.name.startswith("_")
+        }
 
     def _others(self) -> dict[str, Any]:
-        """The entries of other packages; none of them may take the name of a built-in, which results would then call what it is not."""
-        return {entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()}
-
-
-def did_you_mean(name: str, names: list[str]) -> str:
-    """The end of an error about an unknown name: the nearest one, or the list."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+        """The entries of other packages; none may take the name of a built-in, which results would then call what it is not."""
+        return {
+            entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()
+        }
 
 
 ATTACKS = Registry("attack", "rain.attacks")
@@ -156,46 +230,87 @@ DEFENSES = Registry("defense", "rain.defenses")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
 DATASETS = Registry("dataset", "rain.datasets")
-REGISTRIES = {"attacks": ATTACKS, "defenses": DEFENSES, "enhancers": ENHANCERS, "classifiers": CLASSIFIERS, "datasets": DATASETS}
+REGISTRIES = {
+    "attacks": ATTACKS,
+    "defenses": DEFENSES,
+    "enhancers": ENHANCERS,
+    "classifiers": CLASSIFIERS,
+    "datasets": DATASETS,
+}
+
+CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
+"""What an attack is given with the call, or by the grid's cell: no options of its spec."""
 
 
-def foreign_code(classifier: str, defense: str, attack: str) -> str:
-    """Digest the source files in which these specs' definitions stand, where they are of other packages: 16 hex digits, "" where none is."""
-    modules = []
-    for registry, spec in ((CLASSIFIERS, classifier), (DEFENSES, defense), *([(ATTACKS, attack)] if attack != "none" else [])):
-        name, argument, _ = registry.split(spec)
-        modules.append(str(argument).partition(":")[0] if name == registry.fallback else registry.get(name).__module__)
-    files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if module.partition(".")[0] != "rain"}
-    sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
-    return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).hexdigest()[:16] if sources else ""
-
-
-def load_attack(spec: str, **options: Any) -> Callable[..., Any]:
+def load_attack(spec: str, **options: Any) -> "partial[Any]":
     """Bind options to an attack (``rain list attacks``): ``attack(model, images, labels, eps=..., norm=...)`` gives the attacked images.
 
     Raises:
         UnknownNameError: no such attack.
         OptionError: no such option.
     """
-    name, argument, own = ATTACKS.split(spec)
+    name, argument, own = ATTACKS.look_up(spec)
     definition = ATTACKS.get(name)
     options = own | options
     if argument is not None:
         raise OptionError(f"attack {spec!r}: write {name}")
     ATTACKS.check_options(name, options)
-    for option in options.keys() & {"model", "images", "labels", "eps", "norm", "generator"}:
-        raise OptionError(f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option")
+    for option in options.keys() & set(CALLED_WITH):
+        raise OptionError(
+            f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option"
+        )
     bound = partial(definition, **options)
     bound.__doc__ = definition.__doc__
     return bound
 
 
-def seeding(attack: Callable[..., Any], generator: Any) -> dict[str, Any]:
-    """The option that gives an attack its generator; nothing for one that takes none."""
-    return {"generator": generator} if "generator" in inspect.signature(attack).parameters else {}
+def options_in_full(spec: str) -> dict[str, Any]:
+    """Every option of an attack: what its spec says, and the defaults of the others."""
+    parameters = inspect.signature(load_attack(spec)).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.default is not parameter.empty and parameter.name not in CALLED_WITH
+    }
 
 
-def load_classifier(spec: str, **options: Any) -> Any:
+def traits_of(spec: str) -> Traits:
+    """The traits of an attack. Of one within another (``targeted(attack=pgd)``): what the inner one does, and both are."""
+    options = options_in_full(spec)
+    declared = ATTACKS.about(specs.parse(spec)[0]).traits
+    own = declared(options) if callable(declared) else declared
+    inner = options.get("attack")
+    if not isinstance(inner, str):
+        return own
+    within = traits_of(inner)
+    return replace(
+        within,
+        follows=own.follows and within.follows,
+        sees=within.sees if own.sees == "gradients" else own.sees,
+        targeted=own.targeted or within.targeted,
+    )
+
+
+def foreign_code(classifier: str, defense: str, attack: str) -> str:
+    """Digest the source files of these specs' definitions, where they are of other packages: 16 hex digits, "" where none is."""
+    modules = []
+    for registry, spec in ((CLASSIFIERS, classifier), (DEFENSES, defense), (ATTACKS, attack)):
+        if registry is ATTACKS and spec == "none":
+            continue
+        name, argument, _ = registry.look_up(spec)
+        own = name == registry.fallback
+        modules.append(str(argument).partition(":")[0] if own else registry.get(name).__module__)
+    files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if not _is_ours(module)}
+    sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
+    digests = b"".join(hashlib.sha256(source).digest() for source in sources)
+    return hashlib.sha256(digests).hexdigest()[:16] if sources else ""
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "rain"
+
+
+def load_classifier(spec: str, **options: Any) -> "nn.Module":
     """Build a classifier (``rain list classifiers``): an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits, in eval mode.
 
     ``efficientnet_lite0``, ``torchvision/resnet50``, ``timm/resnet50``, or your own ``package.module:function``.
@@ -205,10 +320,11 @@ def load_classifier(spec: str, **options: Any) -> Any:
         OptionError: no such option.
         WeightsError: its weights are missing, or do not fit.
     """
-    return CLASSIFIERS.build(spec, **options)
+    classifier: nn.Module = CLASSIFIERS.build(spec, **options)
+    return classifier
 
 
-def load_dataset(spec: str, **options: Any) -> Any:
+def load_dataset(spec: str, **options: Any) -> "Dataset":
     """Open a dataset (``rain list datasets``): ``dataset[i]`` is (image (3, H, W) in [0, 1] at its own size, label).
 
     ``samples``, ``folder:PATH``, ``csv:PATH``, ``stl10:ROOT``, ``imagenet:ROOT``.
@@ -218,20 +334,22 @@ def load_dataset(spec: str, **options: Any) -> Any:
         OptionError: no such option.
         DatasetError: it is missing or broken.
     """
-    return DATASETS.build(spec, **options)
+    dataset: Dataset = DATASETS.build(spec, **options)
+    return dataset
 
 
-def load_defense(spec: str, **options: Any) -> Any:
+def load_defense(spec: str, **options: Any) -> "Defense":
     """Build a ``Defense`` (``rain list defenses``): a module from images to images.
 
     Raises:
         UnknownNameError: no such defence.
         OptionError: no such option.
     """
-    return DEFENSES.build(spec, **options).eval()
+    defense: Defense = DEFENSES.build(spec, **options)
+    return defense.eval()
 
 
-def load_enhancer(spec: str, **options: Any) -> Any:
+def load_enhancer(spec: str, **options: Any) -> "nn.Module":
     """Build a DG network (``rain list enhancers``): a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
 
     Raises:
@@ -239,4 +357,5 @@ def load_enhancer(spec: str, **options: Any) -> Any:
         OptionError: no such option.
         WeightsError: its weights are missing, or do not fit.
     """
-    return ENHANCERS.build(spec, **options).eval()
+    enhancer: nn.Module = ENHANCERS.build(spec, **options)
+    return enhancer.eval()

@@ -7,11 +7,18 @@ from typing import Any
 
 from rain.errors import OptionError
 
+NORMS = ("linf", "l2")
+"""linf: the largest absolute difference. l2: Euclidean, over all values of an image."""
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+"""What to compute in; ``rain.runtime.precision`` says what each is."""
+
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """Split ``name(key=value, ...)`` into the name and its options.
 
-    Values are Python literals or fractions (``4/255``); ``true`` and ``false`` may be written small, as in TOML; anything else is text.
+    Values are Python literals or fractions (``4/255``); ``true`` and ``false`` may be written small, as in
+    TOML; anything else is text.
 
     Raises:
         OptionError: the brackets hold something else than ``key=value`` pairs.
@@ -36,16 +43,34 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), options
 
 
+def split(head: str) -> tuple[str, str, str]:
+    """Split a spec's head into name, separator and argument: ``torchvision/resnet50``, ``folder:pictures/val``.
+
+    Returns: all three; separator and argument are empty where there is only a name. The first of "/" and ":" counts, so
+        that an argument may be a path.
+    """
+    place = next((place for place, letter in enumerate(head) if letter in "/:"), len(head))
+    return head[:place], head[place : place + 1], head[place + 1 :]
+
+
 def write(name: str, options: Mapping[str, Any]) -> str:
     """Write a spec in its one canonical form: options sorted by name. ``parse`` reads it back.
 
     Raises:
-        OptionError: a value that a spec cannot hold: a list, a table, or text with a comma outside of brackets or unbalanced brackets.
+        OptionError: a value that a spec cannot hold: a list, a table, or text with a comma outside of
+            brackets or unbalanced brackets.
     """
     for key, value in options.items():
-        if not isinstance(value, bool | int | float | str | None) or (isinstance(value, str) and _split(value) != [value]):
-            raise OptionError(f"{name}: option {key} = {value!r} must be a number, True, False, None, or text without commas outside of brackets")
-    pairs = ", ".join(f"{key}={number(value) if isinstance(value, float) else value}" for key, value in sorted(options.items()))
+        if not isinstance(value, bool | int | float | str | None) or (
+            isinstance(value, str) and _split(value) != [value]
+        ):
+            raise OptionError(
+                f"{name}: option {key} = {value!r} must be a number, True, False, None, or text without commas outside of brackets"
+            )
+    pairs = ", ".join(
+        f"{key}={number(value) if isinstance(value, float) else value}"
+        for key, value in sorted(options.items())
+    )
     return f"{name}({pairs})" if pairs else name
 
 

@@ -1,14 +1,16 @@
 """Attacks: plain functions ``attack(model, images, labels, *, eps, norm, generator, ...) -> images``. One file each.
 
-The model is any callable from images (N, 3, H, W) in [0, 1] to logits: an attack sees that and nothing else. What makes an attack adaptive
-is in ``rain.adaptive``. Options of the attack are keyword arguments, and a grid sets them by name.
+The model is any callable from images (N, 3, H, W) in [0, 1] to logits: an attack sees that and nothing else.
+What makes an attack adaptive is in ``rain.adaptive``. Options of the attack are keyword arguments, and a grid
+sets them by name.
 
-There are two kinds. *Budgeted* attacks (pgd, apgd, square, ...) do the worst they can within ``eps``. *Minimising* attacks (deepfool, carlini_wagner,
-...) look for the smallest perturbation that fools; an image for which they find none within ``eps`` comes back as it was. Their ``eps`` may
-be ``math.inf``; a grid, whose numbers are finite, asks for the whole box with 1.0 for linf or 1000 for l2.
+There are two kinds. *Budgeted* attacks (pgd, apgd, square, ...) do the worst they can within ``eps``.
+*Minimising* attacks (deepfool, carlini_wagner, ...) look for the smallest perturbation that fools; an image
+for which they find none within ``eps`` comes back as it was. Their ``eps`` may be ``math.inf``; a grid, whose
+numbers are finite, asks for the whole box with 1.0 for linf or 1000 for l2.
 
-Attacks with the option ``queries`` see scores (``_scores``) or labels (``_labels``) only, and send at most so many images through the model for
-each image.
+Attacks with the option ``queries`` see scores (``_scores``) or labels (``_labels``) only, and send at most so
+many images through the model for each image.
 """
 
 import math
@@ -35,7 +37,9 @@ def check_arguments(norm: str, eps: float, loss: str = "margin", losses: tuple[s
     if not 0 <= eps < math.inf:
         raise OptionError(f"eps must be at least 0 (4/255 is usual) and finite, got {eps!r}")
     if norm == "linf" and eps > 1:
-        raise OptionError(f"eps = {eps!r} is more than all of [0, 1], in which images lie: {eps:g} grey levels are {eps:g}/255")
+        raise OptionError(
+            f"eps = {eps!r} is more than all of [0, 1], in which images lie: {eps:g} grey levels are {eps:g}/255"
+        )
     if loss not in losses:
         raise OptionError(f"loss must be one of {', '.join(losses)}, got {loss!r}")
 
@@ -61,20 +65,27 @@ def check_step(step: float, eps: float) -> None:
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logit of the label minus the greatest other one: negative where the model is fooled. Shape: (N,)."""
+    """The logit of the label minus the greatest other one: negative where the model is fooled.
+
+    Shape: (N,).
+    """
     own = logits.gather(1, labels[:, None])[:, 0]
     return own - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
 
 
 def rivals(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """The wrong classes with the greatest logits, greatest first. Shape: (N, count), or as many as there are."""
+    """The wrong classes with the greatest logits, greatest first.
+
+    Shape: (N, count), or as many as there are.
+    """
     return logits.scatter(1, labels[:, None], -torch.inf).topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
 def differentiate(model: Model, images: Images, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
     """One forward and one backward pass; no gradient is computed for the weights.
 
-    Returns: the gradient of each image's value with respect to the image (N, 3, H, W), the values (N,), and the logits.
+    Returns: the gradient of each image's value with respect to the image (N, 3, H, W), the values (N,), and
+        the logits.
 
     Raises:
         OptionError: the model gives no gradient.
@@ -85,7 +96,9 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
         logits = model(images)
         check_gradient(logits)
         if logits.isnan().any():
-            raise ClassifierError("the classifier answers NaN to pictures of an attack: look at its weights, or take float32")
+            raise ClassifierError(
+                "the classifier answers NaN to pictures of an attack: look at its weights, or take float32"
+            )
         values = objective(logits)
         (gradient,) = torch.autograd.grad(values.sum(), images)
     return gradient, values.detach(), logits.detach()
@@ -94,10 +107,14 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
 def check_gradient(logits: Tensor) -> None:
     """Raise ``OptionError`` for logits that came without a graph."""
     if not logits.requires_grad:
-        raise OptionError("this attack needs gradients, and the model gives none; access query is for attacks that ask for scores only")
+        raise OptionError(
+            "this attack needs gradients, and the model gives none; access query is for attacks that ask for scores only"
+        )
 
 
-def gradients(model: Model, images: Images, labels: Tensor, loss: str, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def gradients(
+    model: Model, images: Images, labels: Tensor, loss: str, wanted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The gradient of a loss with respect to the images, to be ascended, (N, 3, H, W), and the margins, (N,).
 
     Args:
@@ -120,7 +137,10 @@ def ascend(gradient: Tensor, norm: str) -> Tensor:
     """The direction of steepest ascent with length 1 in the norm: the sign for "linf", the unit vector for "l2"."""
     if norm == "linf":
         return gradient.sign()
-    return gradient / gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)[:, None, None, None]
+    return (
+        gradient
+        / gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)[:, None, None, None]
+    )
 
 
 def random_start(images: Images, norm: str, eps: float, generator: Generator | None) -> Images:
@@ -132,7 +152,9 @@ def random_start(images: Images, norm: str, eps: float, generator: Generator | N
 
     if norm == "linf":
         return project(images + eps * (2 * uniform(*images.shape) - 1), images, norm, eps)
-    direction = ascend(torch.randn(images.shape, generator=generator, device=device).to(images.device, images.dtype), norm)
+    direction = ascend(
+        torch.randn(images.shape, generator=generator, device=device).to(images.device, images.dtype), norm
+    )
     size = images[0].numel() if len(images) else 1
     return project(images + eps * direction * uniform(len(images), 1, 1, 1) ** (1 / size), images, norm, eps)
 

@@ -30,8 +30,9 @@ def climb(
 ) -> tuple[Images, Tensor]:
     """Step, project into the budget, let go whom the model gets wrong by more than ``confidence``.
 
-    With a confidence of 0 the point with the lowest margin of all that were visited is kept. Who asks for confidence faces a random model, or another
-    one than he attacks: the lowest of many margins is then the luckiest draw's, so that the last point is kept, where no one fooled.
+    With a confidence of 0 the point with the lowest margin of all that were visited is kept. Who asks for
+    confidence faces a random model, or another one than he attacks: the lowest of many margins is then the
+    luckiest draw's, so that the last point is kept, where no one fooled.
 
     Args:
         start: (N, 3, H, W), where to begin.
@@ -46,8 +47,16 @@ def climb(
     for number in range(steps):
         if not len(rows):
             return best, least
-        gradient, margin = gradients(model, current, labels[rows], loss, None if wanted is None else wanted[rows])
-        keep_lowest(best, least, rows, current, torch.where(margin < -confidence, margin, torch.inf) if confidence > 0 else margin)
+        gradient, margin = gradients(
+            model, current, labels[rows], loss, None if wanted is None else wanted[rows]
+        )
+        keep_lowest(
+            best,
+            least,
+            rows,
+            current,
+            torch.where(margin < -confidence, margin, torch.inf) if confidence > 0 else margin,
+        )
         stay = margin >= -confidence
         rows, current, gradient = rows[stay], current[stay], gradient[stay]
         current = project(current + step(rows, gradient, number), images[rows], norm, eps)
@@ -62,6 +71,7 @@ def climb(
 def level(gradient: Tensor) -> Tensor:
     """Divide each image's gradient by its mean absolute value, so that none counts for more than another.
 
-    MI-FGSM divides by the sum of absolute values; their mean gives the same directions, and no overflow in half precision.
+    MI-FGSM divides by the sum of absolute values; their mean gives the same directions, and no overflow in
+    half precision.
     """
     return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)

@@ -20,29 +20,40 @@ RECEDE = 1.5
 class Labels:
     """A search that sees labels only: it counts what it asks for each image, keeps the smallest that fools, and lets images go.
 
-    Nothing but whether the model's answer is the right label leaves this class. Each image has its own counter. An image goes when it is
-    fooled within a finite ``eps``, or when its queries are used up. The clean images are asked at once, and go if they are fooled already, by
-    all of the answers that ``confirm`` asks for.
+    Nothing but whether the model's answer is the right label leaves this class. Each image has its own
+    counter. An image goes when it is fooled within a finite ``eps``, or when its queries are used up. The
+    clean images are asked at once, and go if they are fooled already, by all of the answers that ``confirm``
+    asks for.
 
     Args:
         model: images to logits, or whatever has its greatest value at the label.
         images: (N, 3, H, W), the clean ones.
         labels: (N,), the right answers.
-        norm, eps: the budget; a larger image is not kept, and nothing is clipped into it. One that holds the whole box is no budget: it is
-            taken for infinite.
-        queries: the largest number of images that may be sent through the model for each image; it is never exceeded.
-        confirm: how many more answers must agree before a point counts as one that fools (fewer where the queries run out).
+        norm, eps: the budget; a larger image is not kept, and nothing is clipped into it. One that holds the
+            whole box is no budget: it is taken for infinite.
+        queries: the largest number of images that may be sent through the model for each image; it is never
+            exceeded.
+        confirm: how many more answers must agree before a point counts as one that fools (fewer where the
+            queries run out).
         batch: images in one forward pass; None is all that a step asks.
 
     Attributes:
         left: (N,), what may still be asked.
-        best: (N, 3, H, W), what is returned in the end: of the points within eps that fooled those with the most answers that agree, and of
-            these the smallest; the clean image where there is none.
+        best: (N, 3, H, W), what is returned in the end: of the points within eps that fooled those with the
+            most answers that agree, and of these the smallest; the clean image where there is none.
         clean: the clean images, in the type to compute in: at least float32.
     """
 
     def __init__(
-        self, model: Model, images: Images, labels: Tensor, norm: str, eps: float, queries: int, confirm: int, batch: int | None = None
+        self,
+        model: Model,
+        images: Images,
+        labels: Tensor,
+        norm: str,
+        eps: float,
+        queries: int,
+        confirm: int,
+        batch: int | None = None,
     ) -> None:
         check_counts(queries=queries)
         if not (isinstance(confirm, int) and confirm >= 0):
@@ -93,7 +104,9 @@ class Labels:
         fooled = torch.zeros_like(there)
         fooled[there] = self.ask(rows[there], points[there])
         size = distance(points.to(self.clean), self.clean[rows], self.norm)
-        wanted = fooled & (size <= self.eps) & ((self.agreed[rows] <= self.confirm) | (size < self.size[rows]))
+        wanted = (
+            fooled & (size <= self.eps) & ((self.agreed[rows] <= self.confirm) | (size < self.size[rows]))
+        )
         agreed = fooled.long()
         for _ in range(self.confirm):
             again = fooled & (wanted | sure) & (self.left[rows] > 0)
@@ -142,7 +155,9 @@ class Labels:
         tries = 0
         while len(rows):
             side = sides[tries % len(sides)]
-            noise = torch.rand((len(rows), 3, -(-height // side), -(-width // side)), generator=generator, device=device).to(points)
+            noise = torch.rand(
+                (len(rows), 3, -(-height // side), -(-width // side)), generator=generator, device=device
+            ).to(points)
             noise = noise.round() if corners else noise
             noise = noise.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :height, :width]
             fooled = self.look(rows, noise, sure=True)

@@ -11,7 +11,9 @@ from rain.errors import OptionError
 from rain.images import Images, check_norm, distance
 
 
-def check_minimising(norm: str, eps: float, confidence: float = 0.0, norms: tuple[str, ...] = ("linf", "l2")) -> None:
+def check_minimising(
+    norm: str, eps: float, confidence: float = 0.0, norms: tuple[str, ...] = ("linf", "l2")
+) -> None:
     """Raise ``OptionError`` for what a minimising attack that knows these norms cannot take."""
     check_norm(norm)
     if norm not in norms:
@@ -32,7 +34,8 @@ class Smallest:
 
     Attributes:
         best: what is returned in the end; the clean image where nothing was found.
-        wide: the type to compute in: at least float32, since the small steps of an optimiser vanish in half precision.
+        wide: the type to compute in: at least float32, since the small steps of an optimiser vanish in half
+            precision.
     """
 
     def __init__(self, images: Images, norm: str, eps: float, confidence: float = 0.0):
@@ -73,11 +76,15 @@ class ConstantSearch:
     """
 
     def __init__(self, count: int, start: float, device: torch.device):
-        self.constant, self.lower, self.upper = (torch.full((count,), value, device=device) for value in (start, 0.0, torch.inf))
+        self.constant, self.lower, self.upper = (
+            torch.full((count,), value, device=device) for value in (start, 0.0, torch.inf)
+        )
 
     def update(self, rows: Tensor, fooled: Tensor) -> None:
         """Tell which of these rows were fooled with their constants; the next ones are set."""
         now = self.constant[rows]
         self.upper[rows] = torch.where(fooled, now, self.upper[rows])
         self.lower[rows] = torch.where(fooled, self.lower[rows], now)
-        self.constant[rows] = torch.where(self.upper[rows].isfinite(), (self.lower[rows] + self.upper[rows]) / 2, 10 * now)
+        self.constant[rows] = torch.where(
+            self.upper[rows].isfinite(), (self.lower[rows] + self.upper[rows]) / 2, 10 * now
+        )

@@ -15,13 +15,19 @@ FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
 
 def gaussian(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal values, drawn on the generator's device, of the type and on the device of ``like``."""
-    return torch.randn(shape, generator=generator, device=generator.device if generator is not None else like.device).to(like)
+    return torch.randn(
+        shape, generator=generator, device=generator.device if generator is not None else like.device
+    ).to(like)
 
 
 def draw_weights(network: nn.Module, generator: Generator | None) -> None:
     """Draw a network's first weights, biases zero. Source: He et al. (arXiv 1502.01852)."""
     for value in network.parameters():
-        value.data = gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else torch.zeros_like(value)
+        value.data = (
+            gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5
+            if value.ndim > 1
+            else torch.zeros_like(value)
+        )
 
 
 def below(high: int, shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
@@ -38,14 +44,17 @@ def signs(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> 
 class Scores:
     """A search that sees scores only: it counts what it asks, keeps the best, and lets the fooled images go.
 
-    All images that are still there move in step, so that one number counts for each of them. The clean images are asked at once.
+    All images that are still there move in step, so that one number counts for each of them. The clean images
+    are asked at once.
 
     Args:
         model: images to logits.
         images: (N, 3, H, W), the clean ones.
         labels: (N,), the right answers.
-        queries: the largest number of images that may be sent through the model for each image; it is never exceeded.
-        confidence: an image is fooled, and leaves, when the best wrong logit is above the right one by more than this.
+        queries: the largest number of images that may be sent through the model for each image; it is never
+            exceeded.
+        confidence: an image is fooled, and leaves, when the best wrong logit is above the right one by more
+            than this.
         batch: images in one forward pass; None is all that a step asks.
 
     Attributes:
@@ -56,11 +65,30 @@ class Scores:
         heard: (A,), the margins of the points last looked at.
     """
 
-    def __init__(self, model: Model, images: Images, labels: Tensor, queries: int, confidence: float, batch: int | None = None):
+    def __init__(
+        self,
+        model: Model,
+        images: Images,
+        labels: Tensor,
+        queries: int,
+        confidence: float,
+        batch: int | None = None,
+    ):
         check_counts(queries=queries)
-        self.model, self.labels, self.left, self.confidence, self.batch = model, labels, queries, confidence, batch
+        self.model, self.labels, self.left, self.confidence, self.batch = (
+            model,
+            labels,
+            queries,
+            confidence,
+            batch,
+        )
         self.best, self.active = images.clone(), torch.arange(len(images), device=images.device)
-        self.least = torch.full((len(images),), torch.inf, device=images.device, dtype=torch.promote_types(images.dtype, torch.float32))
+        self.least = torch.full(
+            (len(images),),
+            torch.inf,
+            device=images.device,
+            dtype=torch.promote_types(images.dtype, torch.float32),
+        )
         self.refused = torch.zeros_like(self.labels)
         self.look(images)
 
@@ -76,13 +104,20 @@ class Scores:
         assert len(points) <= self.left, "an attack asks for more than is left"
         self.left -= len(points)
         flat = points.flatten(0, 1)
-        logits = torch.cat([self.model(piece) for piece in flat.split(self.batch or len(flat))]).to(self.least.dtype)
-        return margins(logits, self.labels[self.active].repeat(len(points))).unflatten(0, points.shape[:2]).nan_to_num(torch.inf, torch.inf)
+        logits = torch.cat([self.model(piece) for piece in flat.split(self.batch or len(flat))]).to(
+            self.least.dtype
+        )
+        return (
+            margins(logits, self.labels[self.active].repeat(len(points)))
+            .unflatten(0, points.shape[:2])
+            .nan_to_num(torch.inf, torch.inf)
+        )
 
     def look(self, points: Images, anew: bool = False) -> Tensor:
         """Ask one point (A, 3, H, W) for each active image, and keep it where it is the best so far; with a confidence, keep it anyway.
 
-        A confidence is asked for where the model is random: the lowest of many margins is then that of the luckiest draw, and no better a point.
+        A confidence is asked for where the model is random: the lowest of many margins is then that of the
+        luckiest draw, and no better a point.
 
         Args:
             anew: keep it anyway; what was there before is forgotten.
@@ -101,8 +136,8 @@ class Scores:
     def challenge(self, points: Images, patience: int) -> tuple[Tensor, Tensor, Tensor]:
         """Ask one point for each active image, and put it in the place of the best where its margin is lower.
 
-        After ``patience`` refused ones in a row the best itself is asked again instead, and its margin is corrected: of a random model, a
-        single lucky answer would refuse everything from then on.
+        After ``patience`` refused ones in a row the best itself is asked again instead, and its margin is
+        corrected: of a random model, a single lucky answer would refuse everything from then on.
 
         Returns: which were accepted, which were refused (neither: asked again), and which active images stay.
         """
@@ -115,7 +150,9 @@ class Scores:
         self.refused[self.active] = torch.where(lower | again, 0, self.refused[self.active] + 1)
         return lower & ~again, ~lower & ~again, self._leave(margin)
 
-    def slope(self, centre: Images, radius: float, pairs: int, draw: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+    def slope(
+        self, centre: Images, radius: float, pairs: int, draw: Callable[[tuple[int, ...]], Tensor]
+    ) -> Tensor:
         """Estimate the gradient of the margin from differences along random directions, each asked on both sides.
 
         The points asked are only brought into [0, 1], not into the budget, and are no candidates.
@@ -132,7 +169,9 @@ class Scores:
         piece = max(1, (self.batch or 2 * pairs * len(centre)) // (2 * max(1, len(centre))))
         for start in range(0, pairs, piece):
             directions = draw((min(piece, pairs - start), *centre.shape))
-            both = self.ask(torch.cat([centre + radius * directions, centre - radius * directions]).clamp(0, 1))
+            both = self.ask(
+                torch.cat([centre + radius * directions, centre - radius * directions]).clamp(0, 1)
+            )
             plus, minus = both.chunk(2)
             change = (plus - minus).nan_to_num(0.0, 0.0, 0.0).to(centre.dtype)
             total += (change[:, :, None, None, None] * directions).sum(0)
@@ -148,9 +187,16 @@ class Scores:
 
         Returns: (A, count); 0 where there was no number.
         """
-        found, piece = [self.least.new_zeros(len(which), 0)], max(1, (self.batch or 2 * which.numel()) // (2 * max(1, len(centre))))
+        found, piece = (
+            [self.least.new_zeros(len(which), 0)],
+            max(1, (self.batch or 2 * which.numel()) // (2 * max(1, len(centre)))),
+        )
         for numbers in which.T.split(piece):
-            moves = centre.new_zeros(*numbers.shape, centre[0].numel()).scatter_(2, numbers[:, :, None], delta).unflatten(2, centre.shape[1:])
+            moves = (
+                centre.new_zeros(*numbers.shape, centre[0].numel())
+                .scatter_(2, numbers[:, :, None], delta)
+                .unflatten(2, centre.shape[1:])
+            )
             plus, minus = self.ask(torch.cat([centre + moves, centre - moves]).clamp(0, 1)).chunk(2)
             found.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).T)
         return torch.cat(found, dim=1)
@@ -170,11 +216,14 @@ class Adam:
     Args:
         like: zeros of the gradients' shape.
 
-    Source: Kingma and Ba (arXiv 1412.6980), algorithm 1; by coordinates: Chen et al. (arXiv 1708.03999), algorithm 2.
+    Source: Kingma and Ba (arXiv 1412.6980), algorithm 1; by coordinates: Chen et al. (arXiv 1708.03999),
+        algorithm 2.
     """
 
     def __init__(self, like: Tensor):
-        self.mean, self.squares, self.times = (torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)) for _ in range(3))
+        self.mean, self.squares, self.times = (
+            torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)) for _ in range(3)
+        )
 
     def __call__(self, gradient: Tensor, known: Tensor | bool = True) -> Tensor:
         """Take in a gradient, and say what to subtract, before it is multiplied by a rate.
@@ -186,9 +235,15 @@ class Adam:
         known = torch.as_tensor(known, device=gradient.device)
         self.times = self.times + known
         self.mean = torch.where(known, FADE * self.mean + (1 - FADE) * gradient, self.mean)
-        self.squares = torch.where(known, FADE_SQUARES * self.squares + (1 - FADE_SQUARES) * gradient.square(), self.squares)
+        self.squares = torch.where(
+            known, FADE_SQUARES * self.squares + (1 - FADE_SQUARES) * gradient.square(), self.squares
+        )
         times = self.times.clamp_min(1)
-        return torch.where(known, self.mean / (1 - FADE**times) / ((self.squares / (1 - FADE_SQUARES**times)).sqrt() + SMALL), 0.0)
+        return torch.where(
+            known,
+            self.mean / (1 - FADE**times) / ((self.squares / (1 - FADE_SQUARES**times)).sqrt() + SMALL),
+            0.0,
+        )
 
     def keep(self, stay: Tensor) -> None:
         """Cut the state to the images that stay."""

@@ -8,10 +8,19 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import ascend, check_arguments, check_counts, differentiate, keep_lowest, margins, random_start, rivals
+from rain.attacks import (
+    ascend,
+    check_arguments,
+    check_counts,
+    differentiate,
+    keep_lowest,
+    margins,
+    random_start,
+    rivals,
+)
 from rain.errors import OptionError
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 LOSSES = ("cross_entropy", "margin", "dlr")
 MOMENTUM = 0.75
@@ -19,7 +28,7 @@ RISES = 0.75
 """The share of steps that must raise the loss, or the step is halved (rho in the paper)."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="fooled"))
 def apgd(
     model: Model,
     images: Images,
@@ -37,27 +46,32 @@ def apgd(
     """Ascend the loss with momentum; where that stalls, halve the step and go on from the best point. Nothing to tune but the steps.
 
     Args:
-        model: images to logits. The halving compares losses of different calls: average a random model first (``rain.adaptive.Expectation``),
-            or its noise halves the step early. The budget and the choice of the best point hold for any model.
+        model: images to logits. The halving compares losses of different calls: average a random model first
+            (``rain.adaptive.Expectation``), or its noise halves the step early. The budget and the choice of
+            the best point hold for any model.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2".
         steps: gradient steps in each run.
         restarts: an image that holds in one is tried again in the next.
-        loss: "cross_entropy", "margin", or "dlr" (difference of logits ratio: the margin, invariant to their scale; needs 3 classes, with targets 4).
-        targets: 0 leaves any wrong class. Otherwise there are that many runs in each restart, towards each of the wrong classes with the
-            greatest logits on the clean image (or all that there are). With "dlr" and 9 it is the second attack of AutoAttack.
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this (see ``pgd``).
+        loss: "cross_entropy", "margin", or "dlr" (difference of logits ratio: the margin, invariant to their
+            scale; needs 3 classes, with targets 4).
+        targets: 0 leaves any wrong class. Otherwise there are that many runs in each restart, towards each of
+            the wrong classes with the greatest logits on the clean image (or all that there are). With "dlr"
+            and 9 it is the second attack of AutoAttack.
+        confidence: an image leaves the batch when the best wrong logit is above the right one by more than
+            this (see ``pgd``).
         generator: of the random starts; its device need not be that of the images.
 
     Raises:
         OptionError: an argument out of range, too few classes for "dlr", or the model gives no gradient.
 
-    Source: Croce, Hein (arXiv 2003.01690), algorithm 1, conditions 1 and 2; DLR is their equation 6, with targets 7.
+    Source: Croce, Hein (arXiv 2003.01690), algorithm 1, conditions 1 and 2; DLR is their equation 6, with
+        targets 7.
 
-    Differs: from the authors' code in the start, uniform in the whole budget; that of all points visited the one with the lowest margin is
-        returned; and that fooled images leave.
+    Differs: from the authors' code in the start, uniform in the whole budget; that of all points visited the
+        one with the lowest margin is returned; and that fooled images leave.
     """
     check_arguments(norm, eps, loss, LOSSES)
     check_counts(steps=steps, restarts=restarts)
@@ -84,7 +98,8 @@ class _State:
         rows: their numbers in the batch.
         point, previous: where they are and were.
         value: the loss at ``point``.
-        peak, peak_gradient, peak_value: the point of the run with the highest loss, the gradient and the loss there.
+        peak, peak_gradient, peak_value: the point of the run with the highest loss, the gradient and the loss
+            there.
         length: of the next step.
         rises: steps since the last checkpoint that raised the loss.
         checked: ``peak_value`` at the last checkpoint.
@@ -105,7 +120,10 @@ class _State:
 
     @classmethod
     def begin(cls, rows: Tensor, start: Images, length: float) -> "_State":
-        nothing, never = start.new_full((len(start),), -torch.inf, dtype=torch.float32), torch.zeros_like(rows)
+        nothing, never = (
+            start.new_full((len(start),), -torch.inf, dtype=torch.float32),
+            torch.zeros_like(rows),
+        )
         return cls(
             rows, start, start, nothing, start, torch.zeros_like(start), nothing, start.new_full((len(start), 1, 1, 1), length),
             never, nothing, never.bool(),
@@ -123,7 +141,9 @@ def _climb(
     checkpoint, ahead = 0, _checkpoints(steps)
     for step in range(steps):
         own, other = labels[state.rows], target[state.rows] if target is not None else None
-        gradient, value, logits = differentiate(model, state.point, partial(_losses, own=own, other=other, loss=loss))
+        gradient, value, logits = differentiate(
+            model, state.point, partial(_losses, own=own, other=other, loss=loss)
+        )
         margin, value = margins(logits, own), value.float()
         keep_lowest(best, least, state.rows, state.point, margin)
         higher = value > state.peak_value
@@ -146,7 +166,11 @@ def _climb(
         clean = images[state.rows]
         point = project(state.point + state.length * ascend(gradient, norm), clean, norm, eps)
         if step:
-            moved = state.point + MOMENTUM * (point - state.point) + (1 - MOMENTUM) * (state.point - state.previous)
+            moved = (
+                state.point
+                + MOMENTUM * (point - state.point)
+                + (1 - MOMENTUM) * (state.point - state.previous)
+            )
             point = project(moved, clean, norm, eps)
         state = replace(state, point=point, previous=state.point)
     with torch.no_grad():
@@ -183,13 +207,23 @@ def _losses(logits: Tensor, own: Tensor, other: Tensor | None, loss: str) -> Ten
         OptionError: too few classes for "dlr".
     """
     if loss == "cross_entropy":
-        return F.cross_entropy(logits, own, reduction="none") if other is None else -F.cross_entropy(logits, other, reduction="none")
-    gap = margins(logits, own) if other is None else (logits.gather(1, own[:, None]) - logits.gather(1, other[:, None]))[:, 0]
+        return (
+            F.cross_entropy(logits, own, reduction="none")
+            if other is None
+            else -F.cross_entropy(logits, other, reduction="none")
+        )
+    gap = (
+        margins(logits, own)
+        if other is None
+        else (logits.gather(1, own[:, None]) - logits.gather(1, other[:, None]))[:, 0]
+    )
     if loss == "margin":
         return -gap
     needed = 3 if other is None else 4
     if logits.shape[1] < needed:
-        raise OptionError(f'loss "dlr" needs at least {needed} classes here, the model has {logits.shape[1]}; take "margin"')
+        raise OptionError(
+            f'loss "dlr" needs at least {needed} classes here, the model has {logits.shape[1]}; take "margin"'
+        )
     top = logits.sort(dim=1, descending=True).values
     scale = top[:, 0] - (top[:, 2] if other is None else (top[:, 2] + top[:, 3]) / 2)
     return -gap / scale.clamp_min(1e-12 if scale.dtype.itemsize > 2 else 1e-4)

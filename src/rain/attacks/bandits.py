@@ -8,10 +8,10 @@ from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_positive
 from rain.attacks._scores import Scores, gaussian
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def bandits(
     model: Model,
     images: Images,
@@ -37,23 +37,28 @@ def bandits(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2".
         queries: images sent through the model for each image, at most; a step costs three.
-        tile: the prior is tile by tile values for each channel, enlarged to the image; None is a sixth of the shorter side, as the paper's 50 is of
-            its 299, and at least 8.
-        step: length of a step, in the unit of eps; None is eps / 5 for linf and eps / 10 for l2, as in the paper at its eps.
-        rate: of the prior's steps; None is 3 for linf and 0.1 for l2. The more noise there is in the answers, the less.
-        exploration: length of the random change of the prior that is tried on both sides; None is 1 for linf and 0.01 for l2.
-        probe: how far from the image to ask, an l2 length; None is 0.1 for linf and 0.01 for l2. Against a random model it must move the margin
-            by more than the randomness does.
+        tile: the prior is tile by tile values for each channel, enlarged to the image; None is a sixth of the
+            shorter side, as the paper's 50 is of its 299, and at least 8.
+        step: length of a step, in the unit of eps; None is eps / 5 for linf and eps / 10 for l2, as in the
+            paper at its eps.
+        rate: of the prior's steps; None is 3 for linf and 0.1 for l2. The more noise there is in the answers,
+            the less.
+        exploration: length of the random change of the prior that is tried on both sides; None is 1 for linf
+            and 0.01 for l2.
+        probe: how far from the image to ask, an l2 length; None is 0.1 for linf and 0.01 for l2. Against a
+            random model it must move the margin by more than the randomness does.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the exploration; its device need not be that of the images.
 
     Raises:
         OptionError: an argument out of range.
 
-    Source: Ilyas, Engstrom, Madry (arXiv 1807.07978): algorithms 1 to 3, with exponentiated gradients for linf; constants of its appendix.
+    Source: Ilyas, Engstrom, Madry (arXiv 1807.07978): algorithms 1 to 3, with exponentiated gradients for
+        linf; constants of its appendix.
 
-    Differs: margin of the logits instead of the cross-entropy, and with it a rate of 3 instead of 100; each step is looked at for one query more, and
-    of the images after each step the one with the lowest margin is returned, or with a confidence the last. What is asked is clamped to [0, 1].
+    Differs: margin of the logits instead of the cross-entropy, and with it a rate of 3 instead of 100; each
+    step is looked at for one query more, and of the images after each step the one with the lowest margin is
+    returned, or with a confidence the last. What is asked is clamped to [0, 1].
     """
     check_arguments(norm, eps)
     tile = max(8, min(images.shape[2:]) // 6) if tile is None else tile
@@ -61,7 +66,11 @@ def bandits(
     linf = norm == "linf"
     rate, exploration, probe = (
         value if value is not None else usual
-        for value, usual in ((rate, 3.0 if linf else 0.1), (exploration, 1.0 if linf else 0.01), (probe, 0.1 if linf else 0.01))
+        for value, usual in (
+            (rate, 3.0 if linf else 0.1),
+            (exploration, 1.0 if linf else 0.01),
+            (probe, 0.1 if linf else 0.01),
+        )
     )
     check_positive(rate=rate, exploration=exploration, probe=probe)
     if step is not None:
@@ -71,16 +80,21 @@ def bandits(
     current, size = images[search.active], images.shape[2:]
     learned = current.new_zeros(len(current), 3, *(min(tile, side) for side in size))
     while search:
-        # Exponentiated gradients on (prior + 1) / 2 are plain ones on the prior's artanh, which is what is kept.
+        # Exponentiated gradients on (prior + 1) / 2 are plain ones on the prior's artanh, which is what is
+        # kept.
         prior = learned.tanh() if linf else learned
         if search.left >= 3:
             change = exploration / prior[0].numel() ** 0.5 * gaussian(prior.shape, images, generator)
-            ways = torch.stack([ascend(_enlarge(way, size), "l2") for way in (prior + change, prior - change)])
+            ways = torch.stack(
+                [ascend(_enlarge(way, size), "l2") for way in (prior + change, prior - change)]
+            )
             plus, minus = search.ask((current + probe * ways).clamp(0, 1))
             slope = ((plus - minus) / (probe * exploration)).nan_to_num(0.0, 0.0, 0.0).to(prior.dtype)
             learned = learned + rate * slope[:, None, None, None] * change
             prior = learned.tanh() if linf else learned
-        current = project(current - length * ascend(_enlarge(prior, size), norm), images[search.active], norm, eps)
+        current = project(
+            current - length * ascend(_enlarge(prior, size), norm), images[search.active], norm, eps
+        )
         stay = search.look(current)
         current, learned = current[stay], learned[stay]
     return search.best

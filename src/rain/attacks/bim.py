@@ -6,10 +6,10 @@ from rain.adaptive import Model
 from rain.attacks import check_counts
 from rain.attacks.pgd import pgd
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="fooled"))
 def bim(
     model: Model,
     images: Images,
@@ -40,11 +40,23 @@ def bim(
     Raises:
         OptionError: an argument out of range, or the model gives no gradient.
 
-    Source: Kurakin, Goodfellow, Bengio (arXiv 1607.02533), section 2.2. Their steps are 1/255 long, and about 1.25 eps * 255 of them are
-        made: the same path of 1.25 eps, in any number of steps.
+    Source: Kurakin, Goodfellow, Bengio (arXiv 1607.02533), section 2.2. Their steps are 1/255 long, and about
+        1.25 eps * 255 of them are made: the same path of 1.25 eps, in any number of steps.
 
-    Differs: from the paper, which has "linf" only: as ``pgd`` does, fooled images stop, and without a confidence the best one visited is returned.
+    Differs: from the paper, which has "linf" only: as ``pgd`` does, fooled images stop, and without a
+        confidence the best one visited is returned.
     """
     check_counts(steps=steps)
     length = 1.25 * eps / steps if step is None else step
-    return pgd(model, images, labels, eps=eps, norm=norm, steps=steps, step=length, random_start=False, loss=loss, confidence=confidence)
+    return pgd(
+        model,
+        images,
+        labels,
+        eps=eps,
+        norm=norm,
+        steps=steps,
+        step=length,
+        random_start=False,
+        loss=loss,
+        confidence=confidence,
+    )

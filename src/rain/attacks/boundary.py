@@ -9,7 +9,7 @@ from rain.attacks._labels import RECEDE, Labels
 from rain.attacks._minimising import check_minimising
 from rain.attacks._scores import gaussian
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 BISECTIONS = 10
 """Queries that bring the start to the boundary."""
@@ -18,7 +18,7 @@ UP, DOWN, SHORTEST, LONGEST = 1.3, 1 / 1.3, 1e-3, 0.5
 """What a step is multiplied by after a success and after a failure, so that half of them succeed, and between what it stays."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="labels"))
 def boundary(
     model: Model,
     images: Images,
@@ -35,33 +35,36 @@ def boundary(
 ) -> Images:
     """Walk at random around the clean image, where the model stays fooled, and toward it after each step.
 
-    It needs the most queries of the attacks that see labels only, and is the one that noise of a random model harms most: the effect of its
-    small steps drowns. What holds against it has shown little.
+    It needs the most queries of the attacks that see labels only, and is the one that noise of a random model
+    harms most: the effect of its small steps drowns. What holds against it has shown little.
 
     Args:
         model: images to logits, of which only the label is looked at; it need not have gradients.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
-        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With ``math.inf``, or one that
-            holds the whole box, the search goes on until the queries are used up, and the smallest is returned.
+        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With
+            ``math.inf``, or one that holds the whole box, the search goes on until the queries are used up,
+            and the smallest is returned.
         norm: "l2": the walk is on spheres.
         queries: images sent through the model for each image, at most.
         around: the first step on the sphere, as a share of the distance; delta in the paper.
         toward: the first step toward the clean image, as a share of the distance; epsilon in the paper.
-        patience: after so many refused steps in a row, the point itself is asked again, and taken farther away if it fools no longer: a lucky
-            answer of a random model may have led where nothing fools.
-        confirm: how many more answers must agree before a step is accepted, and before an image goes: 0 for a model that answers the same
-            each time, 2 or more for a random one.
+        patience: after so many refused steps in a row, the point itself is asked again, and taken farther
+            away if it fools no longer: a lucky answer of a random model may have led where nothing fools.
+        confirm: how many more answers must agree before a step is accepted, and before an image goes: 0 for a
+            model that answers the same each time, 2 or more for a random one.
         generator: of the start and the steps; its device need not be that of the images.
 
     Raises:
         OptionError: an argument out of range, or another norm.
 
-    Source: Brendel, Rauber, Bethge (arXiv 1712.04248), algorithm 1, and the figure beside it for the two steps and their lengths.
+    Source: Brendel, Rauber, Bethge (arXiv 1712.04248), algorithm 1, and the figure beside it for the two
+        steps and their lengths.
 
-    Differs: the start, noise in tiles where that in pixels does not fool, is brought to the boundary by bisection, which asks at eps first. Each
-        answer changes the length of its step at once, where the paper looks at the last ones together; both steps aim at a half that
-        succeed. A step on the sphere is kept even where the step toward the clean image fails. ``patience`` and ``confirm`` are additions.
+    Differs: the start, noise in tiles where that in pixels does not fool, is brought to the boundary by
+        bisection, which asks at eps first. Each answer changes the length of its step at once, where the
+        paper looks at the last ones together; both steps aim at a half that succeed. A step on the sphere is
+        kept even where the step toward the clean image fails. ``patience`` and ``confirm`` are additions.
     """
     check_minimising(norm, eps, norms=("l2",))
     check_counts(patience=patience)
@@ -76,18 +79,24 @@ def boundary(
     while len(rows := search.active):
         clean, point = search.clean[rows], current[rows]
         doubted = refused[rows] >= patience
-        walked = torch.where(doubted[:, None, None, None], point, beside(point, clean, aside[rows], generator))
+        walked = torch.where(
+            doubted[:, None, None, None], point, beside(point, clean, aside[rows], generator)
+        )
         fooled = search.look(rows, walked, sure=True)
         lost = doubted & ~fooled
         point = torch.where(fooled[:, None, None, None], walked, point)
         point = torch.where(lost[:, None, None, None], (clean + RECEDE * (point - clean)).clamp(0, 1), point)
         refused[rows] = torch.where(fooled | lost, 0, refused[rows] + 1)
-        aside[rows] = torch.where(doubted, aside[rows], (aside[rows] * torch.where(fooled, UP, DOWN)).clamp(SHORTEST, LONGEST))
+        aside[rows] = torch.where(
+            doubted, aside[rows], (aside[rows] * torch.where(fooled, UP, DOWN)).clamp(SHORTEST, LONGEST)
+        )
         went = fooled & ~doubted
         closer = clean + (1 - nearer[rows])[:, None, None, None] * (point - clean)
         arrived = torch.zeros_like(went)
         arrived[went] = search.look(rows[went], closer[went], sure=True)
-        nearer[rows] = torch.where(went, (nearer[rows] * torch.where(arrived, UP, DOWN)).clamp(SHORTEST, LONGEST), nearer[rows])
+        nearer[rows] = torch.where(
+            went, (nearer[rows] * torch.where(arrived, UP, DOWN)).clamp(SHORTEST, LONGEST), nearer[rows]
+        )
         current[rows] = torch.where(arrived[:, None, None, None], closer, point)
     return search.best
 
@@ -103,4 +112,6 @@ def beside(points: Images, clean: Images, step: Tensor, generator: Generator | N
     length = way.norm(dim=1, keepdim=True).clamp_min(tiny)
     random = random - way * ((way * random).sum(1, keepdim=True) / length**2)
     moved = way + random * (step[:, None] * length / random.norm(dim=1, keepdim=True).clamp_min(tiny))
-    return (clean + (moved * (length / moved.norm(dim=1, keepdim=True).clamp_min(tiny))).view_as(clean)).clamp(0, 1)
+    return (
+        clean + (moved * (length / moved.norm(dim=1, keepdim=True).clamp_min(tiny))).view_as(clean)
+    ).clamp(0, 1)

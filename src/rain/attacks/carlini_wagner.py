@@ -7,10 +7,10 @@ from rain.adaptive import Model
 from rain.attacks import check_counts, check_positive, differentiate, margins
 from rain.attacks._minimising import ConstantSearch, Smallest, check_minimising
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="boundary"))
 def carlini_wagner(
     model: Model,
     images: Images,
@@ -37,10 +37,12 @@ def carlini_wagner(
         norm: "l2".
         steps: of Adam, for each constant.
         searches: constants tried: times ten until one fools, then halving.
-        rate: of Adam: in its first step each value moves by up to half of this, so that with few steps large images ask for less (0.001 or so).
+        rate: of Adam: in its first step each value moves by up to half of this, so that with few steps large
+            images ask for less (0.001 or so).
         constant: the first one.
         confidence: the best wrong logit must be above the right one by more than this (kappa in the paper).
-        abort: an image leaves a search when a tenth of the steps, and at least 100, did not lower its objective.
+        abort: an image leaves a search when a tenth of the steps, and at least 100, did not lower its
+            objective.
         generator: unused, nothing here is random.
 
     Raises:
@@ -48,13 +50,16 @@ def carlini_wagner(
 
     Source: Carlini, Wagner (arXiv 1608.04644), sections V and VI-A, with the margin f6.
 
-    Differs: from the paper in the defaults, which are for fewer steps: 10,000 with a rate of 0.01 there, from a constant of 0.001. An image that
-        is fooled already comes back as it was.
+    Differs: from the paper in the defaults, which are for fewer steps: 10,000 with a rate of 0.01 there, from
+        a constant of 0.001. An image that is fooled already comes back as it was.
     """
     check_minimising(norm, eps, confidence, ("l2",))
     check_counts(steps=steps, searches=searches)
     check_positive(rate=rate, constant=constant)
-    found, search = Smallest(images, norm, eps, confidence), ConstantSearch(len(images), constant, images.device)
+    found, search = (
+        Smallest(images, norm, eps, confidence),
+        ConstantSearch(len(images), constant, images.device),
+    )
     if not len(images):
         return found.best
     rows = found.begin(model, labels)
@@ -63,7 +68,16 @@ def carlini_wagner(
     return found.best
 
 
-def _descend(model: Model, labels: Tensor, found: Smallest, rows: Tensor, constants: Tensor, steps: int, rate: float, abort: bool) -> Tensor:
+def _descend(
+    model: Model,
+    labels: Tensor,
+    found: Smallest,
+    rows: Tensor,
+    constants: Tensor,
+    steps: int,
+    rate: float,
+    abort: bool,
+) -> Tensor:
     """Minimise for one constant each, and offer every point; returns which of the rows were fooled on the way."""
     fooled = torch.zeros(len(found.images), dtype=torch.bool, device=rows.device)
     # tanh reaches 0 and 1 at infinity only, where no gradient comes back from.
@@ -75,7 +89,9 @@ def _descend(model: Model, labels: Tensor, found: Smallest, rows: Tensor, consta
     for step in range(1, steps + 1):
         own, clean, constant = labels[active], found.images[active], constants[active]
         points = ((place.tanh() + 1) / 2).to(clean.dtype)
-        gradient, excess, logits = differentiate(model, points, lambda x, own=own: (margins(x, own) + found.confidence).clamp_min(0))  # type: ignore[misc]
+        gradient, excess, logits = differentiate(
+            model, points, lambda x, own=own: (margins(x, own) + found.confidence).clamp_min(0)
+        )  # type: ignore[misc]
         fooled[active] |= found.offer(active, points, margins(logits, own))
         points = points.to(found.wide)
         delta = points - clean
@@ -86,7 +102,13 @@ def _descend(model: Model, labels: Tensor, found: Smallest, rows: Tensor, consta
         place = place - rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
         if abort and step % window == 0:
             stay = lowest < 0.9999 * before
-            active, place, first, second, lowest = active[stay], place[stay], first[stay], second[stay], lowest[stay]
+            active, place, first, second, lowest = (
+                active[stay],
+                place[stay],
+                first[stay],
+                second[stay],
+                lowest[stay],
+            )
             before = lowest
             if not len(active):
                 break

@@ -8,13 +8,13 @@ from rain.attacks import ascend, check_counts, check_gradient, margins, rivals
 from rain.attacks._minimising import Smallest, check_minimising
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 NUDGE = 1e-6
 """Added to each step, so that an image that lies on a boundary crosses it."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="boundary"))
 def deepfool(
     model: Model,
     images: Images,
@@ -30,23 +30,27 @@ def deepfool(
     """Step to the nearest boundary of the linearised model until the label changes: a small perturbation for few gradients.
 
     Args:
-        model: images to logits. Against a random one a single lucky draw ends the search: average it first (``rain.adaptive.Expectation``).
+        model: images to logits. Against a random one a single lucky draw ends the search: average it first
+            (``rain.adaptive.Expectation``).
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
         eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
         norm: "l2" or "linf".
         steps: at most, each with one backward pass for each candidate.
         candidates: wrong classes that are looked at, those with the greatest logits on the clean image.
-        overshoot: the perturbation is this much longer than what the linearised model asks for, to arrive beyond the boundary.
+        overshoot: the perturbation is this much longer than what the linearised model asks for, to arrive
+            beyond the boundary.
         generator: unused, nothing here is random.
 
     Raises:
         OptionError: an argument out of range, or the model gives no gradient.
 
-    Source: Moosavi-Dezfooli, Fawzi, Frossard (arXiv 1511.04599), algorithm 2, and for "linf" equations 10 to 12.
+    Source: Moosavi-Dezfooli, Fawzi, Frossard (arXiv 1511.04599), algorithm 2, and for "linf" equations 10 to
+        12.
 
-    Differs: from the paper, which has no box: each point is brought into [0, 1], and the next linearisation is made there. The first class is
-        the right one, not the model's answer, so that an image that is fooled already comes back as it was.
+    Differs: from the paper, which has no box: each point is brought into [0, 1], and the next linearisation
+        is made there. The first class is the right one, not the model's answer, so that an image that is
+        fooled already comes back as it was.
     """
     check_minimising(norm, eps)
     check_counts(steps=steps, candidates=candidates)
@@ -68,7 +72,8 @@ def deepfool(
             wrong = wrong.new_zeros(len(images), min(candidates, logits.shape[1] - 1))
             wrong[rows] = rivals(logits.detach()[~fooled], labels[rows], candidates)
         if fooled.any():
-            # A second look at the images that go on is cheaper than backward passes through those that do not.
+            # A second look at the images that go on is cheaper than backward passes through those that do
+            # not.
             logits, points = _look(model, points.detach()[~fooled], True)
         total[rows] += _nearest(logits, points, labels[rows], wrong[rows], norm)
     return found.best

@@ -10,10 +10,10 @@ from rain.attacks import ascend, check_arguments, check_counts, check_step, rand
 from rain.defense import Defense
 from rain.errors import OptionError
 from rain.images import Images, project
-from rain.registry import ATTACKS, load_defense
+from rain.registry import ATTACKS, Traits, load_defense
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(follows=False))
 def distort(
     model: Model,
     images: Images,
@@ -29,8 +29,8 @@ def distort(
 ) -> Images:
     """Maximise the squared distance between the defence's outputs for the attacked and for the clean image, for the same draws.
 
-    It needs neither the classifier nor the labels: whatever stands behind the defence is then shown something else. Use it with access "transfer":
-    the model that is given is never asked.
+    It needs neither the classifier nor the labels: whatever stands behind the defence is then shown something
+    else. Use it with access "transfer": the model that is given is never asked.
 
     Args:
         model: not looked at.
@@ -47,7 +47,8 @@ def distort(
     Raises:
         OptionError: an argument out of range, or a defence without a gradient.
 
-    Source: the idea, to attack a super-resolution network by its output's deterioration: Choi et al. (arXiv 1904.06097), section 3.
+    Source: the idea, to attack a super-resolution network by its output's deterioration: Choi et al. (arXiv
+        1904.06097), section 3.
     """
     check_arguments(norm, eps)
     check_counts(steps=steps, eot=eot)

@@ -8,10 +8,10 @@ from rain.attacks import check_counts, check_positive, differentiate, margins
 from rain.attacks._minimising import ConstantSearch, Smallest, check_minimising
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="boundary"))
 def ead(
     model: Model,
     images: Images,
@@ -36,14 +36,16 @@ def ead(
             (``rain.adaptive.Expectation``), or ask for confidence.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
-        eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``. Measured in L2, whatever the rule.
+        eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
+            Measured in L2, whatever the rule.
         norm: "l2", the norm of the budget.
         steps: for each constant.
         searches: constants tried: times ten until one fools, then halving.
         rate: length of the first step; it falls with the square root of the steps that are left.
         constant: the first one.
         beta: weight of the L1 distance; a value that changed by less is put back at each step.
-        rule: which of the images that fool and are within eps is returned: "en" has the smallest beta * L1 + L2^2, "l1" the smallest L1.
+        rule: which of the images that fool and are within eps is returned: "en" has the smallest beta * L1 +
+            L2^2, "l1" the smallest L1.
         fista: with Nesterov's momentum, one more forward pass a step; otherwise ISTA.
         confidence: the best wrong logit must be above the right one by more than this (kappa in the paper).
         generator: unused, nothing here is random.
@@ -51,10 +53,11 @@ def ead(
     Raises:
         OptionError: an argument out of range, another norm, or the model gives no gradient.
 
-    Source: Chen et al. (arXiv 1709.04114), algorithm 1 and equation 5; the falling rate is that of the authors' code.
+    Source: Chen et al. (arXiv 1709.04114), algorithm 1 and equation 5; the falling rate is that of the
+        authors' code.
 
-    Differs: the point that momentum extrapolates to is brought into [0, 1], outside of which the model has no meaning, and is one of those
-        that may be returned.
+    Differs: the point that momentum extrapolates to is brought into [0, 1], outside of which the model has no
+        meaning, and is one of those that may be returned.
     """
     check_minimising(norm, eps, confidence, ("l2",))
     check_counts(steps=steps, searches=searches)
@@ -63,7 +66,10 @@ def ead(
         raise OptionError(f"rule must be en or l1, got {rule!r}")
     if not beta >= 0:
         raise OptionError(f"beta must be at least 0, got {beta!r}")
-    found, search = Smallest(images, norm, eps, confidence), ConstantSearch(len(images), constant, images.device)
+    found, search = (
+        Smallest(images, norm, eps, confidence),
+        ConstantSearch(len(images), constant, images.device),
+    )
     if not len(images):
         return found.best
     rows = found.begin(model, labels)

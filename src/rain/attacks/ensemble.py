@@ -10,10 +10,11 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS, CLASSIFIERS, load_attack, load_classifier, seeding
+from rain.registry import ATTACKS, CLASSIFIERS, Traits, load_attack, load_classifier
+from rain.seeding import keyword_for
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(follows=False))
 def ensemble(
     model: Model,
     images: Images,
@@ -30,30 +31,32 @@ def ensemble(
     Args:
         model: not looked at.
         images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers, by the numbers of the classes that all the classifiers share with the model.
+        labels: (N,), the right answers, by the numbers of the classes that all the classifiers share with the
+            model.
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2", as far as the attack knows it.
-        classifiers: specs of the classifiers, joined by "+": "torchvision/resnet18+torchvision/squeezenet1_1(weights=PATH)". They are built when
-            there is an image to attack, kept, and given images as the model would be; each brings its own preprocessing.
-        attack: spec of the attack on their mean. One that stops at the first success transfers badly: give it all its steps, if it has a
-            ``confidence``.
+        classifiers: specs of the classifiers, joined by "+":
+            "torchvision/resnet18+torchvision/squeezenet1_1(weights=PATH)". They are built when there is an
+            image to attack, kept, and given images as the model would be; each brings its own preprocessing.
+        attack: spec of the attack on their mean. One that stops at the first success transfers badly: give it
+            all its steps, if it has a ``confidence``.
         generator: of the attack.
 
     Raises:
         UnknownNameError: no such classifier or attack.
-        OptionError: an argument out of range, an option that a classifier or the attack cannot take, classifiers that do not have the same
-            number of classes, or not the classes of the labels.
+        OptionError: an argument out of range, an option that a classifier or the attack cannot take,
+            classifiers that do not have the same number of classes, or not the classes of the labels.
         WeightsError: a classifier's weights are missing, or do not fit.
 
-    Source: Dong et al. (arXiv 1710.06081), algorithm 2: ensemble in logits, with equal weights; Liu et al. (arXiv 1611.02770) for
-    the idea.
+    Source: Dong et al. (arXiv 1710.06081), algorithm 2: ensemble in logits, with equal weights; Liu et al.
+    (arXiv 1611.02770) for the idea.
 
     Differs: any attack, where the paper has momentum (mifgsm).
     """
     check_arguments(norm, eps)
     specs = apart(classifiers)
     for spec in specs:
-        name, _, options = CLASSIFIERS.split(spec)
+        name, _, options = CLASSIFIERS.look_up(spec)
         CLASSIFIERS.check_options(name, options)
     craft = load_attack(attack)
 
@@ -64,10 +67,14 @@ def ensemble(
                 f"classifiers {classifiers}: they have {', '.join(str(answer.shape[1]) for answer in answers)} classes; all need the same"
             )
         if int(labels.max()) >= answers[0].shape[1]:
-            raise OptionError(f"classifiers {classifiers}: they have {answers[0].shape[1]} classes, and there is a label {int(labels.max())}")
+            raise OptionError(
+                f"classifiers {classifiers}: they have {answers[0].shape[1]} classes, and there is a label {int(labels.max())}"
+            )
         return torch.stack(answers).mean(0)
 
-    return craft(mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **seeding(craft, generator))
+    return craft(
+        mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **keyword_for(craft, generator)
+    )
 
 
 def apart(specs: str) -> list[str]:

@@ -5,12 +5,19 @@ from torch import Generator, Tensor
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, gradients
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(steps=1))
 def fgsm(
-    model: Model, images: Images, labels: Tensor, *, eps: float, norm: str = "linf", loss: str = "cross_entropy", generator: Generator | None = None
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    loss: str = "cross_entropy",
+    generator: Generator | None = None,
 ) -> Images:
     """One step of full length along the gradient.
 

@@ -11,13 +11,13 @@ from rain.attacks._labels import RECEDE, Labels
 from rain.attacks._minimising import check_minimising
 from rain.attacks._scores import gaussian
 from rain.images import Images, distance
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 HALVINGS = 10
 """How often a step away from the boundary is halved before it is given up."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="labels"))
 def hopskipjump(
     model: Model,
     images: Images,
@@ -38,27 +38,32 @@ def hopskipjump(
         model: images to logits, of which only the label is looked at; it need not have gradients.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
-        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With ``math.inf``, or one that
-            holds the whole box, the search goes on until the queries are used up, and the smallest is returned.
+        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With
+            ``math.inf``, or one that holds the whole box, the search goes on until the queries are used up,
+            and the smallest is returned.
         norm: "l2" or "linf".
         queries: images sent through the model for each image, at most.
-        samples: random points in the first estimate; times the square root of k in the k-th, and at most half of what is left.
-        radius: how far from the boundary they are, as a share of the L2 distance from the clean image. Against a random model take a larger one,
-            such as 1, or its noise drowns the difference that they make.
+        samples: random points in the first estimate; times the square root of k in the k-th, and at most half
+            of what is left.
+        radius: how far from the boundary they are, as a share of the L2 distance from the clean image.
+            Against a random model take a larger one, such as 1, or its noise drowns the difference that they
+            make.
         batch: images in one forward pass.
-        confirm: how many more answers must agree before an image goes, and for the start: 0 for a model that answers the same each time, 2 or
-            more for a random one.
+        confirm: how many more answers must agree before an image goes, and for the start: 0 for a model that
+            answers the same each time, 2 or more for a random one.
         generator: of the start and the random points; its device need not be that of the images.
 
     Raises:
         OptionError: an argument out of range.
 
-    Source: Chen, Jordan, Wainwright (arXiv 1904.02144): algorithm 2, with the bisection of algorithm 1, and equation 16 for the estimate.
+    Source: Chen, Jordan, Wainwright (arXiv 1904.02144): algorithm 2, with the bisection of algorithm 1, and
+        equation 16 for the estimate.
 
-    Differs: the radius, in the paper 1/d of the distance in the norm, d the number of values, is larger, since float32 does not resolve that
-        for large images; the tolerance of the bisection follows it as in the paper. Noise to start from comes in tiles where that in pixels
-        does not fool. A bisection asks at eps first. A step is given up after so many halvings, and a point that fools no longer, as
-        happens with a random model, is taken farther away. ``confirm`` is an addition.
+    Differs: the radius, in the paper 1/d of the distance in the norm, d the number of values, is larger,
+        since float32 does not resolve that for large images; the tolerance of the bisection follows it as in
+        the paper. Noise to start from comes in tiles where that in pixels does not fool. A bisection asks at
+        eps first. A step is given up after so many halvings, and a point that fools no longer, as happens
+        with a random model, is taken farther away. ``confirm`` is an addition.
     """
     check_minimising(norm, eps)
     check_counts(samples=samples, batch=batch)
@@ -71,9 +76,14 @@ def hopskipjump(
     while len(rows := search.active):
         turn += 1
         clean, point = search.clean[rows], search.approach(rows, current[rows], steps)
-        count = torch.where(search.going[rows], (search.left[rows] // 2).clamp_max(int(samples * turn**0.5)), 0)
+        count = torch.where(
+            search.going[rows], (search.left[rows] // 2).clamp_max(int(samples * turn**0.5)), 0
+        )
         onward = ascend(normal(search, rows, point, count, radius, batch, generator), norm)
-        length, waiting = distance(point, clean, norm) / turn**0.5, torch.arange(len(rows), device=rows.device)
+        length, waiting = (
+            distance(point, clean, norm) / turn**0.5,
+            torch.arange(len(rows), device=rows.device),
+        )
         current[rows] = point
         for _ in range(HALVINGS):
             moved = (point[waiting] + length[waiting, None, None, None] * onward[waiting]).clamp(0, 1)
@@ -85,7 +95,15 @@ def hopskipjump(
     return search.best
 
 
-def normal(search: Labels, rows: Tensor, centre: Images, count: Tensor, radius: float, batch: int, generator: Generator | None) -> Tensor:
+def normal(
+    search: Labels,
+    rows: Tensor,
+    centre: Images,
+    count: Tensor,
+    radius: float,
+    batch: int,
+    generator: Generator | None,
+) -> Tensor:
     """Estimate the direction in which the model is fooled, from answers on a sphere around each point (equation 16).
 
     Args:
@@ -101,7 +119,9 @@ def normal(search: Labels, rows: Tensor, centre: Images, count: Tensor, radius: 
     every, signed = torch.zeros_like(centre), torch.zeros_like(centre)
     total, piece = torch.zeros_like(reach), max(1, batch // len(rows))
     for start in range(0, int(count.max()), piece):
-        wanted = torch.arange(start, min(start + piece, int(count.max())), device=rows.device)[:, None] < count
+        wanted = (
+            torch.arange(start, min(start + piece, int(count.max())), device=rows.device)[:, None] < count
+        )
         direction = gaussian((*wanted.shape, *centre.shape[1:]), centre, generator)
         points = (centre + reach * ascend(direction.flatten(0, 1), "l2").view_as(direction)).clamp(0, 1)
         answer = torch.zeros_like(wanted, dtype=centre.dtype)

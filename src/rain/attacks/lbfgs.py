@@ -7,10 +7,10 @@ from rain.adaptive import Model
 from rain.attacks import check_counts, check_positive, differentiate, margins
 from rain.attacks._minimising import ConstantSearch, Smallest, check_minimising
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="boundary"))
 def lbfgs(
     model: Model,
     images: Images,
@@ -27,7 +27,8 @@ def lbfgs(
     """Minimise the squared distance plus a constant times the cross-entropy to the wrong classes, by L-BFGS, image by image.
 
     Args:
-        model: images to logits. Its line search compares calls: average a random model first (``rain.adaptive.Expectation``).
+        model: images to logits. Its line search compares calls: average a random model first
+            (``rain.adaptive.Expectation``).
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
         eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
@@ -43,14 +44,18 @@ def lbfgs(
 
     Source: Szegedy et al. (arXiv 1312.6199), section 4.1.
 
-    Differs: any wrong answer counts, so the cross-entropy is that of all wrong classes together, not of one target; the distance is squared, so
-        that it has a gradient everywhere, and the constant stands before the other term; the box is kept by a change of variable (tanh, as
-        Carlini and Wagner do) instead of L-BFGS-B.
+    Differs: any wrong answer counts, so the cross-entropy is that of all wrong classes together, not of one
+        target; the distance is squared, so that it has a gradient everywhere, and the constant stands before
+        the other term; the box is kept by a change of variable (tanh, as Carlini and Wagner do) instead of
+        L-BFGS-B.
     """
     check_minimising(norm, eps, confidence, ("l2",))
     check_counts(steps=steps, searches=searches)
     check_positive(constant=constant)
-    found, search = Smallest(images, norm, eps, confidence), ConstantSearch(len(images), constant, images.device)
+    found, search = (
+        Smallest(images, norm, eps, confidence),
+        ConstantSearch(len(images), constant, images.device),
+    )
     if not len(images):
         return found.best
     rows = found.begin(model, labels)
@@ -60,7 +65,9 @@ def lbfgs(
     return found.best
 
 
-def _minimise(model: Model, found: Smallest, row: Tensor, label: Tensor, constant: Tensor, steps: int) -> Tensor:
+def _minimise(
+    model: Model, found: Smallest, row: Tensor, label: Tensor, constant: Tensor, steps: int
+) -> Tensor:
     """Minimise for one image and one constant, and offer every point; returns whether one of them fooled."""
     clean = found.images[row]
     limit = 1 - max(1e-6, 4 * torch.finfo(found.wide).eps)
@@ -70,7 +77,9 @@ def _minimise(model: Model, found: Smallest, row: Tensor, label: Tensor, constan
 
     def closure() -> Tensor:
         points = ((place.detach().tanh() + 1) / 2).to(clean.dtype)
-        if not points.isfinite().all():  # where calls differ, the line search can lose its way: no slope ends it
+        if (
+            not points.isfinite().all()
+        ):  # where calls differ, the line search can lose its way: no slope ends it
             place.grad = torch.zeros_like(place)
             return points.new_tensor(torch.inf)
         gradient, value, logits = differentiate(model, points, lambda logits: -_wrong(logits, label))

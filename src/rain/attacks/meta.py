@@ -13,7 +13,7 @@ from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_positive, differentiate, margins
 from rain.attacks._scores import Scores, below, draw_weights
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 Weights = Sequence[Tensor]
 """A predictor for each of N images: kernels (N, out, in, 3, 3) and biases (N, out) in turn."""
@@ -22,7 +22,7 @@ TINY = 1e-12
 """What nothing is divided by less than."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def meta(
     model: Model,
     images: Images,
@@ -44,8 +44,9 @@ def meta(
 ) -> Images:
     """Predict the margin's gradient with a network, fine-tune it on a few measured values at every few steps, and descend.
 
-    Without ``weights`` the network knows nothing at first, and learns from this image's queries alone: that is coordinate descent with a network
-    that fills in what was not measured, and it says nothing about what the paper's attack, whose network was trained on other classifiers, can do.
+    Without ``weights`` the network knows nothing at first, and learns from this image's queries alone: that
+    is coordinate descent with a network that fills in what was not measured, and it says nothing about what
+    the paper's attack, whose network was trained on other classifiers, can do.
 
     Args:
         model: images to logits; it need not have gradients.
@@ -54,28 +55,35 @@ def meta(
         eps: budget, for values in [0, 1].
         norm: "linf" (steps along signs) or "l2".
         queries: images sent through the model for each image, at most.
-        weights: path of a safetensors file of a ``Predictor`` (``meta_train`` makes one); None is an untrained one.
-        coordinates: single values of the image that are measured at a time, two queries each: those with the largest predictions, none again
-            before every other one had its turn.
-        every: steps from one measurement to the next; those between follow the network, which sees the image as it has become.
-        delta: how far to both sides to ask. A single value must go far to be heard, above all from a random model.
+        weights: path of a safetensors file of a ``Predictor`` (``meta_train`` makes one); None is an
+            untrained one.
+        coordinates: single values of the image that are measured at a time, two queries each: those with the
+            largest predictions, none again before every other one had its turn.
+        every: steps from one measurement to the next; those between follow the network, which sees the image
+            as it has become.
+        delta: how far to both sides to ask. A single value must go far to be heard, above all from a random
+            model.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps.
         fits: steps of Adam on all that was measured, after each measurement.
         rate: Adam's.
         batch: images in one forward pass of the model.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the untrained weights, and of the choice where predictions are equal; its device need not be that of the images.
+        generator: of the untrained weights, and of the choice where predictions are equal; its device need
+            not be that of the images.
 
     Raises:
         OptionError: an argument out of range.
         WeightsError: the file is missing, or of another network.
 
-    Source: Du et al. (arXiv 1906.02398): algorithm 2, and algorithm 1 for ``meta_train``; Reptile: Nichol et al. (arXiv 1803.02999).
+    Source: Du et al. (arXiv 1906.02398): algorithm 2, and algorithm 1 for ``meta_train``; Reptile: Nichol et
+        al. (arXiv 1803.02999).
 
-    Differs: within a budget, by projection; margin of the logits. A step moves all values, not only the measured ones, and takes the last measured
-    slope, in place of the prediction, where there is one: a small network cannot remember single values. Slopes are divided by their root mean
-    square. The network is smaller, and keeps the size of the image. Each image has weights of its own. Each step is looked at for one query,
-    and of the images after each step the one with the lowest margin is returned, or with a confidence the last.
+    Differs: within a budget, by projection; margin of the logits. A step moves all values, not only the
+    measured ones, and takes the last measured slope, in place of the prediction, where there is one: a small
+    network cannot remember single values. Slopes are divided by their root mean square. The network is
+    smaller, and keeps the size of the image. Each image has weights of its own. Each step is looked at for
+    one query, and of the images after each step the one with the lowest margin is returned, or with a
+    confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(queries=queries, coordinates=coordinates, every=every, fits=fits, batch=batch)
@@ -83,7 +91,8 @@ def meta(
     if step is not None:
         check_positive(step=step)
     length = step if step is not None else 2.5 * eps / max(1, every * queries // (2 * coordinates + every))
-    # The network and the slopes stay in float32 at least, whatever the images are in: squares of small numbers are zero in half precision.
+    # The network and the slopes stay in float32 at least, whatever the images are in: squares of small
+    # numbers are zero in half precision.
     wide = torch.promote_types(images.dtype, torch.float32)
     first = Predictor(images.to(wide), generator)
     if weights is not None:
@@ -97,16 +106,31 @@ def meta(
         count = min(coordinates, slopes.shape[1], (search.left - 1) // 2) if steps % every == 0 else 0
         if count:
             size = predict(own, current.to(wide)).flatten(1).abs()
-            chance = torch.rand(size.shape, generator=generator, device=generator.device if generator is not None else images.device).to(size)
+            chance = torch.rand(
+                size.shape,
+                generator=generator,
+                device=generator.device if generator is not None else images.device,
+            ).to(size)
             # First what was measured least often, then what is predicted to be large, then chance.
             turn = size / (2 * size.amax(1, keepdim=True) + TINY) + chance / 1e4 - times
             which = turn.topk(count, dim=1).indices
             slopes = slopes.scatter(1, which, search.measure(current, which, delta))
             times = times.scatter_add(1, which, torch.ones_like(which, dtype=times.dtype))
-            own = fit(own, current.to(wide), scaled(slopes, times > 0).view_as(current), (times > 0).view_as(current), fits, rate)
+            own = fit(
+                own,
+                current.to(wide),
+                scaled(slopes, times > 0).view_as(current),
+                (times > 0).view_as(current),
+                fits,
+                rate,
+            )
         steps += 1
-        gradient = torch.where(times > 0, scaled(slopes, times > 0), predict(own, current.to(wide)).flatten(1)).view_as(current)
-        current = project(current - (length * ascend(gradient, norm)).to(current), images[search.active], norm, eps)
+        gradient = torch.where(
+            times > 0, scaled(slopes, times > 0), predict(own, current.to(wide)).flatten(1)
+        ).view_as(current)
+        current = project(
+            current - (length * ascend(gradient, norm)).to(current), images[search.active], norm, eps
+        )
         stay = search.look(current)
         current, slopes, times, own = current[stay], slopes[stay], times[stay], [value[stay] for value in own]
     return search.best
@@ -123,7 +147,10 @@ class Predictor(nn.Module):
 
     def __init__(self, like: Tensor, generator: Generator | None = None, width: int = 16):
         super().__init__()
-        self.layers = nn.ModuleList(skip_init(nn.Conv2d, *pair, 3, padding=1).to(like) for pair in ((3, width), (width, width), (width, 3)))
+        self.layers = nn.ModuleList(
+            skip_init(nn.Conv2d, *pair, 3, padding=1).to(like)
+            for pair in ((3, width), (width, width), (width, 3))
+        )
         draw_weights(self, generator)
         nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 
@@ -133,7 +160,10 @@ class Predictor(nn.Module):
 
 
 def predict(weights: Weights, images: Images) -> Tensor:
-    """What the predictor of each image says about it: (N, 3, H, W). No gradient unless the caller switched them on for the weights."""
+    """What the predictor of each image says about it: (N, 3, H, W).
+
+    No gradient unless the caller switched them on for the weights.
+    """
     if not len(images):
         return torch.zeros_like(images)
     flow = (images - 0.5).flatten(0, 1)[None]
@@ -160,7 +190,10 @@ def fit(weights: Weights, images: Images, wanted: Tensor, known: Tensor, steps: 
 
 def scaled(slopes: Tensor, known: Tensor) -> Tensor:
     """Divide by the root mean square of what is known, image by image. Shape: (A, values)."""
-    return slopes / ((slopes.square() * known).sum(1) / known.sum(1).clamp_min(1)).sqrt().clamp_min(TINY)[:, None]
+    return (
+        slopes
+        / ((slopes.square() * known).sum(1) / known.sum(1).clamp_min(1)).sqrt().clamp_min(TINY)[:, None]
+    )
 
 
 def meta_train(
@@ -198,6 +231,8 @@ def meta_train(
         gradient, _, _ = differentiate(model, images[rows], partial(margins, labels=labels[rows]))
         wanted = scaled(gradient.flatten(1), everything.flatten(1)).view_as(gradient)
         start = [value.detach().expand(batch, *value.shape) for value in network.parameters()]
-        for value, led in zip(network.parameters(), fit(start, images[rows], wanted, everything, inner, rate), strict=True):
+        for value, led in zip(
+            network.parameters(), fit(start, images[rows], wanted, everything, inner, rate), strict=True
+        ):
             value.data += pace * (led.mean(0) - value.data)
     return network.eval()

@@ -8,10 +8,10 @@ from rain.attacks import ascend, check_arguments, check_counts, check_step
 from rain.attacks._ascent import climb, level
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="fooled"))
 def mifgsm(
     model: Model,
     images: Images,
@@ -60,4 +60,15 @@ def mifgsm(
         momentum[rows] = decay * momentum[rows] + level(gradient)
         return length * ascend(momentum[rows], norm)
 
-    return climb(model, images, images, labels, step_on, eps=eps, norm=norm, steps=steps, loss=loss, confidence=confidence)[0]
+    return climb(
+        model,
+        images,
+        images,
+        labels,
+        step_on,
+        eps=eps,
+        norm=norm,
+        steps=steps,
+        loss=loss,
+        confidence=confidence,
+    )[0]

@@ -10,10 +10,10 @@ from rain.attacks import ascend, check_arguments, check_counts, check_positive
 from rain.attacks._scores import Scores, gaussian
 from rain.errors import OptionError
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def nes(
     model: Model,
     images: Images,
@@ -39,10 +39,11 @@ def nes(
         eps: budget, for values in [0, 1].
         norm: "linf" (steps along signs) or "l2".
         queries: images sent through the model for each image, at most.
-        samples: images sent for one estimate, half of them on each side. The rest of the budget that is too small for a sample is spent on
-            further steps along the last estimate.
-        sigma: standard deviation of the samples. Against a random model it must be so large that it moves the margin by more than the
-            randomness does, or the estimate is noise: a defence's randomness calls for 0.01 or more.
+        samples: images sent for one estimate, half of them on each side. The rest of the budget that is too
+            small for a sample is spent on further steps along the last estimate.
+        sigma: standard deviation of the samples. Against a random model it must be so large that it moves the
+            margin by more than the randomness does, or the estimate is noise: a defence's randomness calls
+            for 0.01 or more.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps.
         momentum: what is kept of the estimates before, in [0, 1).
         batch: images in one forward pass.
@@ -52,11 +53,13 @@ def nes(
     Raises:
         OptionError: an argument out of range.
 
-    Source: Ilyas et al. (arXiv 1804.08598): algorithm 1 and the query-limited attack; momentum as in the authors' code.
+    Source: Ilyas et al. (arXiv 1804.08598): algorithm 1 and the query-limited attack; momentum as in the
+        authors' code.
 
-    Differs: margin of the logits instead of the probability; untargeted; the step has a fixed length, and each is looked at for one query more.
-    Samples are clamped to [0, 1], since a model may refuse others, and they only serve the estimate: of the images after each step the one with
-    the lowest margin is returned, or with a confidence the last.
+    Differs: margin of the logits instead of the probability; untargeted; the step has a fixed length, and
+    each is looked at for one query more. Samples are clamped to [0, 1], since a model may refuse others, and
+    they only serve the estimate: of the images after each step the one with the lowest margin is returned, or
+    with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(samples=samples, batch=batch)

@@ -6,10 +6,10 @@ from torch import Generator, Tensor
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, keep_lowest, margins
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(follows=False, sees="scores"))
 def noise(
     model: Model,
     images: Images,
@@ -32,7 +32,8 @@ def noise(
         norm: "linf" (each value uniform in +-eps) or "l2" (Gaussian noise, scaled to the length eps).
         tries: for each image. The one with the lowest margin is returned.
         batch: images in one forward pass; at least one try of each image.
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this.
+        confidence: an image leaves the batch when the best wrong logit is above the right one by more than
+            this.
         generator: of the noise; its device need not be that of the images.
 
     Raises:
@@ -57,6 +58,12 @@ def noise(
         with torch.no_grad():
             margin = margins(model(points), labels[active].repeat(count)).nan_to_num(torch.inf, torch.inf)
         lowest, which = margin.unflatten(0, (count, len(active))).min(0)
-        keep_lowest(best, least, active, points.unflatten(0, (count, len(active)))[which, torch.arange(len(active), device=which.device)], lowest)
+        keep_lowest(
+            best,
+            least,
+            active,
+            points.unflatten(0, (count, len(active)))[which, torch.arange(len(active), device=which.device)],
+            lowest,
+        )
         active = active[lowest >= -confidence]
     return best

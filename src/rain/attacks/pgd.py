@@ -8,10 +8,10 @@ from rain.attacks import LOSSES, ascend, check_arguments, check_counts, check_st
 from rain.attacks import random_start as start
 from rain.attacks._ascent import climb
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(stops="fooled"))
 def pgd(
     model: Model,
     images: Images,
@@ -36,15 +36,18 @@ def pgd(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2".
         steps: gradient steps in each restart.
-        step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from side to side.
-        restarts: an image that holds in one is tried again in the next; with a confidence, the lowest of their last points is returned.
+        step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from
+            side to side.
+        restarts: an image that holds in one is tried again in the next; with a confidence, the lowest of
+            their last points is returned.
         random_start: begin at a random point of the budget (uniform) instead of at the image.
-        loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images, which TRADES ascends; begin that one at a
-            random point, since it has no slope at the image.
-        confidence: an image leaves the batch when the best wrong logit is above the right one by more than this. 0 stops at the first success,
-            which is all that a certain model asks for. Against a random model, or to transfer to another one, a single success says little: ask
-            for more; ``inf`` makes every step. Of an image that never leaves the last point is returned, as in the paper; with 0, where margins can
-            be trusted, the one with the lowest margin of all.
+        loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images,
+            which TRADES ascends; begin that one at a random point, since it has no slope at the image.
+        confidence: an image leaves the batch when the best wrong logit is above the right one by more than
+            this. 0 stops at the first success, which is all that a certain model asks for. Against a random
+            model, or to transfer to another one, a single success says little: ask for more; ``inf`` makes
+            every step. Of an image that never leaves the last point is returned, as in the paper; with 0,
+            where margins can be trusted, the one with the lowest margin of all.
         generator: of the random start; its device need not be that of the images.
 
     Source: Madry et al. (arXiv 1706.06083); the loss "kl": Zhang et al. (arXiv 1901.08573).

@@ -9,10 +9,10 @@ from rain.attacks._labels import RECEDE, Labels
 from rain.attacks._minimising import check_minimising
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="labels"))
 def rays(
     model: Model,
     images: Images,
@@ -32,15 +32,17 @@ def rays(
         model: images to logits, of which only the label is looked at; it need not have gradients.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers.
-        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With ``math.inf``, or one that
-            holds the whole box, the search goes on until the queries are used up, and the smallest is returned.
+        eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With
+            ``math.inf``, or one that holds the whole box, the search goes on until the queries are used up,
+            and the smallest is returned.
         norm: "linf".
         queries: images sent through the model for each image, at most.
         tolerance: a bisection ends when its interval is this share of the distance.
-        patience: after so many refused directions in a row, the best is asked again. Against a random model a lucky answer makes the best
-            distance too small, and everything would be refused from then on: a best that fools no longer is set farther away.
-        confirm: how many more answers must agree before a direction or a distance is accepted, and before an image goes: 0 for a model that
-            answers the same each time, 2 or more for a random one.
+        patience: after so many refused directions in a row, the best is asked again. Against a random model a
+            lucky answer makes the best distance too small, and everything would be refused from then on: a
+            best that fools no longer is set farther away.
+        confirm: how many more answers must agree before a direction or a distance is accepted, and before an
+            image goes: 0 for a model that answers the same each time, 2 or more for a random one.
         generator: of the first directions; its device need not be that of the images.
 
     Raises:
@@ -48,9 +50,10 @@ def rays(
 
     Source: Chen, Gu (arXiv 2006.12792): algorithm 3, with the quick check and the bisection of algorithm 2.
 
-    Differs: the first direction is one that fools at all, of random signs in tiles, which are smaller after each try; the paper has ones. The
-        tolerance is relative, where the paper's is 0.001. After blocks of one value the whole image is next. A bisection asks at eps first.
-        ``patience`` and ``confirm`` are additions.
+    Differs: the first direction is one that fools at all, of random signs in tiles, which are smaller after
+        each try; the paper has ones. The tolerance is relative, where the paper's is 0.001. After blocks of
+        one value the whole image is next. A bisection asks at eps first. ``patience`` and ``confirm`` are
+        additions.
     """
     check_minimising(norm, eps, norms=("linf",))
     check_counts(patience=patience)
@@ -69,14 +72,18 @@ def rays(
         doubted = refused[rows] >= patience
         inside = ~doubted & (high[rows] - low[rows] > tolerance * high[rows])
         fresh = ~doubted & ~inside
-        direction = torch.where(fresh[:, None, None, None], flipped(signs[rows], block[rows], places), signs[rows])
+        direction = torch.where(
+            fresh[:, None, None, None], flipped(signs[rows], block[rows], places), signs[rows]
+        )
         reach = torch.where(inside, search.between(low[rows], high[rows]), high[rows])
         fooled = search.look(rows, search.clean[rows] + reach[:, None, None, None] * direction, sure=True)
         signs[rows] = torch.where((fresh & fooled)[:, None, None, None], direction, signs[rows])
         lost = doubted & ~fooled
         low[rows] = torch.where(fresh & fooled, 0, torch.where(lost | (inside & ~fooled), reach, low[rows]))
         high[rows] = torch.where(lost, (RECEDE * reach).clamp_max(1), torch.where(fooled, reach, high[rows]))
-        refused[rows] = torch.where(fresh & ~fooled, refused[rows] + 1, torch.where(fooled | (lost & (reach == 1)), 0, refused[rows]))
+        refused[rows] = torch.where(
+            fresh & ~fooled, refused[rows] + 1, torch.where(fooled | (lost & (reach == 1)), 0, refused[rows])
+        )
         block[rows] = torch.where(fresh, block[rows] % blocks + 1, block[rows])
     return search.best
 
@@ -85,7 +92,8 @@ def flipped(signs: Tensor, block: Tensor, places: Tensor) -> Tensor:
     """Flip one block of each direction (A, 3, H, W).
 
     Args:
-        block: (A,), numbers: 1 is everything, 2 and 3 are its halves, 4 to 7 the quarters, and so on; the last ones are single values.
+        block: (A,), numbers: 1 is everything, 2 and 3 are its halves, 4 to 7 the quarters, and so on; the
+            last ones are single values.
         places: (3 * H * W,), the numbers of the values in a flattened image.
     """
     first = 2 ** block.double().log2().floor().long()

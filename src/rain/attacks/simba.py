@@ -10,12 +10,12 @@ from rain.attacks import check_arguments, check_counts, check_positive
 from rain.attacks._scores import Scores
 from rain.errors import OptionError
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 BASES = ("pixel", "dct")
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def simba(
     model: Model,
     images: Images,
@@ -40,13 +40,16 @@ def simba(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2": of the projection, which follows each step.
         queries: images sent through the model for each image, at most.
-        basis: "pixel" (single values) or "dct" (cosines of low frequency, channel by channel: far fewer, and better on natural images).
+        basis: "pixel" (single values) or "dct" (cosines of low frequency, channel by channel: far fewer, and
+            better on natural images).
         frequencies: the share of the frequencies, the lowest, that the cosines take in each direction.
-        step: by how much a direction changes the image where it changes it most (linf), or the length of the change (l2; the paper has 0.2).
-            None is eps for linf, and for l2 what fills the budget if every second query is a success.
-        patience: after so many refused points in a row, the best image is asked again. Against a random model the margin that others are
-            compared with is that of one draw: noise larger than a direction's effect makes the search keep what was lucky, and refuse what is
-            better, until it is asked again. What is returned may then have been lucky, too.
+        step: by how much a direction changes the image where it changes it most (linf), or the length of the
+            change (l2; the paper has 0.2). None is eps for linf, and for l2 what fills the budget if every
+            second query is a success.
+        patience: after so many refused points in a row, the best image is asked again. Against a random model
+            the margin that others are compared with is that of one draw: noise larger than a direction's
+            effect makes the search keep what was lucky, and refuse what is better, until it is asked again.
+            What is returned may then have been lucky, too.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the order; its device need not be that of the images.
 
@@ -55,8 +58,8 @@ def simba(
 
     Source: Guo et al. (arXiv 1905.07121): algorithm 1, and section 3 for the bases.
 
-    Differs: margin of the logits instead of the probability; the projection into a budget, of which the paper has none; after the last direction
-    the first one is next; the best is asked again (``patience``).
+    Differs: margin of the logits instead of the probability; the projection into a budget, of which the paper
+    has none; after the last direction the first one is next; the best is asked again (``patience``).
     """
     check_arguments(norm, eps)
     check_counts(patience=patience)
@@ -68,9 +71,19 @@ def simba(
         check_positive(step=step)
     search = Scores(model, images, labels, queries, confidence)
     height, width = images.shape[2:]
-    rows, columns = (height, width) if basis == "pixel" else (math.ceil(frequencies * height), math.ceil(frequencies * width))
+    rows, columns = (
+        (height, width)
+        if basis == "pixel"
+        else (math.ceil(frequencies * height), math.ceil(frequencies * width))
+    )
     count = 3 * rows * columns
-    length = step if step is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), count) ** 0.5
+    length = (
+        step
+        if step is not None
+        else eps
+        if norm == "linf"
+        else eps / min(max(1.0, queries / 2), count) ** 0.5
+    )
     order = _orders(len(images), count, images.device, generator)
     place, side = torch.zeros_like(labels), torch.ones_like(labels)
     while search:
@@ -110,5 +123,7 @@ def cosines(which: Tensor, columns: int, rows: int, like: Images) -> Tensor:
 
 def _orders(images: int, count: int, device: torch.device, generator: Generator | None) -> Tensor:
     """A random order of the directions for each image. Shape: (images, count)."""
-    drawn = torch.rand(images, count, generator=generator, device=generator.device if generator is not None else device)
+    drawn = torch.rand(
+        images, count, generator=generator, device=generator.device if generator is not None else device
+    )
     return drawn.argsort(1).to(device)

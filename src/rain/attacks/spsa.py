@@ -9,10 +9,10 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
 from rain.attacks._scores import Adam, Scores, signs
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def spsa(
     model: Model,
     images: Images,
@@ -37,11 +37,12 @@ def spsa(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2": of the projection, which follows each step.
         queries: images sent through the model for each image, at most.
-        samples: images sent for one estimate, half of them on each side (the paper has up to 8192). The rest of the budget that is too small for
-            a sample is spent on further steps along the last estimate.
-        delta: by how much each value goes up or down in a sample. Against a random model it must move the margin by more than the randomness does.
-        rate: Adam's; None is 2.5 eps over the root of the number of steps, since noise goes to and fro; for l2 divided by the root of
-            the number of values.
+        samples: images sent for one estimate, half of them on each side (the paper has up to 8192). The rest
+            of the budget that is too small for a sample is spent on further steps along the last estimate.
+        delta: by how much each value goes up or down in a sample. Against a random model it must move the
+            margin by more than the randomness does.
+        rate: Adam's; None is 2.5 eps over the root of the number of steps, since noise goes to and fro; for
+            l2 divided by the root of the number of values.
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the signs; its device need not be that of the images.
@@ -51,8 +52,9 @@ def spsa(
 
     Source: Uesato et al. (arXiv 1802.05666): algorithm 1, with Adam, margin loss; Spall (1992).
 
-    Differs: l2; a rate that follows the budget instead of 0.01; each step is looked at for one query more. Samples are clamped to [0, 1] and only
-    serve the estimate: of the images after each step the one with the lowest margin is returned, or with a confidence the last.
+    Differs: l2; a rate that follows the budget instead of 0.01; each step is looked at for one query more.
+    Samples are clamped to [0, 1] and only serve the estimate: of the images after each step the one with the
+    lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(samples=samples, batch=batch)
@@ -65,7 +67,11 @@ def spsa(
     size = images[0].numel() if len(images) else 1
     length = rate if rate is not None else way if norm == "linf" else way / size**0.5
     current = images[search.active]
-    gradient, adam, draw = torch.zeros_like(current), Adam(current), partial(signs, like=images, generator=generator)
+    gradient, adam, draw = (
+        torch.zeros_like(current),
+        Adam(current),
+        partial(signs, like=images, generator=generator),
+    )
     while search:
         now = min(pairs, (search.left - 1) // 2)
         if now:

@@ -8,13 +8,13 @@ from rain.attacks import check_arguments, check_counts
 from rain.attacks._scores import Scores, below, signs
 from rain.errors import OptionError
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """When the share of the image that a square covers is halved, of 10000 queries."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def square(
     model: Model,
     images: Images,
@@ -37,20 +37,24 @@ def square(
         eps: budget, for values in [0, 1].
         norm: "linf" (squares of -eps or eps) or "l2" (the norm of one square is moved into another).
         queries: images sent through the model for each image, at most.
-        share: of the image that the first squares cover: p in the paper, which has 0.05 (linf) and 0.1 (l2) on ImageNet; 0.8 is AutoAttack's.
-        patience: after so many refused squares in a row, the best image is asked again. Against a random model the margin that others are
-            compared with is that of one draw: noise larger than a square's effect makes the search keep what was lucky, and refuse what is
-            better, until it is asked again. What is returned may then have been lucky, too.
+        share: of the image that the first squares cover: p in the paper, which has 0.05 (linf) and 0.1 (l2)
+            on ImageNet; 0.8 is AutoAttack's.
+        patience: after so many refused squares in a row, the best image is asked again. Against a random
+            model the margin that others are compared with is that of one draw: noise larger than a square's
+            effect makes the search keep what was lucky, and refuse what is better, until it is asked again.
+            What is returned may then have been lucky, too.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the squares; its device need not be that of the images.
 
     Raises:
         OptionError: an argument out of range.
 
-    Source: Andriushchenko et al. (arXiv 1912.00049): algorithms 1, 2 (linf) and 3 (l2), stripes or tiles to begin with, margin loss.
+    Source: Andriushchenko et al. (arXiv 1912.00049): algorithms 1, 2 (linf) and 3 (l2), stripes or tiles to
+        begin with, margin loss.
 
-    Differs: the clean look counts as a query, and the best is asked again (``patience``). Sides of the squares in l2 are odd, at least 3, as in
-    the authors' code. Images need not be square. As in the paper, the stripes or tiles stay even where the clean image's margin is lower.
+    Differs: the clean look counts as a query, and the best is asked again (``patience``). Sides of the
+    squares in l2 are odd, at least 3, as in the authors' code. Images need not be square. As in the paper,
+    the stripes or tiles stay even where the clean image's margin is lower.
     """
     check_arguments(norm, eps)
     check_counts(patience=patience)
@@ -64,7 +68,11 @@ def square(
     while search:
         clean, best = images[search.active], search.best[search.active]
         side = side_at(queries - search.left, queries, share, clean, norm)
-        change = flat(best - clean, side, eps, generator) if norm == "linf" else moved(best - clean, side, eps, generator)
+        change = (
+            flat(best - clean, side, eps, generator)
+            if norm == "linf"
+            else moved(best - clean, side, eps, generator)
+        )
         search.challenge(project(clean + change, clean, norm, eps), patience)
     return search.best
 
@@ -119,7 +127,9 @@ def pattern(side: int, like: Tensor) -> Tensor:
 
     def bump(width: int) -> Tensor:
         middle = side // 2
-        heights = (1 / torch.arange(middle + 1, 0, -1, device=like.device, dtype=like.dtype).square()).cumsum(0)
+        heights = (1 / torch.arange(middle + 1, 0, -1, device=like.device, dtype=like.dtype).square()).cumsum(
+            0
+        )
         rows, columns = (torch.arange(length, device=like.device) for length in (side, width))
         return heights[middle - torch.maximum((rows - middle).abs()[:, None], (columns - width // 2).abs())]
 
@@ -135,7 +145,11 @@ def tiles(images: Images, generator: Generator | None) -> Tensor:
     """The l2 pattern with random signs in five by five tiles, or as many as there is room for, not scaled yet."""
     side = max(1, min(images.shape[2:]) // 5)
     down, across = (length // side for length in images.shape[2:])
-    grid = signs((len(images), 3, down, across), images, generator).repeat_interleave(side, 2).repeat_interleave(side, 3)
+    grid = (
+        signs((len(images), 3, down, across), images, generator)
+        .repeat_interleave(side, 2)
+        .repeat_interleave(side, 3)
+    )
     change = torch.zeros_like(images)
     change[:, :, : down * side, : across * side] = grid * pattern(side, images).repeat(down, across)
     return change

@@ -9,13 +9,14 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive, differentiate
 from rain.attacks._scores import below, draw_weights
 from rain.images import Images
-from rain.registry import ATTACKS, load_attack, seeding
+from rain.registry import ATTACKS, Traits, load_attack
+from rain.seeding import keyword_for
 
 CELLS, FARTHEST, LEAST = 16, 0.5, 1 / 255
 """Cells of the noise, and of the network's view, along the shorter side; the farthest noise, and the nearest where eps is smaller."""
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="labels"))
 def substitute(
     model: Model,
     images: Images,
@@ -35,10 +36,11 @@ def substitute(
 ) -> Images:
     """Train a small network on the model's labels for points around the images, add points by its Jacobian, and attack it.
 
-    The paper's substitute learns a whole task from images of all classes. This one gets the images of a batch and no others, and under access
-    "query" the engine gives it a single one: it learns where the label of this image ends, within the reach of noise and of its own steps. If the
-    model gives all its points the same label, it has learnt nothing, and what it returns is as good as noise. The images of a larger batch share
-    one substitute, and each pays its own queries.
+    The paper's substitute learns a whole task from images of all classes. This one gets the images of a batch
+    and no others, and under access "query" the engine gives it a single one: it learns where the label of
+    this image ends, within the reach of noise and of its own steps. If the model gives all its points the
+    same label, it has learnt nothing, and what it returns is as good as noise. The images of a larger batch
+    share one substitute, and each pays its own queries.
 
     Args:
         model: images to logits, of which only the greatest is looked at; it need not have gradients.
@@ -46,26 +48,33 @@ def substitute(
         labels: (N,), the right answers.
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2", as far as the attack knows it.
-        queries: images sent through the model for each image, at most; 1 for one that is fooled already, which comes back as it is. All points
-            are kept in memory, for 1000 of 224x224 pixels that is 0.6 GB.
-        confirm: how many more answers must agree that an image is fooled already: 2 or more for a random model.
-        rounds: of augmentation. The image and its neighbours, and the points of each round, have equal shares of the queries.
+        queries: images sent through the model for each image, at most; 1 for one that is fooled already,
+            which comes back as it is. All points are kept in memory, for 1000 of 224x224 pixels that is 0.6
+            GB.
+        confirm: how many more answers must agree that an image is fooled already: 2 or more for a random
+            model.
+        rounds: of augmentation. The image and its neighbours, and the points of each round, have equal shares
+            of the queries.
         epochs: passes through all points after each round.
         step: length of a step of augmentation, in each value (the paper's lambda).
         rate: Adam's.
-        attack: spec of the attack on the substitute; it goes to the model unseen, so let it make all its steps.
+        attack: spec of the attack on the substitute; it goes to the model unseen, so let it make all its
+            steps.
         batch: images in one pass, of the model and of the substitute.
-        generator: of the neighbours, the weights, the order, and the attack; its device need not be that of the images.
+        generator: of the neighbours, the weights, the order, and the attack; its device need not be that of
+            the images.
 
     Raises:
         UnknownNameError: no such attack.
         OptionError: an argument out of range, or an option that the attack cannot take.
 
-    Source: Papernot et al. (arXiv 1602.02697): algorithm 1, lambda as there. Signs of the step that alternate, and a random part of the points for
-    each round instead of all, so that queries do not double: the ideas of Papernot et al. (arXiv 1605.07277), periodic steps and reservoir sampling.
+    Source: Papernot et al. (arXiv 1602.02697): algorithm 1, lambda as there. Signs of the step that
+    alternate, and a random part of the points for each round instead of all, so that queries do not double:
+    the ideas of Papernot et al. (arXiv 1605.07277), periodic steps and reservoir sampling.
 
-    Differs: the first points are the images and neighbours of theirs, uniform noise in cells, at most 16 to 31 along the shorter side, of a random
-    amplitude between the budget's (an l2 one spread evenly) and 0.5, as likely on each scale; the paper has images of the attacker's own.
+    Differs: the first points are the images and neighbours of theirs, uniform noise in cells, at most 16 to
+    31 along the shorter side, of a random amplitude between the budget's (an l2 one spread evenly) and 0.5,
+    as likely on each scale; the paper has images of the attacker's own.
     """
     check_arguments(norm, eps)
     check_counts(queries=queries, rounds=rounds, epochs=epochs, batch=batch)
@@ -93,12 +102,16 @@ def substitute(
         else:
             rows = below(len(points), (share, len(active)), labels, generator)
             columns = torch.arange(len(active), device=images.device)
-            fresh = stepped(network, points[rows, columns], answers[rows, columns], step if turn % 2 else -step, batch)
+            fresh = stepped(
+                network, points[rows, columns], answers[rows, columns], step if turn % 2 else -step, batch
+            )
         points = torch.cat([points, fresh])
         answers = torch.cat([answers, ask(model, fresh, batch)])
         fit(network, points.flatten(0, 1), answers.flatten(), epochs, rate, batch, generator)
     if len(active):
-        best[active] = craft(network, images[active], labels[active], eps=eps, norm=norm, **seeding(craft, generator))
+        best[active] = craft(
+            network, images[active], labels[active], eps=eps, norm=norm, **keyword_for(craft, generator)
+        )
     return best
 
 
@@ -136,7 +149,9 @@ def neighbours(images: Images, count: int, amplitude: float, generator: Generato
     shape = (count, len(images), 3, -(-height // side), -(-width // side))
     noise = 2 * torch.rand(shape, generator=generator, device=device).to(images) - 1
     low = min(max(amplitude, LEAST), FARTHEST)
-    reach = low * (FARTHEST / low) ** torch.rand(count, len(images), 1, 1, 1, generator=generator, device=device).to(images)
+    reach = low * (FARTHEST / low) ** torch.rand(
+        count, len(images), 1, 1, 1, generator=generator, device=device
+    ).to(images)
     noise = (reach * noise).repeat_interleave(side, 3).repeat_interleave(side, 4)[..., :height, :width]
     return (images + noise).clamp(0, 1)
 
@@ -150,12 +165,25 @@ def ask(model: Model, points: Images, batch: int) -> Tensor:
     return answers.view(points.shape[:2])
 
 
-def fit(network: Network, points: Images, answers: Tensor, epochs: int, rate: float, batch: int, generator: Generator | None) -> None:
+def fit(
+    network: Network,
+    points: Images,
+    answers: Tensor,
+    epochs: int,
+    rate: float,
+    batch: int,
+    generator: Generator | None,
+) -> None:
     """Train the substitute on points (P, 3, H, W) and their labels (P,): cross-entropy, Adam."""
     device = generator.device if generator is not None else points.device
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     for _ in range(epochs):
-        for rows in torch.rand(len(points), generator=generator, device=device).argsort().to(points.device).split(batch):
+        for rows in (
+            torch.rand(len(points), generator=generator, device=device)
+            .argsort()
+            .to(points.device)
+            .split(batch)
+        ):
             optimizer.zero_grad()
             with torch.enable_grad():
                 F.cross_entropy(network(points[rows]), answers[rows]).backward()
@@ -168,6 +196,8 @@ def stepped(network: Network, points: Images, answers: Tensor, step: float, batc
         return points
     signs = []
     for piece, own in zip(points.flatten(0, 1).split(batch), answers.flatten().split(batch), strict=True):
-        gradient, _, _ = differentiate(network, piece, lambda logits, own=own: logits.gather(1, own[:, None])[:, 0])  # type: ignore[misc]
+        gradient, _, _ = differentiate(
+            network, piece, lambda logits, own=own: logits.gather(1, own[:, None])[:, 0]
+        )  # type: ignore[misc]
         signs.append(gradient.sign())
     return (points + step * torch.cat(signs).view_as(points)).clamp(0, 1)

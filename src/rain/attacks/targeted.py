@@ -7,12 +7,13 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS, load_attack, seeding
+from rain.registry import ATTACKS, Traits, load_attack
+from rain.seeding import keyword_for
 
 TARGETS = ("least_likely", "second", "next")
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(targeted=True))
 def targeted(
     model: Model,
     images: Images,
@@ -26,8 +27,9 @@ def targeted(
 ) -> Images:
     """Drive each image to one class, by an attack that knows nothing of targets.
 
-    The attack is given another model: two logits, the greatest of all other classes and that of the target. Where the second is above the first, the
-    classifier says the target, and to the attack the image is fooled.
+    The attack is given another model: two logits, the greatest of all other classes and that of the target.
+    Where the second is above the first, the classifier says the target, and to the attack the image is
+    fooled.
 
     Args:
         model: images to logits.
@@ -36,29 +38,35 @@ def targeted(
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2".
         attack: spec of the attack, with its options.
-        target: "least_likely" or "second", the likeliest wrong class (of the model's answer to the clean image, which costs a query), "next" (the
-            label plus one), or the number of a class; an image of that class is left as it is.
+        target: "least_likely" or "second", the likeliest wrong class (of the model's answer to the clean
+            image, which costs a query), "next" (the label plus one), or the number of a class; an image of
+            that class is left as it is.
         generator: of the attack.
 
     Raises:
         OptionError: no such target, or what the attack raises.
 
-    Source: Carlini and Wagner (arXiv 1608.04644), section III, for the kinds of targets; their loss f6 is the difference of these two logits.
+    Source: Carlini and Wagner (arXiv 1608.04644), section III, for the kinds of targets; their loss f6 is the
+        difference of these two logits.
 
-    Differs: an attack that ascends the cross-entropy ascends that of the two logits, not that of all classes with the target's sign turned.
+    Differs: an attack that ascends the cross-entropy ascends that of the two logits, not that of all classes
+        with the target's sign turned.
     """
     check_arguments(norm, eps)
     wanted = _targets(model, images, labels, target)
     single = load_attack(attack)
-    options = seeding(single, generator)
+    options = keyword_for(single, generator)
     single(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0], eps=eps, norm=norm)
     made = images.clone()
-    # An attack may drop images from its batch; those with one target in common can share a model all the same.
+    # An attack may drop images from its batch; those with one target in common can share a model all the
+    # same.
     for number in wanted.unique().tolist():
         rows = ((wanted == number) & (labels != number)).nonzero()[:, 0]
         if len(rows):
             zeros = torch.zeros_like(labels[rows])
-            made[rows] = single(_towards(model, number), images[rows], zeros, eps=eps, norm=norm, **options).detach()
+            made[rows] = single(
+                _towards(model, number), images[rows], zeros, eps=eps, norm=norm, **options
+            ).detach()
     return made
 
 
@@ -66,7 +74,9 @@ def _targets(model: Model, images: Images, labels: Tensor, target: str | int) ->
     if isinstance(target, int) and not isinstance(target, bool) and target >= 0:
         return torch.full_like(labels, target)
     if target not in TARGETS:
-        raise OptionError(f"target must be the number of a class or one of {', '.join(TARGETS)}, got {target!r}")
+        raise OptionError(
+            f"target must be the number of a class or one of {', '.join(TARGETS)}, got {target!r}"
+        )
     if not len(images):
         return labels
     with torch.no_grad():

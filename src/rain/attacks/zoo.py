@@ -7,10 +7,10 @@ from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
 from rain.attacks._scores import Adam, Scores
 from rain.images import Images, project
-from rain.registry import ATTACKS
+from rain.registry import ATTACKS, Traits
 
 
-@ATTACKS.register
+@ATTACKS.register(traits=Traits(sees="scores"))
 def zoo(
     model: Model,
     images: Images,
@@ -34,11 +34,13 @@ def zoo(
         labels: (N,), the right answers.
         eps: budget, for values in [0, 1].
         norm: "linf" or "l2": of the projection, which follows each step.
-        queries: images sent through the model for each image, at most. An image has far more values than one usually grants queries: this is the
-            dearest of the attacks, and one for small images.
+        queries: images sent through the model for each image, at most. An image has far more values than one
+            usually grants queries: this is the dearest of the attacks, and one for small images.
         coordinates: values that are measured, at random, before each step.
-        delta: how far to both sides to ask. Against a random model a single value hardly moves the margin: what is measured is the noise.
-        rate: Adam's; None is eps for linf, and for l2 what fills the budget if every value that is measured moves once.
+        delta: how far to both sides to ask. Against a random model a single value hardly moves the margin:
+            what is measured is the noise.
+        rate: Adam's; None is eps for linf, and for l2 what fills the budget if every value that is measured
+            moves once.
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
         generator: of the choice of values; its device need not be that of the images.
@@ -48,9 +50,10 @@ def zoo(
 
     Source: Chen et al. (arXiv 1708.03999): algorithms 1 and 2 (ZOO-ADAM).
 
-    Differs: within a budget, by projection, instead of a penalty on the distance; margin of the logits instead of log-probabilities; delta is 0.01,
-    not 0.0001, which float32 drowns; no importance sampling and no attack space of lower dimension. Each step is looked at for one query more, and
-    of the images after each step the one with the lowest margin is returned, or with a confidence the last.
+    Differs: within a budget, by projection, instead of a penalty on the distance; margin of the logits
+    instead of log-probabilities; delta is 0.01, not 0.0001, which float32 drowns; no importance sampling and
+    no attack space of lower dimension. Each step is looked at for one query more, and of the images after
+    each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
     check_counts(coordinates=coordinates, batch=batch)
@@ -58,14 +61,20 @@ def zoo(
     size = images[0].numel() if len(images) else 1
     if rate is not None:
         check_positive(rate=rate)
-    length = rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
+    length = (
+        rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
+    )
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
     adam = Adam(current.flatten(1))
     device = generator.device if generator is not None else images.device
     while search:
         count = min(coordinates, size, (search.left - 1) // 2)
-        which = torch.rand(len(current), size, generator=generator, device=device).topk(count, dim=1).indices.to(images.device)
+        which = (
+            torch.rand(len(current), size, generator=generator, device=device)
+            .topk(count, dim=1)
+            .indices.to(images.device)
+        )
         slope = search.measure(current, which, delta)
         gradient = torch.zeros_like(adam.mean).scatter(1, which, slope)
         move = length * adam(gradient, torch.zeros_like(gradient, dtype=torch.bool).scatter(1, which, True))

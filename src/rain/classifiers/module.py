@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from rain.errors import OptionError, UnknownNameError
-from rain.registry import CLASSIFIERS, did_you_mean
+from rain.errors import OptionError, UnknownNameError, did_you_mean
+from rain.registry import CLASSIFIERS
 
 
 @CLASSIFIERS.register(argument=":PACKAGE.MODULE:FUNCTION")
@@ -18,25 +18,36 @@ def module(target: str, /, **options: Any) -> nn.Module:
     """Your own function (or class) that returns an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits; set to eval mode.
 
     Args:
-        target: ``package.module:function``. The working directory is searched first, as for ``python -m``, and stays importable.
+        target: ``package.module:function``. The working directory is searched first, as for ``python -m``,
+            and stays importable.
         options: the function's own, as in ``package.module:function(depth=18)``.
 
     Raises:
         UnknownNameError: no such module, or no such function in it.
-        OptionError: the function has no such option, raises, or returns something else; or the module raises when it is imported.
+        OptionError: the function has no such option, raises, or returns something else; or the module raises
+            when it is imported.
 
-    Convention: the network owns its resize, crop, mean and std; ``rain.Preprocessed`` gives them to one that has none.
+    Convention: the network owns its resize, crop, mean and std; ``rain.Preprocessed`` gives them to one that
+        has none.
     """
     path, _, name = target.partition(":")
     home = _import(path, target)
     function = getattr(home, name, None)
     if not callable(function):
-        own = [other for other, value in vars(home).items() if getattr(value, "__module__", None) == home.__name__ and callable(value)]
-        raise UnknownNameError(f"classifier {target!r}: no function {name!r} in {path}; {did_you_mean(name, own)}")
+        own = [
+            other
+            for other, value in vars(home).items()
+            if getattr(value, "__module__", None) == home.__name__ and callable(value)
+        ]
+        raise UnknownNameError(
+            f"classifier {target!r}: no function {name!r} in {path}; {did_you_mean(name, own)}"
+        )
     try:
         signature = inspect.signature(function)
     except ValueError:  # some classes written in C
-        raise OptionError(f"classifier {target!r} has no signature; write a function that returns the network") from None
+        raise OptionError(
+            f"classifier {target!r} has no signature; write a function that returns the network"
+        ) from None
     try:
         signature.bind(**options)
     except TypeError as error:
@@ -59,5 +70,9 @@ def _import(path: str, target: str) -> ModuleType:
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (path == missing or path.startswith(f"{missing}.")):
-            raise UnknownNameError(f"classifier {target!r}: no module {missing!r}, neither in {here} nor installed") from None
-        raise OptionError(f"classifier {target!r}: importing {path} raised {type(error).__name__}: {error}") from error
+            raise UnknownNameError(
+                f"classifier {target!r}: no module {missing!r}, neither in {here} nor installed"
+            ) from None
+        raise OptionError(
+            f"classifier {target!r}: importing {path} raised {type(error).__name__}: {error}"
+        ) from error

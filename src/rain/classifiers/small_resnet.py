@@ -13,20 +13,24 @@ MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
 
 
 @CLASSIFIERS.register
-def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width: int = 32, size: int = 96) -> Preprocessed:
+def small_resnet(
+    weights: str | Path | None = None, *, classes: int = 10, width: int = 32, size: int = 96
+) -> Preprocessed:
     """ResNet-18 with a quarter to a half of its channels and a gentle stem, from pictures of ``size`` x ``size`` to ``classes`` logits.
 
     Args:
-        weights: name of a shipped file, a safetensors file as ``rain train`` leaves it, or None for an untrained network.
+        weights: name of a shipped file, a safetensors file as ``rain train`` leaves it, or None for an
+            untrained network.
         classes: logits; a weight file says it itself.
-        width: channels of the first stage, doubled in each of the three others; ResNet-18 has 64. A weight file says it itself.
+        width: channels of the first stage, doubled in each of the three others; ResNet-18 has 64. A weight
+            file says it itself.
         size: side of the pictures that enter, in pixels; others are resized and cropped.
 
     Raises:
         WeightsError: the file cannot be read or does not fit.
 
-    Source: He et al., Deep residual learning for image recognition (arXiv 1512.03385). Differs: the stem is one 3x3 convolution of stride 2 without
-    pooling, since 96x96 has less to give away than 224x224.
+    Source: He et al., Deep residual learning for image recognition (arXiv 1512.03385). Differs: the stem is
+    one 3x3 convolution of stride 2 without pooling, since 96x96 has less to give away than 224x224.
     """
     path = checkpoints.find("small_resnet", weights) if weights is not None else None
     state, card = checkpoints.read(path) if path else ({}, {})
@@ -34,8 +38,19 @@ def small_resnet(weights: str | Path | None = None, *, classes: int = 10, width:
     if last is not None and last.ndim == 2 and len(last) and last.shape[1] >= 8:
         classes, width = last.shape[0], last.shape[1] // 8
         with torch.device("meta"):
-            checkpoints.check(Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD), state, str(path))
-    network = Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD, categories=checkpoints.categories(card))
+            checkpoints.check(
+                Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD),
+                state,
+                str(path),
+            )
+    network = Preprocessed(
+        SmallResnet(classes, width),
+        resize=size,
+        crop=size,
+        mean=MEAN,
+        std=STD,
+        categories=checkpoints.categories(card),
+    )
     if path:
         checkpoints.fit(network, state, str(path))
     network.card = card  # type: ignore[assignment]
@@ -50,7 +65,10 @@ class SmallResnet(nn.Module):
         super().__init__()
         self.stem = _convolution(3, width, 2)
         widths = [width, 2 * width, 4 * width, 8 * width]
-        blocks = [Block(before, after, 1 if stage == 0 or number else 2) for stage, number, before, after in _plan(widths)]
+        blocks = [
+            Block(before, after, 1 if stage == 0 or number else 2)
+            for stage, number, before, after in _plan(widths)
+        ]
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Linear(widths[-1], classes)
 
@@ -73,7 +91,8 @@ class Block(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """From (N, inputs, h, w) to (N, outputs, h / stride, w / stride)."""
-        # The stride is taken here, not by the 1x1 convolution: for less than 16 channels its backward pass crashes on some CPUs (oneDNN issue 6035).
+        # The stride is taken here, not by the 1x1 convolution: for less than 16 channels its backward pass
+        # crashes on some CPUs (oneDNN issue 6035).
         chosen = values[:, :, :: self.stride, :: self.stride]
         return torch.relu(self.second(torch.relu(self.first(values))) + self.skip(chosen))
 
@@ -81,8 +100,14 @@ class Block(nn.Module):
 def _plan(widths: list[int]) -> list[tuple[int, int, int, int]]:
     """Stage, number in it, channels before and after, for two blocks in each stage."""
     before = [widths[0], *widths]
-    return [(stage, number, before[stage] if number == 0 else width, width) for stage, width in enumerate(widths) for number in (0, 1)]
+    return [
+        (stage, number, before[stage] if number == 0 else width, width)
+        for stage, width in enumerate(widths)
+        for number in (0, 1)
+    ]
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
+    )

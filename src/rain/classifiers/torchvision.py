@@ -8,32 +8,40 @@ from torch import Tensor
 
 from rain import checkpoints, imagenet
 from rain.classifiers import Preprocessed
-from rain.errors import OptionError, UnknownNameError, WeightsError
-from rain.registry import CLASSIFIERS, did_you_mean
+from rain.errors import OptionError, UnknownNameError, WeightsError, did_you_mean
+from rain.registry import CLASSIFIERS
 
 
 @CLASSIFIERS.register(argument="/NAME")
 def torchvision(
-    name: str, *, weights: str | Path | None = "DEFAULT", classes: int | None = None, resize: int | None = None, crop: int | None = None
+    name: str,
+    *,
+    weights: str | Path | None = "DEFAULT",
+    classes: int | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
 ) -> Preprocessed:
     """A torchvision classifier: torchvision/resnet50, or torchvision/resnet50(weights=PATH) with your own weights.
 
     Args:
         name: as in ``torchvision.models.list_models(module=torchvision.models)``.
-        weights: "DEFAULT" or another name of torchvision's (IMAGENET1K_V1, ...), which torchvision downloads unless it has them; the path
-            of a safetensors file with torchvision's keys; or None for an untrained network.
+        weights: "DEFAULT" or another name of torchvision's (IMAGENET1K_V1, ...), which torchvision downloads
+            unless it has them; the path of a safetensors file with torchvision's keys; or None for an
+            untrained network.
         classes: how many logits, for your own weights; 1000 by default.
-        resize, crop: in pixels, if they are to differ from what the weights, or torchvision's default ones for this name, ask for.
+        resize, crop: in pixels, if they are to differ from what the weights, or torchvision's default ones
+            for this name, ask for.
 
     Raises:
         UnknownNameError: torchvision has no such classifier, or no such weights and there is no such file.
         OptionError: ``classes`` is set where torchvision's weights give 1000, or is no positive number.
         WeightsError: the weights cannot be downloaded, or do not fit.
 
-    Convention: mean, std, interpolation, resize and crop are those of the weights; with your own or none, of torchvision's default ones.
+    Convention: mean, std, interpolation, resize and crop are those of the weights; with your own or none, of
+        torchvision's default ones.
 
-    Differs: torchvision's weights are pickles. They are checked against the digest in their name when they are downloaded, and opened by
-        torch's loader for tensors only.
+    Differs: torchvision's weights are pickles. They are checked against the digest in their name when they
+        are downloaded, and opened by torch's loader for tensors only.
     """
     from torchvision import models
 
@@ -45,9 +53,13 @@ def torchvision(
     named = weights is not None and not own_file
     if named and str(weights) not in published.__members__:
         hint = did_you_mean(str(weights), list(published.__members__))
-        raise UnknownNameError(f"torchvision/{name}: no weights {str(weights)!r}, and there is no such file; {hint}")
+        raise UnknownNameError(
+            f"torchvision/{name}: no weights {str(weights)!r}, and there is no such file; {hint}"
+        )
     if classes is not None and (named or classes < 1):
-        raise OptionError(f"torchvision/{name}: classes must be a positive number and goes with weights=PATH or weights=None, got {classes!r}")
+        raise OptionError(
+            f"torchvision/{name}: classes must be a positive number and goes with weights=PATH or weights=None, got {classes!r}"
+        )
     chosen = published[str(weights)] if named else published["DEFAULT"]
     preprocessing = chosen.transforms()
     sides = {"resize": resize or preprocessing.resize_size[0], "crop": crop or preprocessing.crop_size[0]}
@@ -57,9 +69,12 @@ def torchvision(
     if own_file:
         card = checkpoints.load(network, Path(str(weights)).expanduser(), within="network.")
     elif named:
-        checkpoints.fit(network, _download(chosen, f"torchvision/{name}"), f"torchvision/{name}, {chosen.name}")
+        checkpoints.fit(
+            network, _download(chosen, f"torchvision/{name}"), f"torchvision/{name}, {chosen.name}"
+        )
     if weights is not None and hasattr(network, "transform_input"):
-        # Inception and GoogLeNet were converted from weights that expect another normalisation, and turn the input around themselves.
+        # Inception and GoogLeNet were converted from weights that expect another normalisation, and turn the
+        # input around themselves.
         network.transform_input = True
     return Preprocessed(
         network,
@@ -85,11 +100,16 @@ def _download(weights: Any, what: str) -> dict[str, Tensor]:
         WeightsError: says what to do.
     """
     try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+        state: dict[str, Tensor] = weights.get_state_dict(
+            progress=False, check_hash=True, weights_only=True, map_location="cpu"
+        )
     except Exception as error:  # urllib, the digest check and torch's loader fail each in its own way
         raise WeightsError(
             f"{what}: {weights.name} could not be had ({type(error).__name__}: {error}). With a network, fetch {weights.url} into "
             f"checkpoints/ below torch.hub.get_dir(); or give weights=PATH of a safetensors file; or weights=None for an untrained network"
         ) from error
     # DenseNet's file is older than its module names: norm.1 is now norm1.
-    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): value for key, value in state.items()}
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): value
+        for key, value in state.items()
+    }

@@ -1,12 +1,15 @@
 """Datasets: ordered (image, label) pairs that are read when asked for. One file each.
 
-Images are float32 (3, H, W), RGB in [0, 1], each at its own size; labels are the indices of the classifier's logits.
+Images are float32 (3, H, W), RGB in [0, 1], each at its own size; labels are the indices of the classifier's
+logits.
 """
 
 import hashlib
 from collections.abc import Sequence
 from csv import DictReader
-from csv import Error as CsvError  # not "import csv": that name becomes our own csv.py as soon as it is loaded
+from csv import (
+    Error as CsvError,
+)  # not "import csv": that name becomes our own csv.py as soon as it is loaded
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,9 +80,13 @@ class Pictures:
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise DatasetError(f"{self.root}: no pictures; the file names must end in {', '.join(sorted(SUFFIXES))}")
+            raise DatasetError(
+                f"{self.root}: no pictures; the file names must end in {', '.join(sorted(SUFFIXES))}"
+            )
         if self.categories and max(self.labels) >= len(self.categories):
-            raise DatasetError(f"{self.root}: label {max(self.labels)} is past the {len(self.categories)} categories")
+            raise DatasetError(
+                f"{self.root}: label {max(self.labels)} is past the {len(self.categories)} categories"
+            )
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -97,7 +104,8 @@ class Pictures:
     def digest(self) -> str:
         """Identify the data: SHA-256, first 16 hex digits, over each file's relative name, label, size and content.
 
-        Differs: of a set larger than 256 MiB (``SMALL_BYTES``) the contents are left out, since reading them takes minutes.
+        Differs: of a set larger than 256 MiB (``SMALL_BYTES``) the contents are left out, since reading them
+            takes minutes.
         """
         return self._digest
 
@@ -132,7 +140,9 @@ def class_folders(root: Path) -> list[str]:
 
 def picture_files(root: Path, folder: str) -> list[str]:
     """List the pictures below ``root / folder``, relative to ``root``, sorted; hidden files and other formats are left out."""
-    paths = [path for path in (root / folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    paths = [
+        path for path in (root / folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    ]
     inside = [path.relative_to(root / folder) for path in paths]
     shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
     return sorted((Path(folder) / path).as_posix() for path in shown)
@@ -175,5 +185,7 @@ def to_label(text: str, where: str) -> int:
         DatasetError: not a whole number from 0, or more than any classifier has classes.
     """
     if not (text.strip().isascii() and text.strip().isdigit() and len(text.strip()) <= 6):
-        raise DatasetError(f"{where}: label {text!r} must be a whole number from 0 to 999999, the index of the classifier's logit")
+        raise DatasetError(
+            f"{where}: label {text!r} must be a whole number from 0 to 999999, the index of the classifier's logit"
+        )
     return int(text)

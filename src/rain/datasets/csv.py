@@ -15,15 +15,20 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
 
     Args:
         path: the folder, or the CSV file itself. Its order is the dataset's.
-        categories: "imagenet" names the 1000 classes of ImageNet. Otherwise a column "category" gives the names, if there is one.
-        licence: what reports say about the terms of the pictures; by default, what a column "licence" or "license" holds.
+        categories: "imagenet" names the 1000 classes of ImageNet. Otherwise a column "category" gives the
+            names, if there is one.
+        licence: what reports say about the terms of the pictures; by default, what a column "licence" or
+            "license" holds.
 
     Raises:
-        DatasetError: the table is missing, broken, names files that are not there or that lie outside its folder, or a label is not a whole number.
+        DatasetError: the table is missing, broken, names files that are not there or that lie outside its
+            folder, or a label is not a whole number.
         OptionError: ``categories`` is something else than "imagenet".
     """
     if categories not in (None, "imagenet"):
-        raise OptionError(f"categories must be imagenet or left out, got {categories!r}; for other names add a column category to the table")
+        raise OptionError(
+            f"categories must be imagenet or left out, got {categories!r}; for other names add a column category to the table"
+        )
     table = Path(path).expanduser()
     table = table / "labels.csv" if table.is_dir() else table
     rows = read_table(table, ("file", "label"))
@@ -34,7 +39,12 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
     names = tuple(named.get(label, str(label)) for label in range(max(labels) + 1)) if named else ()
     terms = sorted({row.get("licence") or row.get("license") or "" for row in rows} - {""})
     return Pictures(
-        f"csv:{path}", root, files, labels, imagenet.categories() if categories == "imagenet" else names, licence or ", ".join(terms) or "not said"
+        f"csv:{path}",
+        root,
+        files,
+        labels,
+        imagenet.categories() if categories == "imagenet" else names,
+        licence or ", ".join(terms) or "not said",
     )
 
 
@@ -47,4 +57,6 @@ def _file(table: Path, name: str) -> str:
         with suppress(OSError):  # a name that no file can have
             if (table.parent / candidate).is_file():
                 return candidate.as_posix()
-    raise DatasetError(f"{table}: {name!r} is neither beside the table nor in images/; add the file or delete its line")
+    raise DatasetError(
+        f"{table}: {name!r} is neither beside the table nor in images/; add the file or delete its line"
+    )

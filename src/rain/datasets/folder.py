@@ -11,7 +11,8 @@ from rain.registry import DATASETS
 
 LAYOUT = "it must hold one subfolder of pictures for each class"
 
-# The ten classes of Imagenette. A subset says nothing about where its other members would stand, so these are known by heart.
+# The ten classes of Imagenette. A subset says nothing about where its other members would stand, so these are
+# known by heart.
 IMAGENETTE = {
     "n01440764": 0,
     "n02102040": 217,
@@ -31,8 +32,8 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
     """Pictures in one subfolder for each class; folders named after ImageNet classes get ImageNet's labels.
 
     Args:
-        path: the folder. Classes take turns, so that the first n pictures are of as many classes as possible; within a class, pictures are
-            sorted by path, and deeper folders are searched too.
+        path: the folder. Classes take turns, so that the first n pictures are of as many classes as possible;
+            within a class, pictures are sorted by path, and deeper folders are searched too.
         labels: which label a subfolder gets.
             "auto": "imagenet" if all subfolders are named like WordNet ids (n01440764), else "sorted".
             "sorted": its place in the sorted list, as in torchvision's ImageFolder.
@@ -51,7 +52,14 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
     classes = [[(file, by_folder[name]) for file in picture_files(root, name)] for name in folders]
     # Class by class, the first hundred images of ImageNet would be two classes.
     pairs = [pair for turn in zip_longest(*classes) for pair in turn if pair]
-    return Pictures(f"folder:{path}", root, tuple(file for file, _ in pairs), tuple(label for _, label in pairs), categories, licence)
+    return Pictures(
+        f"folder:{path}",
+        root,
+        tuple(file for file, _ in pairs),
+        tuple(label for _, label in pairs),
+        categories,
+        licence,
+    )
 
 
 def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -76,6 +84,8 @@ def _labels_from(table: Path, folders: list[str]) -> tuple[dict[str, int], tuple
     known = {row["folder"]: to_label(row["label"], f"{table}, folder {row['folder']}") for row in rows}
     unknown = [name for name in folders if name not in known]
     if unknown:
-        raise DatasetError(f"{table}: no label for the folders {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; add a line for each")
+        raise DatasetError(
+            f"{table}: no label for the folders {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; add a line for each"
+        )
     names = {known[row["folder"]]: row.get("category") or row["folder"] for row in rows}
     return known, tuple(names.get(label, str(label)) for label in range(max(names) + 1))

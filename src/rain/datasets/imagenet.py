@@ -15,7 +15,8 @@ def imagenet(root: str, *, split: str = "val") -> Pictures:
     """ImageNet from your own copy: ROOT/val (or ROOT/train) with its 1000 class folders.
 
     Args:
-        root: the folder that torchvision's ImageNet takes. Only the unpacked split is read: neither the archives nor ``meta.bin``.
+        root: the folder that torchvision's ImageNet takes. Only the unpacked split is read: neither the
+            archives nor ``meta.bin``.
         split: "val" or "train".
 
     Raises:
@@ -31,6 +32,10 @@ def imagenet(root: str, *, split: str = "val") -> Pictures:
     path = existing_folder(root, how) / split
     count = len(class_folders(existing_folder(path, how)))
     if count != 1000:
-        raise DatasetError(f"{path}: {count} class folders where ImageNet has 1000; {how}, or read a part of it with folder:{path}")
-    pictures = folder(str(path), labels="imagenet", licence="ImageNet terms: non-commercial research and education")
+        raise DatasetError(
+            f"{path}: {count} class folders where ImageNet has 1000; {how}, or read a part of it with folder:{path}"
+        )
+    pictures = folder(
+        str(path), labels="imagenet", licence="ImageNet terms: non-commercial research and education"
+    )
     return replace(pictures, name=f"imagenet ({split})")

@@ -17,7 +17,8 @@ def samples() -> Pictures:
     Raises:
         DatasetError: foolbox is not installed, or has no such pictures.
 
-    Convention: ordered by the number in the file name; the label is the last number in it. Foolbox is located, not imported.
+    Convention: ordered by the number in the file name; the label is the last number in it. Foolbox is
+        located, not imported.
     """
     package = find_spec("foolbox")
     if package is None or package.origin is None:

@@ -29,7 +29,8 @@ class Stl10:
         DatasetError: the files are missing or damaged; says how to get them.
         OptionError: no such split.
 
-    Differs: the files are read here, since torchvision checks the 2.7 GB of unlabelled pictures each time it opens any split.
+    Differs: the files are read here, since torchvision checks the 2.7 GB of unlabelled pictures each time it
+        opens any split.
     """
 
     licence = "not said; the pictures were drawn from ImageNet"
@@ -41,9 +42,15 @@ class Stl10:
         folder = Path(root).expanduser() / FOLDER
         if download and not (folder / f"{split}_X.bin").is_file():
             _download(folder.parent, split)
-        missing = [name for name in (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt") if not (folder / name).is_file()]
+        missing = [
+            name
+            for name in (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt")
+            if not (folder / name).is_file()
+        ]
         if missing:
-            raise DatasetError(f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}")
+            raise DatasetError(
+                f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}"
+            )
         self.categories = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
         self._folder, self._split = folder, split
         self._pixels, self._labels = _read(folder, split, len(self.categories))
@@ -78,7 +85,9 @@ def _download(root: Path, split: str) -> None:
     try:
         STL10(str(root), split=split, download=True)
     except (OSError, RuntimeError) as error:
-        raise DatasetError(f"STL-10 could not be fetched ({error}); unpack stl10_binary.tar.gz from {HOME} in {root}") from error
+        raise DatasetError(
+            f"STL-10 could not be fetched ({error}); unpack stl10_binary.tar.gz from {HOME} in {root}"
+        ) from error
 
 
 def _read(folder: Path, split: str, classes: int) -> tuple[Any, Any]:
@@ -87,6 +96,10 @@ def _read(folder: Path, split: str, classes: int) -> tuple[Any, Any]:
     labels = np.fromfile(folder / f"{split}_y.bin", dtype=np.uint8)
     size = (folder / f"{split}_X.bin").stat().st_size
     if size == 0 or size != len(labels) * 3 * SIDE * SIDE or labels.min() < 1 or labels.max() > classes:
-        raise DatasetError(f"{folder}: {split}_X.bin and {split}_y.bin do not belong together; delete them and unpack the archive again")
+        raise DatasetError(
+            f"{folder}: {split}_X.bin and {split}_y.bin do not belong together; delete them and unpack the archive again"
+        )
     # Mapped, not loaded: the test split has 221 MB.
-    return np.memmap(folder / f"{split}_X.bin", dtype=np.uint8, mode="r", shape=(len(labels), 3, SIDE, SIDE)), labels
+    return np.memmap(
+        folder / f"{split}_X.bin", dtype=np.uint8, mode="r", shape=(len(labels), 3, SIDE, SIDE)
+    ), labels

@@ -45,7 +45,10 @@ class Jpeg(Defense):
         if not len(images):
             return images.clone()
         levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return torch.stack([self._through_a_file(picture) for picture in levels]).to(images.device, images.dtype) / 255
+        return (
+            torch.stack([self._through_a_file(picture) for picture in levels]).to(images.device, images.dtype)
+            / 255
+        )
 
     def _through_a_file(self, picture: "np.ndarray[Any, Any]") -> Tensor:
         file = io.BytesIO()

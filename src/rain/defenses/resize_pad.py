@@ -7,8 +7,8 @@ from torch import Generator
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
-from rain.randomize import given
 from rain.registry import DEFENSES
+from rain.seeding import keyword
 
 
 @DEFENSES.register
@@ -20,8 +20,9 @@ class ResizePad(Defense):
 
     Source: Xie et al., "Mitigating adversarial effects through randomization" (arXiv 1711.01991).
 
-    Differs: the paper enlarges (299 to at most 331) for a network that takes 331; here the size stays, so that the classifier's own resize
-    does not undo it. Bilinear instead of nearest; one draw for each image instead of one for the batch.
+    Differs: the paper enlarges (299 to at most 331) for a network that takes 331; here the size stays, so
+    that the classifier's own resize does not undo it. Bilinear instead of nearest; one draw for each image
+    instead of one for the batch.
     """
 
     def __init__(self, smallest: float = 299 / 331):
@@ -33,7 +34,9 @@ class ResizePad(Defense):
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw for each image the size as a fraction and the place as a fraction of the room left: (N, 3), rows (size, top, left)."""
         device = generator.device if generator is not None else images.device
-        return {"uniform": torch.rand((len(images), 3), device=device, **given(generator)).to(images.device)}
+        return {
+            "uniform": torch.rand((len(images), 3), device=device, **keyword(generator)).to(images.device)
+        }
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""
@@ -50,9 +53,13 @@ class ResizePad(Defense):
             coordinates.append((pixel - start) / size * 2 - 1)
         x, y = coordinates
         count, _, height, width = images.shape
-        grid = torch.stack([x[:, None, :].expand(count, height, width), y[:, :, None].expand(count, height, width)], 3)
+        grid = torch.stack(
+            [x[:, None, :].expand(count, height, width), y[:, :, None].expand(count, height, width)], 3
+        )
         inside = (grid.abs() < 1).all(3)[:, None]
         # Coordinates do not fit into half precision: it knows eight bits of a place among 224.
         wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-        sampled = F.grid_sample(wide, grid.to(wide.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+        sampled = F.grid_sample(
+            wide, grid.to(wide.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        )
         return (sampled * inside).clamp(0, 1).to(images.dtype)

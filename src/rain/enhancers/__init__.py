@@ -1,7 +1,7 @@
 """DG, detail generation: super-resolution networks from (N, 3, h, w) to (N, 3, 2h, 2w), both RGB in [0, 1]. One file each.
 
-``weights`` of an enhancer is the name of a shipped file (``rain list enhancers --verbose`` shows them), a path to a safetensors file, or
-None for an untrained network.
+``weights`` of an enhancer is the name of a shipped file (``rain list enhancers --verbose`` shows them), a
+path to a safetensors file, or None for an untrained network.
 """
 
 import json
@@ -28,5 +28,9 @@ def card(module: nn.Module, side: int = 112) -> dict[str, Any]:
         "data": told.get("data", "not said" if trained else "none: not trained"),
         "licence": told.get("licence", "not said" if trained else "Apache-2.0"),
         "digest": checkpoints.digest(module),
-        **{key: json.loads(value) if value[:1] in "[{" else value for key, value in told.items() if key not in ("data", "licence", "format")},
+        **{
+            key: json.loads(value) if value[:1] in "[{" else value
+            for key, value in told.items()
+            if key not in ("data", "licence", "format")
+        },
     }

@@ -8,7 +8,10 @@ from rain.registry import ENHANCERS
 
 
 def upsample(images: Images) -> Images:
-    """Enlarge by two, bicubic (Keys' kernel with a = -0.75, pixel centres aligned, as torch has it). Not clamped: it overshoots."""
+    """Enlarge by two, bicubic (Keys' kernel with a = -0.75, pixel centres aligned, as torch has it).
+
+    Not clamped: it overshoots.
+    """
     return F.interpolate(images, scale_factor=2, mode="bicubic", align_corners=False)
 
 

@@ -20,17 +20,21 @@ class Compact(nn.Module):
     """A x2 network of one and a half billion multiply-adds at 112x112, most of them at half of that resolution, where they see four times as far.
 
     Args:
-        weights: shipped name, path, or None for untrained. The file says how large the network is; the options below are for an untrained one.
-        informed: the network is told which pixel of each 2x2 cell SRd kept: a problem of filling in, not of guessing where the samples lie.
-            It then corrects an interpolation of the kept pixels at their true places. False: it corrects bicubic up-sampling, and knows nothing.
+        weights: shipped name, path, or None for untrained. The file says how large the network is; the
+            options below are for an untrained one.
+        informed: the network is told which pixel of each 2x2 cell SRd kept: a problem of filling in, not of
+            guessing where the samples lie. It then corrects an interpolation of the kept pixels at their true
+            places. False: it corrects bicubic up-sampling, and knows nothing.
         head: channels at the input's resolution.
         near: residual blocks at the input's resolution.
         features: channels at half the input's resolution.
         blocks: residual blocks there.
 
-    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]; an odd h or w is padded by repeating the edge, and the result cropped.
+    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]; an odd h or w is padded by repeating the edge,
+        and the result cropped.
 
-    Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which pixels were picked.
+    Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
+        pixels were picked.
     """
 
     def __init__(
@@ -51,7 +55,11 @@ class Compact(nn.Module):
             state, self.card = checkpoints.read(path)
             informed, head, near, features, blocks = _size(state, (informed, head, near, features, blocks))
             with torch.device("meta"):
-                checkpoints.check(Compact(None, informed=informed, head=head, near=near, features=features, blocks=blocks), state, str(path))
+                checkpoints.check(
+                    Compact(None, informed=informed, head=head, near=near, features=features, blocks=blocks),
+                    state,
+                    str(path),
+                )
         self.informed = informed
         self.head = nn.Conv2d(27 if informed else 3, head, 3, padding=1)
         self.near = nn.Sequential(*[Block(head) for _ in range(near)])
@@ -68,9 +76,11 @@ class Compact(nn.Module):
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w).
 
         Args:
-            images: what SRd gives: (N, 3, h, w), or, for an informed network, (N, keep * 3, h, w), as many pixels of each cell.
-            choice: (N, 3 or 1, h, w) or (N, keep * 3, h, w), which pixel of its cell each one was (``rain.randomize.pick``), shifted as the images
-                were; None if it was none of them but a mean. A network that is not informed does not look at it.
+            images: what SRd gives: (N, 3, h, w), or, for an informed network, (N, keep * 3, h, w), as many
+                pixels of each cell.
+            choice: (N, 3 or 1, h, w) or (N, keep * 3, h, w), which pixel of its cell each one was
+                (``rain.randomize.pick``), shifted as the images were; None if it was none of them but a mean.
+                A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
         if not len(images):
@@ -80,7 +90,11 @@ class Compact(nn.Module):
         else:
             mean, kept, values = placed(images, choice)
             skip, known = interpolate(values, kept), torch.cat([mean, kept, values - GREY * kept], 1)
-        even = F.pad(known, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else known
+        even = (
+            F.pad(known, (0, width % 2, 0, height % 2), mode="replicate")
+            if height % 2 or width % 2
+            else known
+        )
         near = self.near(F.relu(self.head(even)))
         far = self.up(self.body(self.down(F.pixel_unshuffle(near, 2))))
         detail = F.pixel_shuffle(self.tail(torch.cat([near, F.pixel_shuffle(far, 2)], 1)), 2)
@@ -100,7 +114,9 @@ class Block(nn.Module):
         return values + self.second(F.relu(self.first(values)))
 
 
-def _size(state: dict[str, Tensor], otherwise: tuple[bool, int, int, int, int]) -> tuple[bool, int, int, int, int]:
+def _size(
+    state: dict[str, Tensor], otherwise: tuple[bool, int, int, int, int]
+) -> tuple[bool, int, int, int, int]:
     """How large the network is whose weights these are; ``otherwise`` if they are another architecture's, which loading them will tell."""
     if not all(f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4 for name in ("head", "down")):
         return otherwise
@@ -120,14 +136,19 @@ def placed(images: Tensor, choice: Tensor | None) -> tuple[Tensor, Tensor, Tenso
     Args:
         images, choice: as for ``Compact.forward``.
 
-    Returns: the mean of the pixels kept of each cell (N, 3, h, w); 1 for each place that was kept, and the pixels at their places, 0 elsewhere,
-        both (N, 12, h, w): colour by colour, the four places of its cell.
+    Returns: the mean of the pixels kept of each cell (N, 3, h, w); 1 for each place that was kept, and the
+        pixels at their places, 0 elsewhere, both (N, 12, h, w): colour by colour, the four places of its
+        cell.
     """
     pictures = images.split(3, 1)
     picks = (None,) if choice is None else choice.chunk(len(pictures), 1)
     masks = [taken(picked, picture) for picked, picture in zip(picks, pictures, strict=True)]
     values = [mask * picture.repeat_interleave(4, 1) for mask, picture in zip(masks, pictures, strict=True)]
-    return sum(pictures[1:], pictures[0]) / len(pictures), sum(masks[1:], masks[0]), sum(values[1:], values[0])
+    return (
+        sum(pictures[1:], pictures[0]) / len(pictures),
+        sum(masks[1:], masks[0]),
+        sum(values[1:], values[0]),
+    )
 
 
 def taken(choice: Tensor | None, images: Images) -> Tensor:
@@ -136,7 +157,11 @@ def taken(choice: Tensor | None, images: Images) -> Tensor:
         return torch.full_like(images[:, :1], 0.25).expand(-1, 12, -1, -1)
     places = torch.arange(4, device=images.device)[:, None, None]
     kept = (choice.expand(-1, 3, -1, -1)[:, :, None] == places).to(images.dtype).flatten(1, 2)
-    return kept.contiguous(memory_format=torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format)
+    return kept.contiguous(
+        memory_format=torch.channels_last
+        if images.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
 
 
 def interpolate(values: Tensor, kept: Tensor) -> Images:
@@ -154,7 +179,9 @@ def interpolate(values: Tensor, kept: Tensor) -> Images:
     kernel = torch.exp(-steps.square() / (2 * 0.9**2))
     # Along each axis in turn: two passes of 7 instead of one of 49.
     weights = torch.cat([F.pixel_shuffle(values, 2), F.pixel_shuffle(kept, 2)], 1)
-    with torch.autocast(values.device.type, enabled=False):  # what the network corrects shall be exact, whatever the network computes in
+    with torch.autocast(
+        values.device.type, enabled=False
+    ):  # what the network corrects shall be exact, whatever the network computes in
         across = F.conv2d(weights, kernel.expand(6, 1, 1, 7), padding=(0, 3), groups=6)
         total = F.conv2d(across, kernel[:, None].expand(6, 1, 7, 1), padding=(3, 0), groups=6)
     return total[:, :3] / total[:, 3:].clamp_min(1e-6)

@@ -23,27 +23,41 @@ class Edsr(nn.Module):
     """EDSR-baseline x2, as published: 1.37 million parameters, 17 billion multiply-adds at 112x112.
 
     Args:
-        weights: path of a safetensors file with the keys of the authors' release (``head.0.weight``, ``body.0.body.0.weight``, ...),
-            or None for an untrained network. The constants ``sub_mean`` and ``add_mean`` may be in the file or not.
+        weights: path of a safetensors file with the keys of the authors' release (``head.0.weight``,
+            ``body.0.body.0.weight``, ...), or None for an untrained network. The constants ``sub_mean`` and
+            ``add_mean`` may be in the file or not.
         features: channels; 64 is the baseline, 256 the large model.
         blocks: residual blocks; 16 is the baseline, 32 the large model.
-        residual_scale: what a block's result is multiplied by before the skip; 1 is the baseline, 0.1 the large model.
+        residual_scale: what a block's result is multiplied by before the skip; 1 is the baseline, 0.1 the
+            large model.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
     Raises:
-        WeightsError: the file cannot be read, belongs to another architecture, or was trained with another mean or range.
+        WeightsError: the file cannot be read, belongs to another architecture, or was trained with another
+            mean or range.
 
-    Source: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution (2017), section 3; the mean and the names of the
-    weights are those of the authors' PyTorch release.
+    Source: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution (2017), section 3;
+    the mean and the names of the weights are those of the authors' PyTorch release.
     """
 
-    def __init__(self, weights: str | Path | None = None, *, features: int = 64, blocks: int = 16, residual_scale: float = 1.0):
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        *,
+        features: int = 64,
+        blocks: int = 16,
+        residual_scale: float = 1.0,
+    ):
         super().__init__()
         self.sub_mean = MeanShift(-1)
         self.head = nn.Sequential(_convolution(3, features))
-        self.body = nn.Sequential(*[Block(features, residual_scale) for _ in range(blocks)], _convolution(features, features))
-        self.tail = nn.Sequential(nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2)), _convolution(features, 3))
+        self.body = nn.Sequential(
+            *[Block(features, residual_scale) for _ in range(blocks)], _convolution(features, features)
+        )
+        self.tail = nn.Sequential(
+            nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2)), _convolution(features, 3)
+        )
         self.add_mean = MeanShift(1)
         self.card: dict[str, str] | None = None
         if weights is not None:
@@ -63,7 +77,11 @@ class Edsr(nn.Module):
         Raises:
             WeightsError: the file's constants are others.
         """
-        own = {name: value for name, value in self.state_dict().items() if name.startswith(("sub_mean.", "add_mean."))}
+        own = {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith(("sub_mean.", "add_mean."))
+        }
         for name, value in own.items():
             told = state.get(name, value)
             if told.shape != value.shape or not torch.allclose(told.to(value), value, rtol=0, atol=0.01):
@@ -95,7 +113,9 @@ class Block(nn.Module):
 
     def __init__(self, features: int, scale: float):
         super().__init__()
-        self.body = nn.Sequential(_convolution(features, features), nn.ReLU(), _convolution(features, features))
+        self.body = nn.Sequential(
+            _convolution(features, features), nn.ReLU(), _convolution(features, features)
+        )
         self.scale = scale
 
     def forward(self, values: Tensor) -> Tensor:

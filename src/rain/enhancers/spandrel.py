@@ -18,18 +18,21 @@ class Spandrel(nn.Module):
     """A x2 checkpoint of any architecture that spandrel knows (RCAN, SwinIR, SPAN, Compact, OmniSR, DAT, ...).
 
     Args:
-        path: a safetensors file; spandrel finds out the architecture and its sizes from the names and shapes in it.
+        path: a safetensors file; spandrel finds out the architecture and its sizes from the names and shapes
+            in it.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
     Convention:
-        Where the architecture wants sides of a minimum, of a multiple, or equal, the image is padded at the bottom and on the right by
-        repeating its edge, and the result cropped.
+        Where the architecture wants sides of a minimum, of a multiple, or equal, the image is padded at the
+        bottom and on the right by repeating its edge, and the result cropped.
 
     Raises:
-        WeightsError: spandrel is not installed, the file is a pickle or damaged, of no known architecture, or not RGB to RGB at x2.
+        WeightsError: spandrel is not installed, the file is a pickle or damaged, of no known architecture, or
+            not RGB to RGB at x2.
 
-    Differs: spandrel's own call switches gradients off and pads by reflection; here an attacker can differentiate.
+    Differs: spandrel's own call switches gradients off and pads by reflection; here an attacker can
+        differentiate.
     """
 
     def __init__(self, path: str | Path):
@@ -44,7 +47,8 @@ class Spandrel(nn.Module):
             )
         self.network: nn.Module = descriptor.model
         self.card = card | {"architecture": descriptor.architecture.name, "tags": ", ".join(descriptor.tags)}
-        # Some architectures take more than the image, or give more than one; spandrel knows how each is called.
+        # Some architectures take more than the image, or give more than one; spandrel knows how each is
+        # called.
         self._call = descriptor._call_fn
         self._requirements = descriptor.size_requirements
         self.eval()
@@ -64,15 +68,21 @@ def _recognise(state: dict[str, Tensor], path: str | Path) -> Any:
     try:
         from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
     except ImportError as error:
-        raise WeightsError(f'checkpoints of other architectures need spandrel ({error}): pip install "rain-defense[spandrel]"') from None
+        raise WeightsError(
+            f'checkpoints of other architectures need spandrel ({error}): pip install "rain-defense[spandrel]"'
+        ) from None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's copies of old code
             descriptor = ModelLoader().load_from_state_dict(state)
     except UnsupportedModelError:
         raise WeightsError(f"{path}: no architecture that spandrel knows") from None
-    except Exception as error:  # the architectures take a state apart without checking it, and fail each in its own way
+    except (
+        Exception
+    ) as error:  # the architectures take a state apart without checking it, and fail each in its own way
         raise WeightsError(f"{path}: spandrel cannot load it ({type(error).__name__}: {error})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
-        raise WeightsError(f"{path}: {descriptor.architecture.name} needs a mask beside the image; detail generation has none")
+        raise WeightsError(
+            f"{path}: {descriptor.architecture.name} needs a mask beside the image; detail generation has none"
+        )
     return descriptor

@@ -1,0 +1,282 @@
+"""What an attacker with some access sees, what it may do, and what it must keep to."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
+from rain.bench.cells import Cell
+from rain.bench.lockstep import Task, together
+from rain.defense import Hardened
+from rain.errors import AttackError, OptionError, RainError
+from rain.images import Images, distance
+from rain.registry import load_attack, options_in_full, traits_of
+from rain.runtime.memory import Batches
+from rain.runtime.progress import Tick
+from rain.seeding import keyword_for, takes_generator
+from rain.specs import parse, write
+
+AT_ONCE = 16
+"""Images whose queries are asked in one batch: enough for a CPU, and what ``substitute`` keeps of each still fits into memory."""
+
+BACKWARD = 2
+"""What a backward pass costs, in forward passes."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack made of a batch of N images.
+
+    Args:
+        images: (N, 3, H, W).
+        queries: how many images were sent through the model for each; None without access query.
+        flat: for each, whether the first gradient that the attack was given was exactly 0.
+    """
+
+    images: Images
+    queries: list[int] | None
+    flat: list[bool]
+
+
+def crafted_by(cell: Cell, *, random: bool) -> Cell:
+    """The cell whose attacker makes the images of this one. Cells that have it in common share their attacked images.
+
+    What is transferred is made on the bare classifier, whatever it is tried on. Before a bare classifier all accesses but
+    query are the same. So are, before a defence that is not random, all that go through it.
+
+    Args:
+        random: whether the cell's defence is.
+    """
+    if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
+        return replace(cell, defense="none", access="transfer", draws=1)
+    if cell.access in ("frozen", "adaptive") and not random:
+        return replace(cell, access="static")
+    return cell
+
+
+def attacker_view(
+    model: Hardened,
+    cell: Cell,
+    generator: Generator,
+    tick: Tick = lambda units: None,
+    *,
+    batch: int = Batches.eot,
+) -> Model:
+    """The model that an attacker with the cell's access has before him (``rain.bench.cells.ACCESSES``).
+
+    Args:
+        model: what is attacked; for transfer the bare classifier.
+        generator: of the draws that the attacker sees.
+        tick: told about work done, in image passes.
+        batch: images in one forward pass, where draws are averaged.
+    """
+    if cell.access == "query":
+
+        def scores(images: Images) -> Tensor:
+            with torch.no_grad():
+                return model(images, generator=generator)
+
+        return _ticking(scores, tick, 1)
+    if cell.access == "frozen":
+        return _ticking(Frozen(attackable(model), seed=generator.initial_seed()), tick, 1 + BACKWARD)
+    through = Seeded(attackable(model), generator)
+    if cell.access == "adaptive" and model.defense.random:
+        return _ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
+    return _ticking(through, tick, 1 + BACKWARD)
+
+
+def try_options(cell: Cell) -> None:
+    """Attack an empty batch, to see whether the options can be taken.
+
+    Raises:
+        UnknownNameError, OptionError: they cannot.
+    """
+    attack, empty = bound_attack(cell, Generator()), torch.zeros(0, 3, 8, 8)
+    try:
+        attack(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
+    except RainError:
+        raise
+    except Exception as error:
+        made = load_attack(cell.attack)
+        if not getattr(made, "func", made).__module__.startswith("rain."):
+            return  # it need not know of empty batches; what is wrong with it shows, with its traceback, at work
+        if not isinstance(error, TypeError | ValueError):
+            raise
+        raise OptionError(f"attack {cell.attack!r}: {error}") from error
+
+
+def in_full(attack: str) -> str:
+    """The spec with every option that it leaves to the attack's defaults, attacks within it as well: what was really run."""
+    options = options_in_full(attack)
+    if isinstance(options.get("attack"), str):
+        options["attack"] = in_full(options["attack"])
+    return write(parse(attack)[0], options)
+
+
+def traits_text(attack: str) -> str:
+    """An attack's traits, as a result file remembers them: who reads it need not have the attack."""
+    return write("traits", asdict(traits_of(attack)))
+
+
+def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:
+    """The cell's attack with its options, budget and randomness bound."""
+    attack = load_attack(cell.attack)
+    return partial(attack, eps=cell.eps, norm=cell.norm, **keyword_for(attack, generator))
+
+
+class FirstGradient:
+    """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
+
+    Attributes:
+        flat: (N,), booleans; None as long as nobody asked for a gradient of all N images.
+    """
+
+    def __init__(self, model: Model, count: int):
+        self.model, self.count = model, count
+        self.flat: Tensor | None = None
+
+    def __call__(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        if self.flat is None and images.requires_grad and len(images) == self.count:
+            images.register_hook(self._see)
+        return self.model(images)
+
+    def _see(self, gradient: Tensor) -> None:
+        if self.flat is None:
+            self.flat = (gradient == 0).flatten(1).all(1)
+
+
+@contextmanager
+def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
+    """For an attack that takes no generator, seed torch's global ones, and leave them afterwards as they were."""
+    if takes_generator(attack):
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
+
+
+def attack_in_pieces(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    cell: Cell,
+    generator: Generator,
+    *,
+    batch: int = Batches.attack,
+) -> Attacked:
+    """Attack a batch, few images at a time where each is averaged over many draws, and check what comes back.
+
+    Args:
+        batch: images times draws in one gradient step.
+
+    Raises:
+        AttackError: the attack broke its promise.
+    """
+    attack = bound_attack(cell, generator)
+    size = max(1, batch // cell.eot)
+    pieces: list[Images] = []
+    flat: list[bool] = []
+    for piece, targets in zip(images.split(size), labels.split(size), strict=True):
+        watched = FirstGradient(model, len(piece))
+        with _repeatable(attack, generator, images.device):
+            adversarial = attack(watched, piece, targets)
+        check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
+        pieces.append(adversarial.detach())
+        flat += [False] * len(piece) if watched.flat is None else watched.flat.tolist()
+    return Attacked(torch.cat(pieces), None, flat)
+
+
+def attack_each(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    cell: Cell,
+    generator: Generator,
+    *,
+    batch: int = Batches.attack,
+) -> Attacked:
+    """Attack the images of a batch each alone, so that its queries are its own; the model is asked about several in one call.
+
+    Args:
+        batch: images in one call; 0 asks about the images of each attack alone, for a model whose images share a draw.
+
+    Raises:
+        AttackError: the attack broke its promise.
+    """
+    seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
+
+    def task(row: int) -> Task[tuple[Images, int]]:
+        def attack_one(ask: Model) -> tuple[Images, int]:
+            queries = 0
+
+            def counted(points: Images) -> Tensor:
+                nonlocal queries
+                queries += len(points)
+                return ask(points)
+
+            image = images[row : row + 1]
+            adversarial = bound_attack(cell, Generator().manual_seed(seeds[row]))(
+                counted, image, labels[row : row + 1]
+            )
+            check_promise(cell.attack, image, adversarial, cell.norm, cell.eps)
+            check_queries(cell.attack, queries)
+            return adversarial.detach(), queries
+
+        return attack_one
+
+    tasks = [task(row) for row in range(len(images))]
+    attack = load_attack(cell.attack)
+    with _repeatable(attack, generator, images.device):
+        # What threads draw from a global generator, they draw in any order.
+        at_once = AT_ONCE if takes_generator(attack) else 1
+        done = together(tasks, model, at_once=at_once, batch=batch)
+    return Attacked(
+        torch.cat([image for image, _ in done]), [queries for _, queries in done], [False] * len(images)
+    )
+
+
+def check_queries(attack: str, queries: int) -> None:
+    """Raise ``AttackError`` if an attack sent more images through the model than its option ``queries`` allows for one."""
+    allowed = options_in_full(attack).get("queries")
+    if allowed is not None and queries > allowed:
+        raise AttackError(f"{attack} asked {queries} times for one image, {allowed} queries were allowed")
+
+
+def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
+    """Hold an attack to its promise: same shape and type, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
+
+    Raises:
+        AttackError: says which part is broken, and by how much.
+    """
+    if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
+        got = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
+        raise AttackError(f"{attack} returned {got}, not images of shape {tuple(images.shape)}")
+    if adversarial.dtype != images.dtype:
+        raise AttackError(f"{attack} returned images of {adversarial.dtype}, it was given {images.dtype}")
+    if not torch.isfinite(adversarial).all():
+        raise AttackError(f"{attack} returned NaN or infinite values")
+    low, high = (bound.item() for bound in adversarial.aminmax())
+    if low < 0 or high > 1:
+        raise AttackError(f"{attack} left [0, 1]: its images span [{low:.6g}, {high:.6g}]")
+    moved = float(distance(adversarial.double(), images.double(), norm).max())
+    # Rounding of float32: 1e-6 for the subtraction, 1e-5 of eps for an L2 norm over all values.
+    if moved > eps * (1 + 1e-5) + 1e-6:
+        raise AttackError(
+            f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}"
+        )
+
+
+def _ticking(model: Model, tick: Tick, units: int) -> Model:
+    def counted(images: Images) -> Tensor:
+        logits = model(images)
+        tick(units * len(images))
+        return logits
+
+    return counted

@@ -1,0 +1,157 @@
+"""What cells name, each thing built once: datasets, classifiers, and classifiers behind defences."""
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import nn
+
+from rain import checkpoints, specs
+from rain.bench.access import in_full, traits_text
+from rain.bench.cells import Cell
+from rain.defense import Hardened, harden
+from rain.errors import OptionError
+from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
+from rain.runtime.folding import folded
+from rain.runtime.memory import Batches
+from rain.runtime.precision import Sparing, is_mixed
+from rain.version import __version__, revision
+
+if TYPE_CHECKING:
+    from rain.datasets import Dataset
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Assets:
+    """Builds what specs name, each once, on one device.
+
+    Args:
+        device: where to compute.
+        precision: of attacks on random defences, one of ``rain.specs.PRECISIONS``.
+        batches: how many images an attack computes at a time.
+
+    Raises:
+        OptionError: there is no such precision.
+    """
+
+    def __init__(self, device: torch.device, precision: str = "32-true", batches: Batches | None = None):
+        if precision not in specs.PRECISIONS:
+            raise OptionError(f"precision must be one of {', '.join(specs.PRECISIONS)}, got {precision!r}")
+        self.device, self.fast = device, is_mixed(precision, device)
+        self.batches = batches or Batches.fitting(device)
+        self._datasets: dict[str, Dataset] = {}
+        self._classifiers: dict[str, nn.Module] = {}
+        self._hardened: dict[tuple[str, str], Hardened] = {}
+        self._twins: dict[tuple[str, str], Hardened] = {}
+        self._made_by: dict[Cell, dict[str, str]] = {}
+
+    def dataset(self, spec: str) -> "Dataset":
+        """Open a dataset."""
+        return kept(self._datasets, spec, lambda: load_dataset(spec))
+
+    def classifier(self, spec: str) -> nn.Module:
+        """Build a bare classifier, whose weights nothing moves."""
+
+        def build() -> nn.Module:
+            network = load_classifier(spec)
+            checkpoints.warn_if_untrained(spec, network)
+            return network.eval().requires_grad_(False)
+
+        return kept(self._classifiers, spec, build)
+
+    def hardened(self, classifier: str, defense: str) -> Hardened:
+        """Build a classifier behind a defence, as it judges."""
+        return kept(
+            self._hardened, (classifier, defense), lambda: self._harden(self.classifier(classifier), defense)
+        )
+
+    def twin(self, classifier: str, defense: str, size: tuple[int, int]) -> Hardened:
+        """Build what an attack asks again and again, in two thirds of the time; the images it makes are judged by ``hardened``.
+
+        Args:
+            size: height and width of the first images it is asked about; it then serves all sizes.
+        """
+
+        def build() -> Hardened:
+            network = folded(self.classifier(classifier), size)
+            return self._harden(Sparing(network) if self.mixed(classifier, defense) else network, defense)
+
+        return kept(self._twins, (classifier, defense), build)
+
+    def mixed(self, classifier: str, defense: str) -> bool:
+        """Whether a defence is attacked in bfloat16: only a random one, whose noise drowns the rounding."""
+        return self.fast and self.hardened(classifier, defense).defense.random
+
+    def made_by(self, cell: Cell) -> dict[str, str]:
+        """What reproduces a cell's numbers, by the names of ``rain.bench.provenance.FACTS``.
+
+        No time and no host: the same work gives the same file.
+        """
+        return kept(self._made_by, cell, lambda: self._facts(cell))
+
+    def _facts(self, cell: Cell) -> dict[str, str]:
+        classifier, defense = (
+            self.classifier(cell.classifier),
+            self.hardened(cell.classifier, cell.defense).defense,
+        )
+        facts = {
+            "rain": __version__,
+            "revision": revision(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "pillow": version("pillow"),
+            "device": device_name(self.device),
+            "data_digest": self.dataset(cell.dataset).digest(),
+            "classifier_weights": checkpoints.digest(classifier),
+            "classifier_options": checkpoints.digest_options(classifier),
+            "defense_weights": checkpoints.digest(defense) if defense.state_dict() else "none",
+            "defense_random": "yes" if defense.random else "no",
+            "precision": "32-true",
+        }
+        code = foreign_code(cell.classifier, cell.defense, cell.attack)
+        if code:
+            facts["plugin_code"] = code
+        if cell.attack != "none":
+            facts["attack"] = in_full(cell.attack)
+            facts["attack_traits"] = traits_text(cell.attack)
+            facts["attack_files"] = checkpoints.digest_files(cell.attack)
+            facts["batches"] = f"attack {self.batches.attack}, eot {self.batches.eot}"
+            if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":
+                facts["precision"] = "bf16-mixed"
+        return facts
+
+    def _harden(self, classifier: nn.Module, defense: str) -> Hardened:
+        model = harden(classifier, load_defense(defense).requires_grad_(False))
+        # Channels last makes convolutions a third faster on CPUs, and on GPUs with tensor cores.
+        return model.to(self.device).to(memory_format=torch.channels_last)
+
+
+class Recent(dict[Key, Value]):
+    """The last things that were made, by what they were made from; the oldest goes when there are more than ``most``."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def get_or_make(self, key: Key, make: Callable[[], Value]) -> Value:
+        """Return what is there, or make it."""
+        made = kept(self, key, make)
+        while len(self) > self.most:
+            del self[next(iter(self))]
+        return made
+
+
+def kept(store: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+    """Return what a store has under a key; make it if it is not there."""
+    if key not in store:
+        store[key] = make()
+    return store[key]
+
+
+def device_name(device: torch.device) -> str:
+    """What results call a device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,78 @@
+"""The pictures that a report shows of an attack: what went in, what was changed, what the defence made of it, and what was answered."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.defense import Hardened
+from rain.images import Images
+
+DRAWS = 8
+"""Draws over which the shown probability is averaged."""
+
+
+@torch.no_grad()
+def draw_gallery(
+    bare: Hardened,
+    model: Hardened,
+    images: Images,
+    adversarial: Images,
+    labels: Tensor,
+    indices: Sequence[int],
+    names: Sequence[str],
+    generator: Generator,
+) -> bytes:
+    """Make a gallery of k images as an .npz file.
+
+    Args:
+        bare, model: the classifier without and with the defence.
+        images, adversarial: (k, 3, H, W) in [0, 1].
+        labels: (k,), the right answers.
+        indices: k, in the dataset.
+        names: of the classes; empty if they are not known.
+        generator: of the draw that is shown and of those that are averaged.
+
+    Returns: arrays clean, adversarial, enhanced, for RAIN also randomized (k, H, W, 3; uint8); perturbation
+        (k, H, W, 3; float32); index (k,); says (k, 4): the bare and then the defended classifier's answers,
+        each to the clean and to the attacked image; truth (k,).
+    """
+    import numpy as np
+
+    def name(label: int) -> str:
+        return names[label] if names else str(label)
+
+    stages = model.defense.stages(adversarial, model.defense.draw(adversarial, generator))
+
+    def says(hardened: Hardened, batch: Images) -> list[str]:
+        draws = DRAWS if hardened.defense.random else 1
+        sure, label = (
+            torch.stack([hardened(batch, generator=generator).float().softmax(1) for _ in range(draws)])
+            .mean(0)
+            .max(1)
+        )
+        return [
+            f"{name(index)} ({100 * probability:.0f} %)"
+            for index, probability in zip(label.tolist(), sure.tolist(), strict=True)
+        ]
+
+    answers = [says(hardened, batch) for hardened in (bare, model) for batch in (images, adversarial)]
+    arrays: dict[str, Any] = {
+        "clean": levels(images),
+        "adversarial": levels(adversarial),
+        **{name: levels(stage) for name, stage in stages.items()},
+        "perturbation": (adversarial - images).permute(0, 2, 3, 1).float().cpu().numpy(),
+        "index": np.array(indices),
+        "says": np.array(answers).T,
+        "truth": np.array([name(label) for label in labels.tolist()]),
+    }
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def levels(images: Images) -> Any:
+    """Turn (k, 3, H, W) in [0, 1] into (k, H, W, 3), uint8."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,210 @@
+"""Grids: a TOML file to cells. Never imports torch.
+
+    dataset = "samples"                    # a spec, see: rain list datasets
+    size = 224                             # side at which images enter, in pixels; leave out for each image's
+    own size classifier = "efficientnet_lite0" defenses = ["none", "jpeg", "rain", "rain(enhancer=bicubic)"]
+    examples = 20                          # images, the first ones of the dataset chunk = 10
+    # images in one unit of work draws = 8                              # fresh draws on which a random
+    defence is scored seed = 0 gallery = 3                            # pictures kept for the report, for each
+    adaptive attack
+
+    [[attacks]]
+    attack = "none"                        # clean images
+
+    [[attacks]]
+    attack = "pgd(steps=10)"
+    access = ["transfer", "static", "adaptive"]
+    eps = ["2/255", "4/255"]
+    norm = "linf"
+    eot = 20                               # draws an adaptive attacker averages over at each step
+
+``dataset``, ``size``, ``classifier``, ``eps``, ``access`` and ``attack`` take one value or a list. An attack
+may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rain import specs
+from rain.bench.cells import ACCESSES, Cell
+from rain.errors import GridError, OptionError, did_you_mean
+
+TOP = {
+    "dataset",
+    "size",
+    "classifier",
+    "defenses",
+    "examples",
+    "chunk",
+    "draws",
+    "seed",
+    "gallery",
+    "attacks",
+}
+ATTACK = {"attack", "access", "eps", "norm", "eot", "defenses", "examples", "chunk", "draws"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a grid file asks for.
+
+    Args:
+        cells: in the file's order, each once.
+        gallery: pictures to keep of the first chunk of each adaptive cell at its largest eps; a chunk that is
+            finished makes none.
+    """
+
+    cells: tuple[Cell, ...]
+    gallery: int
+
+
+def shipped() -> dict[str, Path]:
+    """The grids inside the package, by name."""
+    folder = Path(str(files("rain.bench") / "grids"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read(path: Path | str, **changes: Any) -> Grid:
+    """Read a grid file, or a shipped grid by name.
+
+    Args:
+        path: the file, or a name of ``shipped()``.
+        changes: top-level keys that replace the file's; None leaves the file's.
+
+    Raises:
+        GridError: the file is missing, is not TOML, or does not say what to run.
+    """
+    path = shipped().get(str(path), Path(path))
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise GridError(
+            f"{path}: {error.strerror}; shipped grids: {', '.join(shipped()) or 'none'}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GridError(f"{path}: not TOML: {error}") from None
+    try:
+        return expand(_changed(table, {key: value for key, value in changes.items() if value is not None}))
+    except (GridError, OptionError) as error:
+        raise GridError(f"{path}: {error}") from None
+
+
+def _changed(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Replace top-level keys; a smaller number of examples also holds where an attack has its own."""
+    entries = table.get("attacks")
+    if "examples" in changes and isinstance(entries, list):
+        few = {"examples": changes["examples"]}
+        entries = [
+            entry | few if isinstance(entry, dict) and entry.get("examples", 0) > few["examples"] else entry
+            for entry in entries
+        ]
+        table = table | {"attacks": entries}
+    return table | changes
+
+
+def expand(table: dict[str, Any]) -> Grid:
+    """Turn a grid's table into cells.
+
+    Raises:
+        GridError: a key is unknown, missing or of the wrong kind.
+    """
+    _known(table, TOP, "grid")
+    for key in ("dataset", "classifier", "defenses", "attacks", "examples"):
+        if not table.get(key):
+            raise GridError(f"needs {key!r}")
+    cells: list[Cell] = []
+    for entry in _list(table["attacks"]):
+        if not isinstance(entry, dict) or "attack" not in entry:
+            raise GridError('each [[attacks]] needs attack = "name"')
+        _known(entry, ATTACK, "[[attacks]]")
+        cells += _cells(table | entry)
+    gallery = _integer(table, "gallery", 0, least=0)
+    return Grid(tuple(dict.fromkeys(cells)), gallery)
+
+
+def _cells(table: dict[str, Any]) -> Iterable[Cell]:
+    examples = _integer(table, "examples", None)
+    norm = table.get("norm", "linf")
+    if norm not in specs.NORMS:
+        raise GridError(f"norm must be linf or l2, got {norm!r}")
+    for dataset in _list(table["dataset"]):
+        for size in _list(table.get("size", "native")):
+            for classifier in _list(table["classifier"]):
+                for attack in map(canonical, _list(table["attack"])):
+                    for access, eps in _budgets(table, attack):
+                        for defense in map(canonical, _list(table["defenses"])):
+                            yield Cell(
+                                dataset=_text(dataset),
+                                size=_size(size),
+                                classifier=canonical(classifier),
+                                defense=defense,
+                                attack=attack,
+                                norm=norm,
+                                eps=eps,
+                                access=access,
+                                eot=_integer(table, "eot", 20)
+                                if access == "adaptive" and defense != "none"
+                                else 1,
+                                draws=_integer(table, "draws", 8) if defense != "none" else 1,
+                                seed=_integer(table, "seed", 0, least=0),
+                                examples=examples,
+                                chunk=_integer(table, "chunk", 10),
+                            )
+
+
+def canonical(spec: str) -> str:
+    """One spelling for a spec, so that one thing has one key."""
+    return specs.write(*specs.parse(_text(spec)))
+
+
+def _text(spec: Any) -> str:
+    if not isinstance(spec, str):
+        raise GridError(f'write names as text, "name(option=value)", got {spec!r}')
+    return spec
+
+
+def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
+    if attack == "none":
+        return [("none", 0.0)]
+    accesses, budgets = _list(table.get("access", [])), _list(table.get("eps", []))
+    if not accesses or not budgets:
+        raise GridError(f'attack {attack!r} needs access (of {", ".join(ACCESSES)}) and eps ("4/255")')
+    for access in accesses:
+        if access not in ACCESSES:
+            raise GridError(f"access must be of {', '.join(ACCESSES)}, got {access!r}")
+    values = [specs.fraction(str(eps)) for eps in budgets]
+    if any(not 0 < eps < float("inf") for eps in values):
+        raise GridError(f"eps must be positive, got {budgets}")
+    if table.get("norm", "linf") == "linf" and max(values) > 1:
+        raise GridError(
+            f'eps = {max(values):g} is more than all of [0, 1]: write "{max(values):g}/255" for grey levels, 1.0 for no budget'
+        )
+    return [(access, eps) for eps in values for access in accesses]
+
+
+def _size(value: Any) -> int | None:
+    if value == "native":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise GridError(f'size must be "native" or a number of pixels, got {value!r}')
+    return value
+
+
+def _integer(table: dict[str, Any], key: str, default: int | None, least: int = 1) -> int:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise GridError(f"{key} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _known(table: dict[str, Any], keys: set[str], where: str) -> None:
+    for key in table.keys() - keys:
+        raise GridError(f"{where} has no key {key!r}; {did_you_mean(key, sorted(keys))}")

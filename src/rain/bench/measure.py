@@ -1,0 +1,222 @@
+"""Measure one chunk of one cell: the clean answers, the attack, the answers to what it made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from rain.bench.access import Attacked, attack_each, attack_in_pieces, attacker_view, crafted_by
+from rain.bench.assets import Assets, Recent
+from rain.bench.cells import Cell, Outcome
+from rain.bench.gallery import draw_gallery
+from rain.defense import probabilities_of
+from rain.errors import AttackError, DatasetError, ImageError
+from rain.images import Images, distance, enter
+from rain.runtime.precision import autocast
+from rain.runtime.progress import Tick
+from rain.seeding import generator_for
+
+RECENT = 32
+"""Answers, and attacked batches, that are remembered for the next cells: a few columns of a table."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of a chunk that have one size.
+
+    Args:
+        number: among the batches of the chunk.
+        indices: of the N images in the dataset.
+        images: (N, 3, H, W), as they enter.
+        labels: (N,).
+    """
+
+    number: int
+    indices: tuple[int, ...]
+    images: Images
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to a batch of N images.
+
+    Args:
+        single: (draws, N), the label of each draw.
+        mean: (N,), the label of the probabilities averaged over the draws.
+        classes: how many the model knows.
+    """
+
+    single: Tensor
+    mean: Tensor
+    classes: int
+
+
+class Bench:
+    """Measures chunks. What several cells share (images, clean answers, transferred attacks) is made once.
+
+    Args:
+        assets: what the cells name.
+    """
+
+    def __init__(self, assets: Assets):
+        self.assets = assets
+        self._batches: Recent[tuple[str, int | None, range], list[Batch]] = Recent(4)
+        self._clean: Recent[tuple[Cell, int, int], Answers] = Recent(RECENT)
+        self._attacked: Recent[tuple[Cell, int, int], Attacked] = Recent(RECENT)
+
+    def measure(
+        self, cell: Cell, chunk: int, *, pictures: int = 0, tick: Tick = lambda units: None
+    ) -> tuple[list[Outcome], bytes]:
+        """Measure one chunk of one cell.
+
+        Args:
+            pictures: how many to keep for the report, attacked.
+            tick: told about work done, in image passes.
+
+        Returns: the outcomes, in the dataset's order, and the gallery as an .npz file (empty without pictures).
+
+        Raises:
+            DatasetError: an image cannot be used, or a label is not one of the classifier's.
+            AttackError: the attack broke its promise.
+            ClassifierError: an answer is no number.
+        """
+        outcomes: dict[int, Outcome] = {}
+        gallery = b""
+        for batch in self.batches(cell, chunk):
+            clean = self.clean_answers(cell, chunk, batch)
+            check_labels(cell, batch.labels, clean.classes)
+            attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
+            if cell.attack != "none":
+                attacked = self.attacked(cell, chunk, batch, tick)
+                answers = self.answers(cell, attacked.images, seeded(cell, chunk, batch.number, "robust"))
+                if pictures and batch.number == 0:
+                    gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
+            for outcome in outcomes_of(cell, batch, clean, attacked, answers):
+                outcomes[outcome.index] = outcome
+            tick(2 * cell.draws * len(batch.images))
+        return [outcomes[index] for index in cell.indices(chunk)], gallery
+
+    def batches(self, cell: Cell, chunk: int) -> list[Batch]:
+        """Read the images of a chunk, one batch for each size that occurs."""
+        indices = cell.indices(chunk)
+        return self._batches.get_or_make(
+            (cell.dataset, cell.size, indices), lambda: self._read(cell.dataset, cell.size, indices)
+        )
+
+    def clean_answers(self, cell: Cell, chunk: int, batch: Batch) -> Answers:
+        """The answers to the clean images, which serve every attack on the same defence."""
+        return self._clean.get_or_make(
+            (unattacked(cell, chunk), chunk, batch.number),
+            lambda: self.answers(cell, batch.images, seeded(cell, chunk, batch.number, "clean")),
+        )
+
+    def attacked(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
+        """The attacked images of a cell, made once for all cells that have them in common (``crafted_by``)."""
+        random = self.assets.hardened(cell.classifier, cell.defense).defense.random
+        source = crafted_by(cell, random=random)
+        return self._attacked.get_or_make(
+            (source, chunk, batch.number), lambda: self._attack(source, chunk, batch, tick)
+        )
+
+    @torch.no_grad()
+    def answers(self, cell: Cell, images: Images, generator: Generator) -> Answers:
+        """Classify on the cell's number of fresh draws."""
+        model = self.assets.hardened(cell.classifier, cell.defense)
+        single = torch.stack(
+            [probabilities_of(model(images, generator=generator)) for _ in range(cell.draws)]
+        )
+        return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
+
+    def gallery(self, cell: Cell, chunk: int, batch: Batch, adversarial: Images, pictures: int) -> bytes:
+        """Draw the first pictures of a batch for the report, as an .npz file."""
+        bare = self.assets.hardened(cell.classifier, "none")
+        return draw_gallery(
+            bare,
+            self.assets.hardened(cell.classifier, cell.defense),
+            batch.images[:pictures],
+            adversarial[:pictures],
+            batch.labels[:pictures],
+            batch.indices[:pictures],
+            getattr(bare.classifier, "categories", ()),
+            seeded(cell, chunk, batch.number, "gallery"),
+        )
+
+    def _read(self, spec: str, size: int | None, indices: Sequence[int]) -> list[Batch]:
+        dataset, device = self.assets.dataset(spec), self.assets.device
+        images: dict[int, Tensor] = {}
+        labels: dict[int, int] = {}
+        for index in indices:
+            image, labels[index] = dataset[index]
+            images[index] = enter(image, size)
+        batches = []
+        for number, shape in enumerate(dict.fromkeys(image.shape for image in images.values())):
+            group = tuple(index for index in indices if images[index].shape == shape)
+            stacked = torch.stack([images[index] for index in group]).to(device)
+            batches.append(
+                Batch(number, group, stacked, torch.tensor([labels[index] for index in group], device=device))
+            )
+        return batches
+
+    def _attack(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
+        assets, images = self.assets, batch.images
+        twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
+        draws = seeded(cell, chunk, batch.number, "attack draws")
+        view = attacker_view(twin, cell, draws, tick, batch=assets.batches.eot)
+        model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+        start = seeded(cell, chunk, batch.number, "attack")
+        try:
+            if cell.access == "query":
+                together = assets.batches.attack if twin.independent else 0
+                return attack_each(model, images, batch.labels, cell, start, batch=together)
+            return attack_in_pieces(model, images, batch.labels, cell, start, batch=assets.batches.attack)
+        except ImageError as error:
+            raise AttackError(f"{cell.attack} asked the model about what is no image: {error}") from error
+
+
+def seeded(cell: Cell, chunk: int, number: int, role: str) -> Generator:
+    """The generator for one role in one batch of a chunk. It knows neither defence nor attack, so that columns are paired comparisons."""
+    return generator_for(cell.seed, cell.dataset, chunk, number, role)
+
+
+def unattacked(cell: Cell, chunk: int) -> Cell:
+    """The cell that has the same clean answers to this chunk, and no attack."""
+    last = cell.indices(chunk).stop
+    return replace(cell, attack="none", norm="linf", eps=0.0, access="none", eot=1, examples=last)
+
+
+def check_labels(cell: Cell, labels: Tensor, classes: int) -> None:
+    """Raise ``DatasetError`` for images without labels, or a label that is none of the classifier's."""
+    if int(labels.min()) < 0:
+        raise DatasetError(
+            f"{cell.dataset} has no labels: it is for training; to measure, give folder:PATH or csv:PATH"
+        )
+    if int(labels.max()) >= classes:
+        what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {classes} classes"
+        raise DatasetError(f"{what}: they do not belong together")
+
+
+def outcomes_of(
+    cell: Cell, batch: Batch, clean: Answers, attacked: Attacked, answers: Answers
+) -> list[Outcome]:
+    """Put together what is known of each image of a batch.
+
+    Args:
+        clean, answers: to the clean and to the attacked images.
+    """
+    moved = distance(attacked.images.double(), batch.images.double(), cell.norm).tolist()
+    return [
+        Outcome(
+            index=index,
+            label=int(batch.labels[row]),
+            clean=tuple(clean.single[:, row].tolist()),
+            clean_mean=int(clean.mean[row]),
+            robust=tuple(answers.single[:, row].tolist()),
+            robust_mean=int(answers.mean[row]),
+            distance=float(f"{moved[row]:.6g}"),
+            queries=attacked.queries[row] if attacked.queries is not None else None,
+            flat=attacked.flat[row],
+        )
+        for row, index in enumerate(batch.indices)
+    ]

@@ -1,0 +1,262 @@
+"""Numbers out of raw results: accuracy, intervals, paired tests, the worst case over attacks, and the table. Never imports torch.
+
+Every accuracy is a fraction of ALL images, whether or not the clean image was classified correctly.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import sqrt
+from statistics import NormalDist, fmean
+from typing import Any, NamedTuple
+
+from rain.bench.cells import ACCESSES, Cell, Outcome, Result
+from rain.errors import ResultError
+
+Z95 = NormalDist().inv_cdf(0.975)
+"""Two-sided 95 % quantile of the normal distribution."""
+
+
+NO_BUDGET = {"linf": 1.0, "l2": 100.0}
+"""From here on a budget is none: linf reaches every image, and l2 destroys any of a usual size."""
+
+
+class Paired(NamedTuple):
+    """What a paired comparison found.
+
+    Args:
+        images: measured on both sides.
+        difference: mean of first minus second.
+        p: two-sided p-value of no difference.
+    """
+
+    images: int
+    difference: float
+    p: float
+
+
+def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) -> dict[int, float]:
+    """Score each image between 0 and 1, by its index in the dataset.
+
+    Args:
+        result: a cell's outcomes.
+        attacked: score the attacked image; otherwise the clean one.
+        averaged: score the one answer by the averaged probabilities; otherwise the fraction of single draws
+            that are right.
+    """
+    return {outcome.index: _score(outcome, attacked, averaged) for outcome in result.outcomes}
+
+
+def accuracy(result: Result, *, attacked: bool = True, averaged: bool = False) -> float:
+    """Average ``per_image`` over all images.
+
+    Raises:
+        ResultError: the result has no outcomes.
+    """
+    return _mean(per_image(result, attacked=attacked, averaged=averaged))
+
+
+def worst_images(results: Sequence[Result]) -> dict[int, float]:
+    """Score each image by the attack that hurts it most: the minimum over attacks of the mean over draws.
+
+    Convention:
+        Only images that every one of the results measured.
+
+    Raises:
+        ResultError: the results are not about the same images.
+    """
+    _same_images([result.cell for result in results])
+    scores = [per_image(result) for result in results]
+    shared = set.intersection(*map(set, scores)) if scores else set()
+    return {index: min(score[index] for score in scores) for index in sorted(shared)}
+
+
+def worst_case(results: Sequence[Result]) -> float:
+    """Average ``worst_images``: the mean over images of the worst attack on that image, never the smallest of means.
+
+    Raises:
+        ResultError: the results are not about the same images, or have none in common.
+    """
+    return _mean(worst_images(results))
+
+
+def unbounded(cell: Cell) -> bool:
+    """Whether the budget is no budget: the attack looks for the smallest perturbation, and only the curve over its size says something."""
+    return cell.attack != "none" and cell.eps >= NO_BUDGET[cell.norm]
+
+
+def by_distance(result: Result) -> list[tuple[float, float]]:
+    """Accuracy against the size of the perturbation, for an attack that looks for the smallest one.
+
+    Returns: (size, accuracy) at 0 and at each size at which an image was perturbed, in ascending order: the
+        accuracy if perturbations up to this size are allowed. An image whose perturbation is larger counts as
+        it does clean.
+    """
+    clean, robust = per_image(result, attacked=False), per_image(result)
+    moved = sorted((outcome.distance, outcome.index) for outcome in result.outcomes if outcome.distance > 0)
+    curve, total = [(0.0, accuracy(result, attacked=False))], sum(clean.values())
+    for size, index in moved:
+        total += robust[index] - clean[index]
+        curve.append((size, total / len(result.outcomes)))
+    # Of images with perturbations of one size, the last point holds for all.
+    return [
+        point
+        for point, following in zip(curve, [*curve[1:], None], strict=True)
+        if following is None or following[0] > point[0]
+    ]
+
+
+def interval(rate: float, count: int) -> tuple[float, float]:
+    """Bound a rate by the Wilson score interval of 95 %.
+
+    Args:
+        rate: in [0, 1].
+        count: images behind it. A rate that is a mean over draws varies no more than one answer per image
+            would, so that the interval is wide enough for it; draws are not counted as further images.
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if count == 0:
+        return 0.0, 1.0
+    spread = Z95 * Z95 / count
+    middle = (rate + spread / 2) / (1 + spread)
+    half = Z95 * sqrt(rate * (1 - rate) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate))
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
+    """Compare two scores per image over the images that both have, by the exact two-sided sign test.
+
+    Args:
+        first, second: from ``per_image`` or ``worst_images``.
+
+    Convention:
+        Images that score the same on both sides say nothing and are left out. Where every score is 0 or 1
+        this is McNemar's exact test. Where the mean goes one way and most images go the other, nothing is
+        proven either way, and p is 1.
+
+    Raises:
+        ResultError: no image is on both sides.
+    """
+    gaps = {index: first[index] - second[index] for index in first.keys() & second.keys()}
+    difference = _mean(gaps)
+    better, worse = sum(gap > 0 for gap in gaps.values()), sum(gap < 0 for gap in gaps.values())
+    agree = (difference > 0) == (better > worse)
+    return Paired(len(gaps), difference, _sign_test(better, worse) if agree else 1.0)
+
+
+def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Make the table: one dict a row, sorted for reading.
+
+    A cell scored on several draws gives two rows: ``draws`` 1 is the mean over the single draws, ``draws`` n
+    the answer by the averaged probabilities. ``low`` and ``high`` bound ``robust`` at 95 %. ``vote``
+    (majority of the row's draws; a tie is wrong) and ``worst`` (every one of the row's draws is right) are
+    about the attacked images; with one draw both are ``robust``.
+    """
+    table = [
+        _row(result, draws)
+        for result in results
+        if result.outcomes
+        for draws in sorted({1, result.cell.draws})
+    ]
+    return sorted(table, key=reading_order)
+
+
+def eps_text(eps: float, norm: str) -> str:
+    """Write a budget as people in the field do: 4/255 for linf where it is whole steps, "any" where it is none, else the plain number."""
+    if eps >= NO_BUDGET[norm]:
+        return "any"
+    steps = eps * 255
+    return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
+
+
+def place_text(item: Any) -> str:
+    """Say where a cell or a headline was measured: dataset, size and classifier."""
+    return f"{item.dataset}, {f'{item.size} pixels' if item.size else 'own size'}, {item.classifier}"
+
+
+def _row(result: Result, draws: int) -> dict[str, Any]:
+    cell, averaged = result.cell, draws > 1
+    robust = accuracy(result, averaged=averaged)
+    low, high = interval(robust, len(result.outcomes))
+    return {
+        "dataset": cell.dataset,
+        "classifier": cell.classifier,
+        "defense": cell.defense,
+        "attack": cell.attack,
+        "norm": cell.norm,
+        "eps": cell.eps,
+        "access": cell.access,
+        "images": len(result.outcomes),
+        "draws": draws,
+        "clean": accuracy(result, attacked=False, averaged=averaged),
+        "robust": robust,
+        "low": low,
+        "high": high,
+        "size": cell.size,
+        "eot": cell.eot,
+        "vote": fmean(_voted(outcome) for outcome in result.outcomes) if averaged else robust,
+        "worst": fmean(set(outcome.robust) == {outcome.label} for outcome in result.outcomes)
+        if averaged
+        else robust,
+        "complete": result.complete,
+    }
+
+
+def reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Rank a row of ``rows`` for reading: the bare classifier first, single draws before averaged ones, small budgets before large ones."""
+    place = (
+        row["dataset"],
+        row["size"] or 0,
+        row["classifier"],
+        row["defense"] != "none",
+        row["defense"],
+        row["draws"],
+    )
+    return (
+        *place,
+        row["attack"] != "none",
+        row["norm"],
+        row["eps"],
+        access_order(row["access"]),
+        row["attack"],
+        row["eot"],
+    )
+
+
+def access_order(access: str) -> int:
+    """Rank an access for reading: from the one that knows least of the defence to the one that knows most, then query."""
+    return ACCESSES.index(access) if access in ACCESSES else -1
+
+
+def _score(outcome: Outcome, attacked: bool, averaged: bool) -> float:
+    if averaged:
+        return float((outcome.robust_mean if attacked else outcome.clean_mean) == outcome.label)
+    return fmean(answer == outcome.label for answer in (outcome.robust if attacked else outcome.clean))
+
+
+def _sign_test(better: int, worse: int) -> float:
+    changed = better + worse
+    ways = tail = 1
+    for k in range(min(better, worse)):
+        ways = ways * (changed - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / (1 << changed))
+
+
+def _voted(outcome: Outcome) -> bool:
+    (first, votes), *others = Counter(outcome.robust).most_common(2)
+    return first == outcome.label and all(count < votes for _, count in others)
+
+
+def _mean(scores: Mapping[int, float]) -> float:
+    if not scores:
+        raise ResultError("no image was measured by all of these results; finish the run first")
+    return fmean(scores.values())
+
+
+def _same_images(cells: Sequence[Cell]) -> None:
+    if len({(cell.dataset, cell.size, cell.classifier, cell.defense) for cell in cells}) > 1:
+        raise ResultError(
+            "the worst case is over attacks on one defence, before one classifier, on one dataset at one size"
+        )

@@ -1,0 +1,1 @@
+"""Training: how DG, or a classifier, comes about from a recipe."""

@@ -1,0 +1,298 @@
+"""Recipes: a TOML file to the frozen configuration of a training run. Never imports torch.
+
+A recipe holds fields of ``Config``, at the top level; what it leaves out has the default. ``rain train RECIPE
+--set rate=1e-4`` replaces single fields. The shipped recipes are in ``rain/recipes``.
+"""
+
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from rain.errors import OptionError, RecipeError, did_you_mean
+from rain.specs import NORMS, PRECISIONS, fraction
+
+CHOICES = {
+    "trains": ("enhancer", "classifier"),
+    "augment": ("crop", "scale", "zoom"),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "steps"),
+    "choose": ("kl", "agreement", "psnr", "accuracy", "robust", "balance"),
+    "access": ("transfer", "adaptive", "known"),
+    "norm": NORMS,
+    "precision": PRECISIONS,
+}
+LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
+PLACES = ("accelerator", "devices", "nodes", "workers", "checkpoint_minutes", "sr_sets")
+"""Fields that say where a run computes and what is measured when it is over, not what it learns: they may change when it is resumed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a training run does.
+
+    Args:
+        trains: "enhancer" (DG, before a frozen classifier) or "classifier".
+        images: what is learnt from: folders of pictures without labels, or datasets (``rain list datasets``);
+            one that is listed twice counts twice.
+        validation: the same, for choosing the best weights and stopping early; never the test set.
+        validation_images: the first so many of them.
+        classifier: spec; "" for none, where only pixels are compared.
+        defense: spec of a defence with an enhancer, and what the enhancer starts from; for a classifier
+            "none" or what it stands behind.
+        side: of the training images, in pixels.
+        augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "scale" cuts one of up
+            to ``side / zoom`` pixels, and makes it smaller, "zoom" one of at least ``zoom`` times the shorter
+            side, and resizes it to ``side``. All mirror every other one.
+        zoom: in (0, 1], as "scale" and "zoom" say; each leaves half of the pictures at 1.
+        window: side of a random window of each training image that is learnt from, which costs less than the
+            whole; the classifier sees it at its own size, so that it must take any. 0 for the whole.
+        pixel: weight of L1 between what the defence gives and the clean image (shifted as the draw shifts
+            it).
+        cross_entropy: weight of the cross-entropy with the label (the paper's objective).
+        distillation: weight of the KL divergence from the classifier's answer to the clean image; no label is
+            read.
+        feature: weight of the squared distance of the classifier's activations, relative to their squares,
+            mean over its stages.
+        trades: weight of the KL divergence from the trained classifier's own clean answer to its answer to
+            the attacked image (TRADES' beta).
+        attack: spec of the attack that training images go through ("" for none), with its steps, all of which
+            are made unless it says another ``confidence``.
+        access: "adaptive" attacks through the defence, as its random self; "known" through the very draw that
+            is then learnt from, which no attacker has in practice: stronger than EOT of many draws, at the
+            price of one; "transfer" attacks the bare classifier, which is much cheaper.
+        eps, norm: its budget, in the unit of images in [0, 1].
+        eot: draws that an adaptive attack averages over at each step.
+        attacked: the share of each batch that is attacked.
+        steps: optimiser steps; 0 if ``epochs`` says it.
+        epochs: passes over ``images``, used when ``steps`` is 0.
+        batch: images in a step, over all processes.
+        optimizer: "adam" or "sgd".
+        rate: learning rate; ``warmup`` steps of linear rise come first.
+        momentum, weight_decay: of the optimiser (momentum for "sgd").
+        schedule: "cosine" falls to a hundredth of the rate; "steps" multiplies by ``decay`` at each of
+            ``milestones``.
+        milestones: as fractions of the run.
+        clip: largest norm of the gradient; 0 for any.
+        average: decay of the running mean of the weights that is validated and saved; 0 for the weights
+            themselves.
+        choose: what the best weights have most of (of "kl": least). "balance" is the mean of accuracy and
+            robust accuracy.
+        validate_every: steps between two validations, contact sheets and looks at early stopping.
+        patience: validations without a better one after which the run stops; 0 for never.
+        sr_sets: folders of pictures (Set5, Set14) on whose Y channel PSNR and SSIM are measured at the end.
+        seed: of everything that is random.
+        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with
+            instructions for it (AMX, AVX-512 BF16).
+        accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
+        workers: processes that read pictures, for each training process.
+        checkpoint_minutes: a killed run loses at most so much.
+
+    Raises:
+        RecipeError: a field of the wrong kind, or out of range.
+    """
+
+    trains: str = "enhancer"
+    images: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    validation_images: int = 200
+    classifier: str = "efficientnet_lite0"
+    defense: str = "rain(enhancer=compact(weights=None))"
+    side: int = 224
+    augment: str = "zoom"
+    zoom: float = 0.5
+    window: int = 0
+    pixel: float = 0.0
+    cross_entropy: float = 0.0
+    distillation: float = 0.0
+    feature: float = 0.0
+    trades: float = 0.0
+    attack: str = ""
+    access: str = "adaptive"
+    eps: float = 4 / 255
+    norm: str = "linf"
+    eot: int = 1
+    attacked: float = 1.0
+    steps: int = 0
+    epochs: int = 0
+    batch: int = 16
+    optimizer: str = "adam"
+    rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = ()
+    decay: float = 0.2
+    warmup: int = 50
+    clip: float = 1.0
+    average: float = 0.0
+    choose: str = "kl"
+    validate_every: int = 200
+    patience: int = 0
+    sr_sets: tuple[str, ...] = ()
+    seed: int = 0
+    precision: str = "auto"
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = 0
+    checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        kinds = get_type_hints(Config)
+        for name, value in asdict(self).items():
+            object.__setattr__(self, name, _kind(name, value, kinds[name]))
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise RecipeError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name in ("side", "batch", "eot", "devices", "nodes", "validate_every", "validation_images"):
+            if getattr(self, name) < (2 if name == "side" else 1):
+                raise RecipeError(
+                    f"{name} must be at least {2 if name == 'side' else 1}, got {getattr(self, name)}"
+                )
+        for name in (
+            *LOSSES,
+            "steps",
+            "epochs",
+            "eps",
+            "momentum",
+            "weight_decay",
+            "warmup",
+            "clip",
+            "patience",
+            "workers",
+            "checkpoint_minutes",
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RecipeError(f"{name} must be a number of at least 0, got {getattr(self, name)}")
+        for name, low, high in (
+            ("zoom", 0, 1),
+            ("attacked", 0, 1),
+            ("average", -1, 0.99999),
+            ("decay", 0, 1),
+            ("rate", 0, 100),
+        ):
+            if not low < getattr(self, name) <= high:
+                raise RecipeError(
+                    f"{name} must be above {max(low, 0)} and at most {high}, got {getattr(self, name)}"
+                )
+        self._check_sense()
+
+    def _check_sense(self) -> None:
+        if not self.images:
+            raise RecipeError('no pictures to learn from: give images = ["PATH"], or --images PATH')
+        if not self.validation:
+            raise RecipeError(
+                'nothing to choose the best weights on: give validation = ["PATH"], or --validation PATH; never the test set'
+            )
+        if not (self.window == 0 or 2 <= self.window <= self.side):
+            raise RecipeError(
+                f"window must be 0, or at least 2 and at most side = {self.side}, got {self.window}"
+            )
+        if bool(self.steps) == bool(self.epochs):
+            raise RecipeError("give either steps or epochs")
+        if not any(getattr(self, name) for name in LOSSES):
+            raise RecipeError(f"nothing to minimise: give one of {', '.join(LOSSES)} a weight")
+        if not self.classifier and (
+            self.trains == "classifier"
+            or any(getattr(self, name) for name in LOSSES if name != "pixel")
+            or self.attack
+        ):
+            raise RecipeError("only the pixel loss goes without a classifier")
+        if not self.classifier and self.choose != "psnr":
+            raise RecipeError('without a classifier, choose = "psnr"')
+        if self.trains == "classifier" and (self.pixel or self.distillation or self.feature):
+            raise RecipeError(
+                "pixel, distillation and feature train an enhancer; a classifier learns by cross_entropy and trades"
+            )
+        if self.trains == "classifier" and self.choose not in ("accuracy", "robust", "balance"):
+            raise RecipeError('a classifier is chosen by "accuracy", "robust" or "balance"')
+        if self.trains == "classifier" and self.sr_sets:
+            raise RecipeError(
+                "sr_sets measures an enhancer's PSNR and SSIM: leave it out where a classifier is trained"
+            )
+        if self.trades and self.trains != "classifier":
+            raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
+        if not self.attack and (self.trades or self.choose in ("robust", "balance")):
+            raise RecipeError(f"{'trades' if self.trades else f'choose = {self.choose!r}'} needs an attack")
+        if any(not 0 < milestone < 1 for milestone in self.milestones):
+            raise RecipeError(
+                f"milestones are fractions of the run, between 0 and 1, got {list(self.milestones)}"
+            )
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes inside the package, by name."""
+    folder = Path(str(files("rain.training") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def summary(name: str) -> str:
+    """The first line of a shipped recipe."""
+    return shipped()[name].read_text().partition("\n")[0].removeprefix("# ")
+
+
+def read(path: Path | str, **changes: Any) -> Config:
+    """Read a recipe file, or a shipped recipe by name.
+
+    Args:
+        path: the file, or a name of ``shipped()``.
+        changes: fields that replace the file's; None leaves the file's.
+
+    Raises:
+        RecipeError: the file is missing, is not TOML, or is no recipe.
+    """
+    found = shipped().get(str(path), Path(path))
+    try:
+        table = tomllib.loads(found.read_text())
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}; shipped recipes: {', '.join(shipped())}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from None
+    table |= {name: value for name, value in changes.items() if value is not None}
+    known = [field.name for field in fields(Config)]
+    for name in table:
+        if name not in known:
+            raise RecipeError(f"{path}: a recipe has no {name!r}; {did_you_mean(name, known)}")
+    try:
+        return Config(**table)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read ``field=value`` as the command line has it: the value is TOML, or else text.
+
+    Raises:
+        RecipeError: there is no equals sign.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise RecipeError(f"{text!r}: write field=value")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def _kind(name: str, value: Any, kind: Any) -> Any:
+    """Check the kind of a field; a number may stand for a float, ``4/255`` too, and one text for a tuple of one."""
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return fraction(value) if isinstance(value, str) else float(value)
+        except OptionError as error:
+            raise RecipeError(f"{name}: {error}") from None
+    if kind in (tuple[str, ...], tuple[float, ...]):
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, list | tuple) and all(
+            isinstance(item, str if kind == tuple[str, ...] else int | float) for item in items
+        ):
+            return tuple(items)
+    if kind in (str, int) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    wanted = {str: "text", int: "a whole number", float: "a number"}.get(
+        kind, "a list of texts" if kind == tuple[str, ...] else "a list of numbers"
+    )
+    raise RecipeError(f"{name} must be {wanted}, got {value!r}")

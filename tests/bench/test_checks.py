@@ -1,0 +1,355 @@
+"""The checklist fires where a claim lacks something, and is silent where it lacks nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from synthetic import MADE_BY, cell, result, share, unattacked
+
+from rain.bench.cells import Result, gathered
+from rain.bench.checks import check
+from rain.report.verdict import summary
+
+
+def measured(**rates: float) -> list[Result]:
+    """A complete evaluation of a defence of 4 draws at one eps, where nothing is missing."""
+    level = {"bare": 0.1, "transfer": 0.7, "adaptive": 0.3, **rates}
+    return [
+        result(unattacked(defense="none"), share(0.9)),
+        result(cell(defense="none", eot=1), share(level["bare"]), share(0.9)),
+        result(unattacked(draws=4), share(0.8)),
+        result(cell(access="transfer", eot=1, draws=4), share(level["transfer"]), share(0.8)),
+        result(cell(draws=4), share(level["adaptive"]), share(0.8)),
+    ]
+
+
+def texts(results: Sequence[Result], level: str) -> str:
+    return "\n".join(finding.text for finding in check(results) if finding.level == level)
+
+
+def changed(results: Sequence[Result], place: int, **changes: Any) -> list[Result]:
+    return [
+        replace(one, cell=replace(one.cell, **changes)) if index == place else one
+        for index, one in enumerate(results)
+    ]
+
+
+def test_nothing_is_said_of_a_complete_evaluation() -> None:
+    assert check(measured()) == []
+
+
+def test_nothing_is_said_of_the_bare_classifier_alone() -> None:
+    assert check(measured()[:2]) == []
+
+
+def test_no_adaptive_attack_is_an_error() -> None:
+    findings = check(measured()[:-1])
+    assert [(finding.level, finding.defense) for finding in findings] == [("error", "rain")]
+    assert "no adaptive attack at eps 4/255 (linf)" in findings[0].text
+
+
+def test_an_adaptive_attack_at_another_eps_does_not_count() -> None:
+    assert "no adaptive attack at eps 4/255" in texts(changed(measured(), 4, eps=8 / 255), "error")
+
+
+def test_budgets_that_are_none_are_one() -> None:
+    far = [result(cell(attack="deepfool", norm="l2", eps=100, draws=4), share(0.4), share(0.8))]
+    farther = [
+        result(
+            cell(attack="hopskipjump", norm="l2", eps=1000, access="query", eot=1, draws=4),
+            share(0.3),
+            share(0.8),
+        )
+    ]
+    assert "no adaptive attack at eps any (l2)" in texts(measured() + farther, "error")
+    assert not texts(measured() + far + farther, "error")
+    assert "adaptive figure" not in texts(measured() + far + farther, "warning")
+
+
+def test_an_adaptive_figure_above_a_weaker_attackers() -> None:
+    assert "adaptive attack is too weak" in texts(measured(adaptive=0.75), "warning")
+    # Two of 200 images more may be noise.
+    assert check(measured(adaptive=0.71)) == []
+
+
+def test_few_images() -> None:
+    small = [
+        replace(one, outcomes=one.outcomes[:20], cell=replace(one.cell, examples=20)) for one in measured()
+    ]
+    assert "only 20 images" in texts(small, "warning")
+
+
+def test_no_bare_classifier() -> None:
+    assert "no bare classifier" in texts(measured()[2:], "warning")
+    assert "bare classifier was not attacked at eps 4/255" in texts([measured()[0], *measured()[2:]], "note")
+
+
+def test_few_draws_of_the_attacker() -> None:
+    few = changed(measured(), 4, eot=3)
+    assert "at most 3 draws a step (eot) at eps 4/255" in texts(few, "warning")
+    assert "draws a step" not in texts([*few, measured()[4]], "warning")
+    fixed = [
+        replace(one, cell=replace(one.cell, draws=1, eot=1), outcomes=one.outcomes) for one in measured()
+    ]
+    assert "draws a step" not in texts(fixed, "warning")
+
+
+def test_a_random_defence_scored_on_one_draw() -> None:
+    assert "1 of 3 cells score a random defence on 1 draw" in texts(
+        changed(measured(), 3, draws=1), "warning"
+    )
+
+
+def test_a_random_defence_on_one_draw_everywhere_is_known_by_what_made_it() -> None:
+    random = gathered([{**MADE_BY, "defense_random": "yes"}])
+    results = changed(changed(measured(), 3, draws=1), 4, draws=1, eot=2, attack="pgd(confidence=0.0)")
+    results[2] = replace(results[2], cell=replace(results[2].cell, draws=1))
+    results = [*results[:2], *(replace(one, made_by=random) for one in results[2:])]
+    for said in (
+        "at most 2 draws a step",
+        "3 of 3 cells score a random defence on 1 draw",
+        "confidence 0 (adaptive)",
+    ):
+        assert said in texts(results, "warning")
+
+
+def test_unfinished_cells() -> None:
+    whole = measured()
+    half = replace(whole[4], outcomes=whole[4].outcomes[:150], complete=False)
+    assert "1 of 3 cells are not finished (150 of 200 images)" in texts([*whole[:4], half], "warning")
+
+
+@pytest.mark.parametrize(
+    ("attack", "fires"),
+    [
+        ("pgd(confidence=inf, step=1/255, steps=3)", True),
+        ("pgd(confidence=inf, step=1/255, steps=4)", False),
+        ("pgd(confidence=inf, steps=3)", False),
+    ],
+)
+def test_an_attack_that_cannot_reach_its_budget(attack: str, fires: bool) -> None:
+    assert ("cannot reach the edge" in texts(changed(measured(), 4, attack=attack), "warning")) == fires
+
+
+def test_more_budget_that_does_less_harm() -> None:
+    more = [
+        result(cell(defense="none", eot=1, eps=8 / 255), share(0.0), share(0.9)),
+        result(cell(draws=4, eps=8 / 255), share(0.5), share(0.8)),
+    ]
+    assert "does less harm at eps 8/255 (linf) than at eps 4/255 (linf)" in texts(
+        [*measured(), *more], "warning"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attack", "fires"), [("pgd(confidence=inf, steps=6)", True), ("pgd(confidence=inf, steps=20)", False)]
+)
+def test_an_adaptive_attack_of_few_steps(attack: str, fires: bool) -> None:
+    assert (
+        "the adaptive attack made only 6 steps" in texts(changed(measured(), 4, attack=attack), "warning")
+    ) == fires
+
+
+def with_adaptive(attack: str, in_full: str | None = None) -> list[Result]:
+    """A complete evaluation whose adaptive attack is another; ``in_full`` is what the result file says of it."""
+    results = changed(measured(), 4, attack=attack)
+    made_by = gathered([MADE_BY | ({"attack": in_full} if in_full else {})])
+    return [*results[:4], replace(results[4], made_by=made_by)]
+
+
+@pytest.mark.parametrize(
+    ("attack", "in_full", "said"),
+    [
+        ("fgsm", None, "made only 1 step at eps 4/255"),
+        ("bim(confidence=inf)", "bim(confidence=inf, steps=10)", "made only 10 steps"),
+        ("targeted(attack=pgd(confidence=inf, steps=2))", None, "made only 2 steps"),
+        (
+            "targeted(attack=pgd(confidence=inf, step=1/2550, steps=30))",
+            None,
+            "cannot reach the edge of eps 4/255",
+        ),
+        ("targeted", "targeted(attack=pgd(confidence=0.0, steps=40))", "confidence 0 (adaptive)"),
+        ("aggmo", None, "confidence 0 (adaptive)"),
+        ("pgd", None, "confidence 0 (adaptive)"),
+    ],
+)
+def test_a_weak_attack_is_found_by_all_the_options_it_had(
+    attack: str, in_full: str | None, said: str
+) -> None:
+    assert said in texts(with_adaptive(attack, in_full), "warning")
+
+
+@pytest.mark.parametrize(
+    "attack", ["noise", "distort(defense=rain)", "ensemble(classifiers=small)", "targeted(attack=noise)"]
+)
+def test_an_attack_that_does_not_follow_the_model_is_not_adaptive(attack: str) -> None:
+    results = with_adaptive(attack)
+    assert "no adaptive attack at eps 4/255" in texts(results, "error")
+    (line,) = summary(results)
+    assert (line.verdict, line.adaptive) == ("unclaimed", None)
+
+
+def test_budgets_with_as_few_steps_are_one_finding() -> None:
+    results = [
+        *measured(),
+        *(
+            replace(one, cell=replace(one.cell, eps=8 / 255))
+            for one in measured()
+            if one.cell.attack != "none"
+        ),
+    ]
+    few = [
+        replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=6)"))
+        if one.cell.access == "adaptive"
+        else one
+        for one in results
+    ]
+    assert texts(few, "warning").count("made only 6 steps at eps 4/255 (linf), eps 8/255 (linf)") == 1
+
+
+def test_steps_are_those_of_the_strongest_attack() -> None:
+    assert check([*measured(), *changed(measured(), 4, attack="fgsm")[4:]]) == []
+
+
+def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
+    def asked(early: int) -> list[Result]:
+        """All images hold; the first so many left after 7 of 100 queries."""
+        whole = result(cell(attack="square", access="query", eot=1, draws=4), share(0.8), share(0.8))
+        outcomes = [
+            replace(one, queries=7 if place < early else 100) for place, one in enumerate(whole.outcomes)
+        ]
+        return [*measured(), replace(whole, outcomes=tuple(outcomes))]
+
+    assert "square (query) gave up 20 of 200 images at a lucky draw" in texts(asked(20), "warning")
+    assert "lucky" not in texts(asked(10), "warning")
+    fixed = [replace(one, cell=replace(one.cell, draws=1, eot=1)) for one in asked(20)]
+    assert "lucky" not in texts(fixed, "warning")
+
+
+def test_results_of_two_versions() -> None:
+    mixed = [
+        replace(one, made_by=gathered([{**MADE_BY, "torch": str(place % 2)}]))
+        for place, one in enumerate(measured())
+    ]
+    assert "different torch (0, 1)" in texts(mixed, "warning")
+
+
+def test_digests_may_differ_between_defences_but_not_within_one() -> None:
+    own = [
+        replace(one, made_by=gathered([{**MADE_BY, "defense_weights": one.cell.defense}]))
+        for one in measured()
+    ]
+    assert check(own) == []
+    mixed = [
+        replace(one, made_by=gathered([{**MADE_BY, "defense_weights": str(place)}]))
+        for place, one in enumerate(measured())
+    ]
+    assert "different defense weights" in texts(mixed, "warning")
+
+
+def test_precision_may_differ_between_defences_but_not_within_one() -> None:
+    own = [
+        replace(one, made_by=gathered([{**MADE_BY, "precision": "bf16-mixed"}]))
+        if one.cell.defense != "none"
+        else one
+        for one in measured()
+    ]
+    assert check(own) == []
+    static = result(cell(access="static", eot=1, draws=4), share(0.5), share(0.8))
+    assert "different precision (32-true, bf16-mixed)" in texts([*own, static], "warning")
+    assert check([*measured()[:4], own[4]]) == []  # what is not attacked through the defence has no precision
+
+
+def test_errors_come_first() -> None:
+    levels = [finding.level for finding in check([measured()[0], measured()[3]])]
+    assert levels[0] == "error"
+    assert "note" in levels
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+
+
+@pytest.mark.parametrize("name", ["data_digest", "classifier_weights", "classifier_options"])
+def test_columns_of_one_table_are_about_the_same_images_and_classifier(name: str) -> None:
+    own = [
+        replace(one, made_by=gathered([{**MADE_BY, name: str(one.cell.defense == "none")}]))
+        for one in measured()
+    ]
+    assert f"different {name.replace('_', ' ')} (False, True)" in texts(own, "warning")
+
+
+def test_chunks_of_one_cell_that_were_made_differently_are_found() -> None:
+    two = gathered([MADE_BY, {**MADE_BY, "torch": "3", "precision": "bf16-mixed"}])
+    results = [*measured()[:4], replace(measured()[4], made_by=two)]
+    assert "different torch (2, 3)" in texts(results, "warning")
+    assert "different precision (32-true, bf16-mixed)" in texts(results, "warning")
+
+
+def test_what_older_results_do_not_say_is_no_difference() -> None:
+    assert (
+        check([*measured()[:4], replace(measured()[4], made_by=gathered([{**MADE_BY, "pillow": "12"}]))])
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        ("square(queries=2)", "asks for scores or labels only"),
+        ("targeted(attack=pgd(confidence=inf, steps=40), target=0)", "drives images to one class"),
+        ("deepfool(steps=50)", "ends where a single draw is fooled"),
+        ("carlini_wagner", "ends where a single draw is fooled"),
+        ("carlini_wagner(confidence=5)", ""),
+        ("autoattack(version=standard)", "ends where a single draw is fooled"),
+        ("autoattack(version=rand)", ""),
+    ],
+)
+def test_an_adaptive_attack_of_a_weak_kind_is_not_enough_alone(attack: str, said: str) -> None:
+    results = with_adaptive(attack)
+    results[1] = replace(results[1], cell=replace(results[1].cell, attack=attack))
+    assert texts(results, "warning").count(f"every adaptive attack at eps 4/255 (linf) {said}") == bool(said)
+    beside = [
+        replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=40)"))
+        for one in measured()
+        if one.cell.access == "adaptive"
+    ]
+    assert "every adaptive attack" not in texts([*results, *beside], "warning")
+
+
+def test_a_blind_attack_within_another_is_blind() -> None:
+    assert "no adaptive attack" in texts(
+        with_adaptive("targeted(attack=ensemble(attack=pgd(confidence=inf, steps=40)))"), "error"
+    )
+
+
+def test_draws_and_steps_of_two_attacks_make_no_strong_one() -> None:
+    many = changed(measured(), 4, attack="pgd(confidence=inf, steps=40)", eot=1)[4]
+    apart = [*changed(measured(), 4, attack="fgsm"), many]
+    assert (
+        "no single adaptive attack at eps 4/255 (linf) has both 10 draws a step (eot) and 20 steps"
+        in texts(apart, "warning")
+    )
+    assert "no single adaptive" not in texts([*apart, measured()[4]], "warning")
+
+
+def test_the_bare_classifier_met_other_attacks() -> None:
+    other = changed(measured(), 1, attack="apgd(confidence=inf)")
+    assert "at eps 4/255 (linf) the bare classifier met other attacks than the defence" in texts(
+        other, "warning"
+    )
+
+
+def test_gradients_that_are_all_zero() -> None:
+    def flat(count: int) -> list[Result]:
+        whole = result(cell(draws=4), share(0.8), share(0.8))
+        return [
+            *measured()[:4],
+            replace(
+                whole,
+                outcomes=tuple(replace(one, flat=place < count) for place, one in enumerate(whole.outcomes)),
+            ),
+        ]
+
+    assert "(adaptive) was exactly 0 for 30 of 200 images, which hold: take loss=margin" in texts(
+        flat(30), "warning"
+    )
+    assert "exactly 0" not in texts(flat(10), "warning")

@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rain.bench.grid import expand, read, shipped
+from rain.errors import GridError
+
+TABLE: dict[str, Any] = {
+    "dataset": "samples",
+    "size": 224,
+    "classifier": "efficientnet_lite0",
+    "defenses": ["none", "rain"],
+    "examples": 20,
+    "attacks": [
+        {"attack": "none"},
+        {"attack": "pgd", "access": ["static", "adaptive"], "eps": ["2/255", 0.1], "eot": 7},
+    ],
+}
+
+
+def test_cells_are_the_product_in_the_files_order() -> None:
+    cells = expand(TABLE).cells
+    assert len(cells) == 2 + 2 * 2 * 2
+    assert [(cell.access, cell.eps, cell.defense) for cell in cells[2:5]] == [
+        ("static", 2 / 255, "none"),
+        ("static", 2 / 255, "rain"),
+        ("adaptive", 2 / 255, "none"),
+    ]
+
+
+def test_only_an_adaptive_attack_on_a_defence_averages() -> None:
+    assert {(cell.access, cell.defense, cell.eot) for cell in expand(TABLE).cells if cell.eot > 1} == {
+        ("adaptive", "rain", 7)
+    }
+
+
+def test_one_thing_has_one_key_however_it_is_written() -> None:
+    one = expand(TABLE | {"defenses": ["rain(shift=0.1, enhancer=bicubic)"]}).cells
+    two = expand(TABLE | {"defenses": ["rain( enhancer = bicubic,shift= 0.10 )"]}).cells
+    assert [cell.key for cell in one] == [cell.key for cell in two]
+    doubled = expand(TABLE | {"defenses": ["rain", "rain"]}).cells
+    assert len(doubled) == len(set(doubled)) == 5
+
+
+def test_an_entry_may_have_its_own_examples_and_defenses() -> None:
+    entry = {
+        "attack": "fgsm",
+        "access": "static",
+        "eps": "8/255",
+        "examples": 5,
+        "defenses": ["none"],
+        "chunk": 3,
+        "draws": 2,
+    }
+    (cell,) = expand(TABLE | {"attacks": [entry]}).cells
+    assert (cell.examples, cell.defense, cell.chunk, cell.chunks) == (5, "none", 3, 2)
+    assert list(cell.indices(1)) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datset": "samples"}, "did you mean 'dataset'"),
+        ({"examples": None}, "needs 'examples'"),
+        ({"examples": -3}, "examples must be an integer of at least 1"),
+        ({"examples": True}, "examples must be an integer"),
+        ({"size": 1}, "size must be"),
+        ({"size": "big"}, "size must be"),
+        ({"defenses": [3]}, "write names as text"),
+        ({"attacks": [{"acess": "static"}]}, 'needs attack = "name"'),
+        ({"attacks": [{"attack": "pgd"}]}, "needs access"),
+        (
+            {"attacks": [{"attack": "pgd", "access": "white", "eps": 0.1}]},
+            "access must be of transfer, frozen, static",
+        ),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": -0.1}]}, "eps must be positive"),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": "a lot"}]}, "not a number"),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": 4}]}, 'more than all of .*write "4/255"'),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": 0.1, "norm": "l1"}]}, "norm must be"),
+        ({"attacks": [{"attack": "pgd", "access": "static", "eps": 0.1, "step": 2}]}, "no key 'step'"),
+    ],
+)
+def test_a_wrong_grid_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
+    with pytest.raises((GridError, TypeError), match=message):
+        expand({key: value for key, value in (TABLE | change).items() if value is not None})
+
+
+def test_files_that_are_no_grids(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("dataset = [")
+    with pytest.raises(GridError, match=r"broken\.toml: not TOML"):
+        read(broken)
+    with pytest.raises(GridError, match="shipped grids: demo"):
+        read(tmp_path / "missing.toml")
+    with pytest.raises(GridError):
+        read(tmp_path)
+
+
+def test_shipped_grids_are_read_by_name_and_changed() -> None:
+    assert "demo" in shipped()
+    grid = read("demo", examples=3, dataset="csv:somewhere", size=None)
+    assert {(cell.examples, cell.dataset, cell.size) for cell in grid.cells} == {(3, "csv:somewhere", 224)}
+
+
+def test_fewer_examples_hold_everywhere_and_more_leave_what_an_attack_asks_for(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    entries = ['attack = "none"', 'attack = "fgsm"\naccess = "static"\neps = 0.1\nexamples = 100']
+    text = 'dataset = "samples"\nclassifier = "c"\ndefenses = ["none"]\nexamples = 400\n'
+    path.write_text(text + "".join(f"[[attacks]]\n{entry}\n" for entry in entries))
+    assert [cell.examples for cell in read(path).cells] == [400, 100]
+    assert [cell.examples for cell in read(path, examples=20).cells] == [20, 20]
+    assert [cell.examples for cell in read(path, examples=500).cells] == [500, 100]
+
+
+def test_grids_results_and_reports_do_not_load_torch() -> None:
+    code = "import sys, rain.grid, rain.bench.cells, rain.bench.metrics, rain.bench.checks, rain.report.verdict; rain.grid.read('demo'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

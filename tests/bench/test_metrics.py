@@ -1,0 +1,170 @@
+"""Numbers out of raw results, held against values known from elsewhere."""
+
+from dataclasses import replace
+from math import comb
+
+import pytest
+from synthetic import cell, result
+
+from rain.bench.metrics import (
+    accuracy,
+    by_distance,
+    eps_text,
+    interval,
+    paired,
+    per_image,
+    rows,
+    unbounded,
+    worst_case,
+    worst_images,
+)
+from rain.errors import ResultError
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    # 1 of 10 and 0 of 10: Agresti and Coull's tables; the others by the closed form z^2 / (n + z^2) and by
+    # symmetry.
+    [
+        (0, 10, 0.0, 0.27753),
+        (10, 10, 0.72247, 1.0),
+        (1, 10, 0.01788, 0.40415),
+        (5, 10, 0.23659, 0.76341),
+        (50, 100, 0.40383, 0.59617),
+    ],
+)
+def test_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
+    assert interval(right / count, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_interval_of_nothing_is_everything() -> None:
+    assert interval(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 500])
+def test_interval_holds_its_rate(count: int) -> None:
+    for right in range(count + 1):
+        low, high = interval(right / count, count)
+        assert 0 <= low <= right / count <= high <= 1
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 5), (5, 0), (1, 9), (8, 2), (3, 3), (0, 0), (60, 40)])
+def test_sign_test_is_exact(better: int, worse: int) -> None:
+    first = {index: float(index < better) for index in range(better + worse + 4)}
+    second = {index: float(better <= index < better + worse) for index in first}
+    changed = better + worse
+    expected = min(1.0, 2 * sum(comb(changed, k) for k in range(min(better, worse) + 1)) / 2**changed)
+    found = paired(first, second)
+    assert found.p == pytest.approx(expected, rel=1e-12)
+    assert found.images == len(first)
+    assert found.difference == pytest.approx((better - worse) / len(first))
+
+
+def test_sign_test_known_value() -> None:
+    assert paired(dict.fromkeys(range(5), 1.0), dict.fromkeys(range(5), 0.0)).p == 0.0625
+
+
+def test_a_mean_against_the_majority_proves_nothing() -> None:
+    first, second = (
+        {0: 1.0, **dict.fromkeys(range(1, 11), 0.45)},
+        {0: 0.0, **dict.fromkeys(range(1, 11), 0.5)},
+    )
+    found = paired(first, second)
+    assert found.difference > 0
+    assert found.p == 1.0
+
+
+def test_paired_uses_shared_images_only() -> None:
+    assert paired({0: 1.0, 1: 1.0}, {1: 0.0, 2: 0.0}).images == 1
+    with pytest.raises(ResultError):
+        paired({0: 1.0}, {1: 1.0})
+
+
+def test_worst_case_is_the_mean_of_minima_not_the_minimum_of_means() -> None:
+    first = result(cell(attack="fgsm"), robust=[1, 1, 0, 0])
+    second = result(cell(attack="pgd"), robust=[0, 0, 1, 1])
+    assert min(accuracy(first), accuracy(second)) == 0.5
+    assert worst_images([first, second]) == dict.fromkeys(range(4), 0.0)
+    assert worst_case([first, second]) == 0.0
+
+
+def test_worst_case_counts_shared_images_only() -> None:
+    half = result(cell(attack="fgsm"), robust=[1, 1], complete=False)
+    assert worst_case([half, result(cell(attack="pgd"), robust=[1, 0, 0, 0])]) == 0.5
+
+
+def test_worst_case_refuses_two_defences() -> None:
+    with pytest.raises(ResultError, match="one defence"):
+        worst_case([result(cell(), robust=[1]), result(cell(defense="none"), robust=[1])])
+
+
+def test_accuracy_is_of_all_images_and_needs_one() -> None:
+    measured = result(cell(), robust=[1, 0, 0, 0], clean=[1, 1, 0, 0])
+    assert accuracy(measured) == 0.25
+    assert accuracy(measured, attacked=False) == 0.5
+    with pytest.raises(ResultError):
+        accuracy(result(cell(), robust=[]))
+
+
+def test_rows_of_a_random_defence() -> None:
+    # One image is right on all four draws, one on three (by vote right, by the averaged probabilities wrong),
+    # one on two (a tie).
+    measured = result(cell(draws=4), robust=[(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 1)], mean=[0, 1, 0])
+    single, averaged = rows([measured])
+    assert (single["draws"], averaged["draws"]) == (1, 4)
+    assert single["robust"] == pytest.approx(9 / 12)
+    assert single["vote"] == single["worst"] == single["robust"]
+    assert averaged["robust"] == pytest.approx(2 / 3)
+    assert averaged["vote"] == pytest.approx(2 / 3)
+    assert averaged["worst"] == pytest.approx(1 / 3)
+    assert (averaged["low"], averaged["high"]) == interval(2 / 3, 3)
+    assert per_image(measured) == {0: 1.0, 1: 0.75, 2: 0.5}
+
+
+def test_rows_carry_what_a_figure_needs_and_come_in_reading_order() -> None:
+    results = [
+        result(cell(defense=defense, access=access), robust=[1])
+        for defense in ("rain", "none")
+        for access in ("adaptive", "transfer")
+    ]
+    table = rows([*results, result(cell(), robust=[])])
+    assert [(row["defense"], row["access"]) for row in table] == [
+        ("none", "transfer"), ("none", "adaptive"), ("rain", "transfer"), ("rain", "adaptive"),
+    ]  # fmt: skip
+    wanted = "dataset classifier defense attack norm eps access images draws clean robust low high"
+    assert set(wanted.split()) <= set(table[0])
+
+
+@pytest.mark.parametrize(
+    ("eps", "norm", "text"),
+    [
+        (4 / 255, "linf", "4/255"),
+        (0.5, "l2", "0.5"),
+        (4 / 255, "l2", "0.0156863"),
+        (0.01, "linf", "0.01"),
+        (1000.0, "l2", "any"),
+    ],
+)
+def test_eps_text(eps: float, norm: str, text: str) -> None:
+    assert eps_text(eps, norm) == text
+
+
+def test_the_curve_over_distances_is_the_accuracy_if_so_much_is_allowed() -> None:
+    about = cell(attack="carlini_wagner", norm="l2", eps=1000.0, draws=2)
+    made = result(
+        about, [(0, 1), (1, 1), (1, 1), (0, 0), (1, 1)], clean=[(0, 0), (0, 0), (0, 1), (0, 0), (1, 1)]
+    )
+    sizes = (2.0, 0.5, 2.0, 0.0, 0.0)  # the fourth was not fooled, the fifth wrong from the start
+    outcomes = tuple(
+        replace(outcome, distance=size) for outcome, size in zip(made.outcomes, sizes, strict=True)
+    )
+    made = replace(made, outcomes=outcomes)
+    assert unbounded(made.cell)
+    assert by_distance(made) == [
+        (0.0, pytest.approx(3.5 / 5)),
+        (0.5, pytest.approx(2.5 / 5)),
+        (2.0, pytest.approx(1.5 / 5)),
+    ]
+    assert by_distance(made)[-1][1] == pytest.approx(accuracy(made))
+    assert not unbounded(cell(eps=4 / 255))
+    assert not unbounded(cell(attack="none", eps=1000.0))

@@ -1,0 +1,215 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from rain.cli.main import app
+from rain.registry import REGISTRIES
+
+GRID = """
+dataset = "folder:{root}"
+classifier = "models:tiny"
+size = 32
+defenses = ["none", "rain(enhancer=bicubic)"]
+examples = 4
+draws = 2
+[[attacks]]
+attack = "none"
+[[attacks]]
+attack = "pgd(steps=2)"
+access = ["transfer", "adaptive"]
+eps = "4/255"
+eot = 2
+"""
+KEYS = {
+    "dataset",
+    "classifier",
+    "defense",
+    "attack",
+    "norm",
+    "eps",
+    "access",
+    "images",
+    "draws",
+    "clean",
+    "robust",
+    "low",
+    "high",
+}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for index in range(4):
+        (tmp_path / "pictures" / f"class{index % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+            tmp_path / "pictures" / f"class{index % 2}" / f"{index}.png"
+        )
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID.format(root=tmp_path / "pictures"))
+    return path
+
+
+def rain(*arguments: object, status: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_list_prints_one_name_a_line(kind: str) -> None:
+    output, _ = rain("list", kind)
+    assert output.splitlines() == REGISTRIES[kind].usages()
+
+
+def test_list_without_a_kind_prints_all_of_them() -> None:
+    output, _ = rain("list")
+    assert "attacks\tpgd" in output.splitlines()
+    assert "datasets\tcsv:PATH" in output.splitlines()
+
+
+def test_list_verbose_shows_the_weight_cards() -> None:
+    output, _ = rain("list", "enhancers", "--verbose")
+    assert "parameters\t328,764" in output
+    assert "multiply_adds_112x112\t1,517,924,352" in output
+    assert (
+        "parameters\t0" in output.partition("bicubic")[2].partition("compact")[0]
+    )  # one that needs no weights
+    output, _ = rain("list", "classifiers", "--verbose")
+    assert "small_resnet(weights=imagenette)" in output
+
+
+def test_run_and_report(grid: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    output, _ = rain("run", grid, "--out", out)
+    assert "robust" in output
+    assert "rain(enhancer=bicubic)" in output
+    rain("run", grid, "--out", out)  # again: nothing to do, the same table
+
+    page, table = tmp_path / "page.html", tmp_path / "rows.json"
+    rain("report", out, "--html", page, "--json", table)
+    assert "<html" in page.read_text()
+    rows = json.loads(table.read_text())
+    assert all(row.keys() >= KEYS for row in rows)
+    assert {row["access"] for row in rows} == {"none", "transfer", "adaptive"}
+    assert all(0 <= row["low"] <= row["robust"] <= row["high"] <= 1 for row in rows)
+    output, _ = rain("report", out, "--json", "-")
+    assert json.loads(output) == rows
+
+
+def test_run_with_other_images_and_fewer(grid: Path, tmp_path: Path) -> None:
+    rain("run", grid, "--out", tmp_path / "out", "--examples", 2)
+    rows = json.loads(rain("report", tmp_path / "out", "--json", "-")[0])
+    assert {row["images"] for row in rows} == {2}
+
+
+def test_errors_are_one_line_that_says_what_to_do(grid: Path, tmp_path: Path) -> None:
+    for arguments, message in [
+        (("run", "nowhere.toml", "--out", tmp_path), "nowhere.toml"),
+        (("run", grid, "--out", tmp_path / "out", "--examples", 9), "set examples = 4"),
+        (("run", grid, "--out", tmp_path / "out", "--dataset", "cvs:x"), "no dataset 'cvs:x'"),
+        (("report", tmp_path / "nowhere"), "rain run GRID.toml"),
+        (("predict", "a.png", "--classifier", "models:tiny", "--defense", "rian"), "did you mean 'rain'"),
+    ]:
+        _, errors = rain(*arguments, status=1)
+        assert message in errors
+        assert len(errors.strip().splitlines()) == 1, errors
+
+
+def test_warnings_are_one_line_without_our_source(grid: Path) -> None:
+    picture = next((grid.parent / "pictures").rglob("*.png"))
+    options = ["--classifier", "small_resnet(weights=imagenette)", "--defense", "rain(keep=2)"]
+    command = [Path(sys.executable).with_name("rain"), "predict", picture, *options]
+    errors = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    said = [line for line in errors.splitlines() if "DG was not trained for that" in line]
+    assert len(said) == 1
+    assert said[0].startswith("warning: rain keeps 2 pixels")
+    assert "warnings.warn" not in errors
+
+
+def test_predict_goes_on_after_a_bad_image_and_fails_in_the_end(tmp_path: Path, grid: Path) -> None:
+    good = next((tmp_path / "pictures").rglob("*.png"))
+    (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    bad = (tmp_path / "torn.png", tmp_path / "dot.png")
+    output, errors = rain(
+        "predict", *bad, good, "--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)", status=1
+    )
+    assert "torn.png" in errors
+    assert "dot.png: images must be at least 2 pixels" in errors
+    assert f"{good}: " in output
+    assert "of 8 draws agree" in output
+    again, _ = rain(
+        "predict",
+        good,
+        "--classifier",
+        "models:tiny",
+        "--defense",
+        "rain(enhancer=bicubic)",
+        "--seed",
+        1,
+        "--top",
+        2,
+    )
+    assert (
+        again
+        == rain(
+            "predict",
+            good,
+            "--classifier",
+            "models:tiny",
+            "--defense",
+            "rain(enhancer=bicubic)",
+            "--seed",
+            1,
+            "--top",
+            2,
+        )[0]
+    )
+    assert len(again.splitlines()) == 3
+
+
+def test_the_command_is_installed() -> None:
+    output = subprocess.run(
+        [Path(sys.executable).with_name("rain"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    import rain as package
+
+    assert output.strip() == package.__version__
+
+
+def test_list_explains_one_entry() -> None:
+    output, _ = rain("list", "attacks", "pgd")
+    assert output.startswith("pgd(steps=40, step=None,")
+    assert "confidence=0.0" in output
+    assert "Madry" in output
+    assert rain("list", "recipes", "psnr")[0].startswith("# ")
+    assert "did you mean 'pgd'" in rain("list", "attacks", "pdg", status=1)[1]
+    assert "did you mean 'psnr'" in rain("list", "recipes", "psn", status=1)[1]
+
+
+def test_run_with_another_classifier(grid: Path, tmp_path: Path) -> None:
+    output, _ = rain(
+        "run", grid, "--out", tmp_path / "other", "--classifier", "models:other", "--examples", 2
+    )
+    assert output.startswith("models:other on 2 images")
+
+
+@pytest.mark.parametrize("command", ["predict", "run"])
+def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> None:
+    picture = next(tmp_path.rglob("*.png"))
+    arguments = (
+        ["predict", picture, "--defense", "jpeg"]
+        if command == "predict"
+        else ["run", grid, "--out", tmp_path / "o", "--examples", 2]
+    )
+    with pytest.warns(
+        UserWarning, match=r"small_resnet\(width=8\) has random weights, and its answers mean nothing"
+    ):
+        rain(*arguments, "--classifier", "small_resnet(width=8)")

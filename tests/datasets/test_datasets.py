@@ -1,0 +1,276 @@
+"""Datasets: order, labels, names, digests, and what a broken one says."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rain import imagenet
+from rain.datasets import Pictures, picture_files
+from rain.errors import DatasetError, ImageError, OptionError
+from rain.registry import load_dataset
+
+
+def paint(path: Path, grey: int, size: tuple[int, int] = (4, 3)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, grey).save(path)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    paint(root / "dog" / "b.png", 20)
+    paint(root / "dog" / "deep" / "a.JPG", 30, (6, 5))
+    paint(root / "cat" / "c.png", 10)
+    paint(root / "cat" / ".hidden.png", 0)
+    paint(root / ".git" / "x.png", 0)
+    (root / "cat" / "notes.txt").write_text("no picture")
+    return root
+
+
+# --- folders
+
+
+def test_folder_is_sorted_and_labelled_by_its_subfolders(folders: Path) -> None:
+    pictures = load_dataset(f"folder:{folders}")
+    assert pictures.files == ("cat/c.png", "dog/b.png", "dog/deep/a.JPG")
+    assert pictures.labels == (0, 1, 1)
+    assert pictures.categories == ("cat", "dog")
+    assert len(pictures) == 3
+    image, label = pictures[1]
+    assert image.shape == (3, 3, 4)
+    assert label == 1
+    assert torch.allclose(image, torch.tensor(20 / 255))
+    with pytest.raises(IndexError):
+        pictures[3]
+
+
+def test_the_first_pictures_of_a_folder_are_of_many_classes(tmp_path: Path) -> None:
+    for name, count in (("a", 3), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{index}.png")
+    pictures = load_dataset(f"folder:{tmp_path}")
+    assert pictures.labels == (0, 1, 2, 0, 2, 0)
+    assert pictures.files[:4] == ("a/0.png", "b/0.png", "c/0.png", "a/1.png")
+
+
+def test_folder_takes_labels_from_a_table(folders: Path, tmp_path: Path) -> None:
+    table = tmp_path / "names.csv"
+    table.write_text("folder,label,category\ndog,5,hound\ncat,2,\n")
+    pictures = load_dataset(f"folder:{folders}(labels={table}, licence=CC0)")
+    assert pictures.labels == (2, 5, 5)
+    assert pictures.categories[2] == "cat"
+    assert pictures.categories[5] == "hound"
+    assert pictures.licence == "CC0"
+    table.write_text("folder,label\ndog,5\n")
+    with pytest.raises(DatasetError, match="no label for the folders cat"):
+        load_dataset(f"folder:{folders}", labels=str(table))
+
+
+def test_folder_knows_imagenette_by_its_folder_names(tmp_path: Path) -> None:
+    paint(tmp_path / "n03888257" / "a.png", 1)
+    paint(tmp_path / "n01440764" / "b.png", 2)
+    pictures = load_dataset(f"folder:{tmp_path}")
+    assert pictures.labels == (0, 701)
+    assert [pictures.categories[label] for label in pictures.labels] == ["tench", "parachute"]
+    assert load_dataset(f"folder:{tmp_path}(labels=sorted)").labels == (0, 1)
+    paint(tmp_path / "n99999999" / "c.png", 3)
+    with pytest.raises(DatasetError, match="no ImageNet label known for n99999999"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_imagenet_needs_its_thousand_folders(tmp_path: Path) -> None:
+    for number in range(1000):
+        (tmp_path / "val" / f"n{number:08d}").mkdir(parents=True)
+    paint(tmp_path / "val" / "n00000017" / "x.png", 1)
+    pictures = load_dataset(f"imagenet:{tmp_path}")
+    assert (pictures.name, pictures.labels) == ("imagenet (val)", (17,))
+    assert pictures.categories == imagenet.categories()
+    (tmp_path / "val" / "n00000003").rmdir()
+    with pytest.raises(DatasetError, match="999 class folders where ImageNet has 1000"):
+        load_dataset(f"imagenet:{tmp_path}")
+    with pytest.raises(DatasetError, match=r"no such folder.*image-net.org"):
+        load_dataset(f"imagenet:{tmp_path}(split=train)")
+    with pytest.raises(OptionError, match="split must be"):
+        load_dataset(f"imagenet:{tmp_path}(split=test)")
+
+
+def test_imagenet_has_a_thousand_names() -> None:
+    assert len(imagenet.categories()) == 1000
+    assert imagenet.categories()[-1] == "toilet tissue"
+
+
+def test_folder_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"gone: no such folder"):
+        load_dataset(f"folder:{tmp_path / 'gone'}")
+    with pytest.raises(DatasetError, match=r"a\.png: not a folder"):
+        load_dataset(f"folder:{paint(tmp_path / 'a.png', 0)}")
+    with pytest.raises(DatasetError, match="no subfolders"):
+        load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="no pictures"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+# --- tables
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    paint(tmp_path / "one.png", 10)
+    paint(tmp_path / "images" / "two.png", 20)
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "file,label,category,license\ntwo.png,3,owl,CC BY\none.png,0,newt,CC0\n", encoding="utf-8-sig"
+    )
+    return path
+
+
+def test_csv_keeps_the_order_of_the_table(table: Path) -> None:
+    pictures = load_dataset(f"csv:{table.parent}")
+    assert pictures.files == ("images/two.png", "one.png")
+    assert pictures.labels == (3, 0)
+    assert pictures.categories == ("newt", "1", "2", "owl")
+    assert pictures.licence == "CC BY, CC0"
+    assert load_dataset(f"csv:{table}").digest() == pictures.digest()
+    assert len(load_dataset(f"csv:{table}(categories=imagenet)").categories) == 1000
+    assert load_dataset(f"csv:{table}(licence=mine)").licence == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("file,label\n../secret.png,1\n", "leaves the folder"),
+        ("file,label\n/etc/secret.png,1\n", "leaves the folder"),
+        ("file,label\ngone.png,1\n", "neither beside the table nor in images/"),
+        ("file,label\none.png,cat\n", "must be a whole number"),
+        ("file,label\none.png,-1\n", "must be a whole number"),
+        ("file,label,category\none.png,99999999999,cat\n", "must be a whole number from 0 to 999999"),
+        (f"file,label\n{300 * 'x'}.png,1\n", "neither beside the table nor in images/"),
+        ("file,label\none.png,\n", r"entry 1 \(about line 2\) has no label"),
+        ("file,class\none.png,1\n", "no column 'label' among file, class"),
+        ("file,label\n", "no entries"),
+        ("", "no column 'file' among none"),
+        (b"file,label\n\xff\xfe,1\n", "not a CSV file in UTF-8"),
+    ],
+)
+def test_csv_says_what_is_wrong(table: Path, content: str | bytes, says: str) -> None:
+    table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DatasetError, match=says):
+        load_dataset(f"csv:{table}")
+
+
+def test_csv_refuses_what_is_not_there(tmp_path: Path, table: Path) -> None:
+    with pytest.raises(DatasetError, match="no such file"):
+        load_dataset(f"csv:{tmp_path / 'other.csv'}")
+    with pytest.raises(OptionError, match="categories must be imagenet"):
+        load_dataset(f"csv:{table}(categories=cifar)")
+
+
+# --- what all have in common
+
+
+def test_a_damaged_picture_is_told_when_it_is_read(folders: Path) -> None:
+    (folders / "cat" / "c.png").write_bytes(b"no picture")
+    pictures = load_dataset(f"folder:{folders}")
+    with pytest.raises(ImageError, match=r"c\.png: not an image"):
+        pictures[0]
+
+
+def test_the_digest_knows_names_labels_and_content(folders: Path) -> None:
+    def digest() -> str:
+        return str(load_dataset(f"folder:{folders}").digest())
+
+    before = digest()
+    assert len(before) == 16
+    assert digest() == before
+    paint(folders / "cat" / "c.png", 11)
+    changed = digest()
+    assert changed != before
+    (folders / "cat" / "c.png").rename(folders / "cat" / "d.png")
+    assert digest() != changed
+
+
+def test_the_digest_of_a_large_set_leaves_the_content_out(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rain.datasets.SMALL_BYTES", 10)
+    before = load_dataset(f"folder:{folders}").digest()
+    path = folders / "cat" / "c.png"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert load_dataset(f"folder:{folders}").digest() == before
+
+
+def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="label 2 is past the 2 categories"):
+        Pictures("own", tmp_path, ("a.png",), (2,), ("x", "y"))
+
+
+def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
+    assert picture_files(folders, "cat") == ["cat/c.png"]
+
+
+# --- samples and STL-10
+
+
+def test_hidden_folders_and_folders_with_the_name_of_a_picture_are_no_pictures(folders: Path) -> None:
+    paint(folders / "cat" / ".ipynb_checkpoints" / "c-checkpoint.png", 10)
+    (folders / "cat" / "d.png").mkdir()
+    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert "c-checkpoint" not in " ".join(load_dataset(f"pictures:{folders}").files)
+
+
+def test_stl10_sends_no_pictures_to_other_processes(stl10: Path) -> None:
+    pictures = load_dataset(f"stl10:{stl10}")
+    sent = pickle.dumps(pictures)
+    assert len(sent) < 3 * 96 * 96
+    assert torch.equal(pickle.loads(sent)[1][0], pictures[1][0])
+
+
+def test_samples_are_twenty_pictures() -> None:
+    pytest.importorskip("foolbox")
+    pictures = load_dataset("samples")
+    assert len(pictures) == 20
+    image, label = pictures[0]
+    assert image.shape == (3, 512, 512)
+    assert pictures.categories[label]
+
+
+@pytest.fixture
+def stl10(tmp_path: Path) -> Path:
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8)
+    pixels.tofile(folder / "test_X.bin")
+    np.array([1, 10], dtype=np.uint8).tofile(folder / "test_y.bin")
+    (folder / "class_names.txt").write_text("\n".join(f"class{number}" for number in range(10)))
+    return tmp_path
+
+
+def test_stl10_agrees_with_the_format(stl10: Path) -> None:
+    pictures = load_dataset(f"stl10:{stl10}")
+    stored = np.fromfile(stl10 / "stl10_binary" / "test_X.bin", dtype=np.uint8).reshape(2, 3, 96, 96)
+    image, label = pictures[1]
+    assert label == 9
+    assert torch.equal((image * 255).round().byte(), torch.from_numpy(stored[1].transpose(0, 2, 1).copy()))
+    assert len(pictures) == 2
+    assert len(pictures.categories) == 10
+    assert len(pictures.digest()) == 16
+    with pytest.raises(IndexError):
+        pictures[2]
+
+
+def test_stl10_says_what_is_wrong(stl10: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no train_X\.bin, train_y\.bin; pass download=True"):
+        load_dataset(f"stl10:{stl10}(split=train)")
+    with pytest.raises(OptionError, match="split must be one of"):
+        load_dataset(f"stl10:{stl10}(split=unlabeled)")
+    with (stl10 / "stl10_binary" / "test_X.bin").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(DatasetError, match="do not belong together"):
+        load_dataset(f"stl10:{stl10}")
