@@ -26,3 +26,10 @@ def grid(pictures: Path, **changes: Any) -> Grid:
         ],
     }
     return expand(table | changes)
+
+
+def cell_of(results: list[Any], defense: str, access: str) -> Any:
+    (found,) = [
+        result for result in results if result.cell.defense == defense and result.cell.access == access
+    ]
+    return found

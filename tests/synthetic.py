@@ -1,4 +1,4 @@
-"""Results that nobody measured, for the tests of what is made of results. Needs no torch."""
+"""Results that nobody measured, for the tests of what is made of results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, Outcome, Result, gathered, path_of, save
 
 Answers = Sequence[int | tuple[int, ...]]
@@ -37,8 +38,33 @@ def unattacked(**changes: Any) -> Cell:
     return cell(attack="none", access="none", eps=0.0, eot=1, **changes)
 
 
+def facts(about: Cell, **more: str) -> dict[str, str]:
+    """What a result file says of how it was made; every defence is random."""
+    random = "no" if about.defense == "none" else "yes"
+    own = {**MADE_BY, "defense_random": random, "precision": "32-true"}
+    if about.attack != "none":
+        own |= {"attack": in_full(about.attack), "attack_traits": traits_text(about.attack)}
+    return own | more
+
+
+def of_cell(one: Result, **changes: Any) -> Result:
+    """The same outcomes, as those of a cell that differs in these fields."""
+    about = replace(one.cell, **changes)
+    return replace(one, cell=about, made_by=gathered([facts(about)]))
+
+
+def with_facts(one: Result, **more: str) -> Result:
+    """The same result, made by something else."""
+    return replace(one, made_by=gathered([facts(one.cell, **more)]))
+
+
 def result(
-    about: Cell, robust: Answers, clean: Answers | None = None, mean: Sequence[int] | None = None, **more: Any
+    about: Cell,
+    robust: Answers,
+    clean: Answers | None = None,
+    mean: Sequence[int] | None = None,
+    *,
+    complete: bool = True,
 ) -> Result:
     """Make a result.
 
@@ -46,17 +72,17 @@ def result(
     """
     clean = clean if clean is not None else [1] * len(robust)
     outcomes = []
-    for index, (before, after) in enumerate(zip(clean, robust, strict=True)):
-        first, second = (
-            answer if isinstance(answer, tuple) else (1 - answer,) * about.draws for answer in (before, after)
-        )
-        outcomes.append(
-            Outcome(index, 0, first, first[0], second, mean[index] if mean else second[0], about.eps)
-        )
-    about = replace(about, examples=max(1, len(robust))) if more.get("complete", True) else about
-    return Result(
-        about, tuple(outcomes), more.get("complete", True), more.get("made_by", gathered([MADE_BY]))
-    )
+    for index, answers in enumerate(zip(clean, robust, strict=True)):
+        before, after = (_on_each_draw(answer, about.draws) for answer in answers)
+        robust_mean = mean[index] if mean else after[0]
+        outcomes.append(Outcome(index, 0, before, before[0], after, robust_mean, about.eps))
+    if complete:
+        about = replace(about, examples=max(1, len(robust)))
+    return Result(about, tuple(outcomes), complete, gathered([facts(about)]))
+
+
+def _on_each_draw(answer: int | tuple[int, ...], draws: int) -> tuple[int, ...]:
+    return answer if isinstance(answer, tuple) else (1 - answer,) * draws
 
 
 def share(rate: float, count: int = 200) -> list[int]:
@@ -64,15 +90,32 @@ def share(rate: float, count: int = 200) -> list[int]:
     return [int(index < rate * count) for index in range(count)]
 
 
+def three_columns(
+    *,
+    bare: float = 0.0,
+    transfer: float = 0.62,
+    adaptive: float | None = 0.0,
+    clean: float = 0.66,
+    defense: str = "rain",
+) -> list[Result]:
+    """The bare classifier attacked, and a defence by a transferred and, unless None, an adaptive attack."""
+    results = [
+        result(cell(defense="none", eot=1), share(bare), share(0.8)),
+        result(cell(defense=defense, access="transfer", eot=1, draws=3), share(transfer), share(clean)),
+    ]
+    if adaptive is not None:
+        results.append(result(cell(defense=defense, draws=3), share(adaptive), share(clean)))
+    return results
+
+
 def write(folder: Path, results: Sequence[Result]) -> None:
     for one in results:
         about = one.cell
+        made_by = {name: values[0] for name, values in one.made_by.items()}
         for chunk in range(about.chunks):
             outcomes = [outcome for outcome in one.outcomes if outcome.index in about.indices(chunk)]
             if len(outcomes) == len(about.indices(chunk)):
-                save(
-                    folder, about, chunk, outcomes, {name: values[0] for name, values in one.made_by.items()}
-                )
+                save(folder, about, chunk, outcomes, made_by)
 
 
 def gallery(count: int = 2, side: int = 8, name: str = "cat", **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import torch
 from measuring import grid
 from torch import Tensor
 
-from rain.bench import runners as evaluate
+from rain.bench import runners
+from rain.bench.checks import check
 from rain.defense import Defense
 from rain.errors import OptionError, ResultError
 from rain.registry import ATTACKS, DEFENSES
@@ -80,7 +81,7 @@ def test_a_defence_that_would_blind_its_attacker_is_refused(
 ) -> None:
     monkeypatch.setitem(DEFENSES._entries, "odd", defense)
     with pytest.raises(OptionError, match=said):
-        evaluate.run(grid(pictures, defenses=["odd"]), tmp_path)
+        runners.run(grid(pictures, defenses=["odd"]), tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -88,7 +89,7 @@ def test_a_defence_that_says_it_has_no_gradient_is_measured(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DEFENSES._entries, "odd", Honest)
-    assert all(result.complete for result in evaluate.run(grid(pictures, defenses=["odd"]), tmp_path))
+    assert all(result.complete for result in runners.run(grid(pictures, defenses=["odd"]), tmp_path))
 
 
 # --- code from elsewhere
@@ -119,9 +120,40 @@ def test_an_attack_that_takes_no_generator_is_repeated_all_the_same(
         attacks=[{"attack": "theirs", "access": access, "eps": "8/255"}],
     )
     before = torch.random.get_rng_state()
-    found = [evaluate.run(wanted, tmp_path / name) for name in "ab"]
+    found = [runners.run(wanted, tmp_path / name) for name in "ab"]
     assert found[0] == found[1]
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_an_attack_from_elsewhere_that_declares_the_same_is_treated_the_same(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PGD of somebody else's that stops at the first success is warned of like ours, if it says so."""
+    source = """
+from rain.attacks.pgd import pgd
+from rain.registry import ATTACKS, Traits
+
+{declaration}
+def theirs(model, images, labels, *, eps, norm, steps=20, confidence=0.0, generator=None):
+    return pgd(model, images, labels, eps=eps, norm=norm, steps=steps, confidence=confidence, generator=generator)
+"""
+    attack = {"attack": ["theirs", "pgd(steps=20)"], "access": "transfer", "eps": "8/255"}
+    asking = grid(pictures, attacks=[{"attack": "none"}, attack], size=32)
+    monkeypatch.setattr(ATTACKS, "_about", dict(ATTACKS._about))
+
+    def warned_of(declaration: str) -> set[str]:
+        plugged(source.format(declaration=declaration), tmp_path, monkeypatch)
+        results = runners.run(asking, tmp_path / f"out{len(declaration)}")
+        one = [result for result in results if result.cell.attack in ("none", "theirs")]
+        return {finding.text for finding in check(one) if "confidence 0" in finding.text}
+
+    ours = runners.run(
+        grid(pictures, attacks=[{"attack": "none"}, attack | {"attack": "pgd(steps=20)"}]), tmp_path / "ours"
+    )
+    like_ours = {finding.text for finding in check(ours) if "confidence 0" in finding.text}
+    assert like_ours
+    assert warned_of('@ATTACKS.register(traits=Traits(stops="fooled"))') == like_ours
+    assert not warned_of("")
 
 
 def test_an_attack_from_elsewhere_need_not_know_empty_batches(
@@ -132,7 +164,7 @@ def test_an_attack_from_elsewhere_need_not_know_empty_batches(
         tmp_path,
         monkeypatch,
     )
-    assert evaluate.run(
+    assert runners.run(
         grid(pictures, attacks=[{"attack": "theirs", "access": "static", "eps": "8/255"}]), tmp_path / "out"
     )
 
@@ -149,9 +181,9 @@ def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(
         )
         plugged(source, tmp_path, monkeypatch)
         if step == "eps":
-            assert evaluate.run(wanted, tmp_path / "out") == evaluate.run(wanted, tmp_path / "out")
+            assert runners.run(wanted, tmp_path / "out") == runners.run(wanted, tmp_path / "out")
     with pytest.raises(ResultError, match="made with another plugin code than now: choose a fresh folder"):
-        evaluate.run(wanted, tmp_path / "out")
+        runners.run(wanted, tmp_path / "out")
 
 
 def test_the_example_of_the_docs_works(
@@ -166,4 +198,4 @@ def test_the_example_of_the_docs_works(
         defenses=["none", "noise(sigma=0.05)"],
         attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}],
     )
-    assert all(result.complete for result in evaluate.run(wanted, tmp_path / "out"))
+    assert all(result.complete for result in runners.run(wanted, tmp_path / "out"))

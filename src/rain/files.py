@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file: to a temporary name beside it first, then ``os.replace``. It is on the disk when this returns.
+    """Write a file: to a temporary name beside it, then ``os.replace``. It is on the disk when this returns.
 
     Raises:
         OSError: with the system's reason; the old file stays, and nothing else is left behind.

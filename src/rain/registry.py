@@ -1,9 +1,9 @@
-"""Names to definitions: one file in a plug-in folder is one entry, found by its name and built with its options checked.
+"""Names to definitions: a file in a plug-in folder is an entry, found by name, built with checked options.
 
 A *spec* is what a user types: ``pgd``, ``rain(enhancer=bicubic, shift=0)``, ``torchvision/resnet50``,
-``folder:pictures/val`` (``rain.specs``). Third parties register through the entry-point groups ``rain.attacks``,
-``rain.defenses``, ``rain.enhancers``, ``rain.classifiers`` and ``rain.datasets``: the entry's name is the spec's, its
-value the definition.
+``folder:pictures/val`` (``rain.specs``). Third parties register through the entry-point groups
+``rain.attacks``, ``rain.defenses``, ``rain.enhancers``, ``rain.classifiers`` and ``rain.datasets``: the
+entry's name is the spec's, its value the definition.
 """
 
 import hashlib
@@ -33,15 +33,15 @@ STOPS = ("never", "fooled", "boundary")
 
 @dataclass(frozen=True)
 class Traits:
-    """What an attack declares of itself where it is registered, since no signature tells it. The bench goes by nothing else.
+    """What an attack declares of itself where it is registered. The bench goes by nothing else.
 
     Args:
-        follows: whether it follows the model that it is to fool. One that does not (noise, or images made on another
-            model) is not adaptive, whatever its access.
+        follows: whether it follows the model that it is to fool. One that does not (noise, or images made on
+            another model) is not adaptive, whatever its access.
         sees: what it asks the model for: "gradients", "scores" or "labels".
-        stops: where it lets an image go before all its steps are made, unless its option ``confidence`` asks for more:
-            "fooled", at the first success; "boundary", as near to the boundary as it can, since it looks for the
-            smallest perturbation; "never", which makes them all.
+        stops: where it lets an image go before all its steps are made, unless its option ``confidence`` asks
+            for more: "fooled", at the first success; "boundary", as near to the boundary as it can, since it
+            looks for the smallest perturbation; "never", which makes them all.
         targeted: whether it drives images to one class, and leaves those of that class.
         steps: gradient steps that it makes, where no option ``steps`` says it; 0 if that is not known.
 
@@ -68,8 +68,8 @@ class About:
     Args:
         argument: what follows the name in a spec, as help shows it ("/NAME", ":PATH"); "" for nothing.
         traits: of an attack; a function gives them from the attack's options, if they depend on these.
-        calls: of an attack, from its options: its gradient steps for an image that holds. Without it the bench estimates
-            them from the options ``steps``, ``queries`` and the like.
+        calls: of an attack, from its options: its gradient steps for an image that holds. Without it the
+            bench estimates them from the options ``steps``, ``queries`` and the like.
     """
 
     argument: str = ""
@@ -153,7 +153,7 @@ class Registry:
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
 
     def look_up(self, spec: str) -> tuple[str, str | None, dict[str, Any]]:
-        """Find what a spec names, without building anything: its entry, its argument if it has one, its options."""
+        """Find what a spec names, without building it: its entry, its argument if it has one, its options."""
         head, options = specs.parse(spec)
         name, separator, argument = specs.split(head)
         if not separator:
@@ -219,7 +219,7 @@ class Registry:
         }
 
     def _others(self) -> dict[str, Any]:
-        """The entries of other packages; none may take the name of a built-in, which results would then call what it is not."""
+        """The entries of other packages. None may take a built-in's name: results would mix the two up."""
         return {
             entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()
         }
@@ -243,7 +243,9 @@ CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 
 
 def load_attack(spec: str, **options: Any) -> "partial[Any]":
-    """Bind options to an attack (``rain list attacks``): ``attack(model, images, labels, eps=..., norm=...)`` gives the attacked images.
+    """Bind options to an attack (``rain list attacks``).
+
+    Returns: ``attack(model, images, labels, eps=..., norm=...)``, which gives the attacked images.
 
     Raises:
         UnknownNameError: no such attack.
@@ -275,7 +277,10 @@ def options_in_full(spec: str) -> dict[str, Any]:
 
 
 def traits_of(spec: str) -> Traits:
-    """The traits of an attack. Of one within another (``targeted(attack=pgd)``): what the inner one does, and both are."""
+    """The traits of an attack.
+
+    Of one within another (``targeted(attack=pgd)``): what the inner one does, and both are.
+    """
     options = options_in_full(spec)
     declared = ATTACKS.about(specs.parse(spec)[0]).traits
     own = declared(options) if callable(declared) else declared
@@ -292,7 +297,10 @@ def traits_of(spec: str) -> Traits:
 
 
 def foreign_code(classifier: str, defense: str, attack: str) -> str:
-    """Digest the source files of these specs' definitions, where they are of other packages: 16 hex digits, "" where none is."""
+    """Digest the source files of these specs' definitions, where they are of other packages.
+
+    Returns: 16 hex digits; "" where none is.
+    """
     modules = []
     for registry, spec in ((CLASSIFIERS, classifier), (DEFENSES, defense), (ATTACKS, attack)):
         if registry is ATTACKS and spec == "none":
@@ -311,9 +319,10 @@ def _is_ours(module: str) -> bool:
 
 
 def load_classifier(spec: str, **options: Any) -> "nn.Module":
-    """Build a classifier (``rain list classifiers``): an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits, in eval mode.
+    """Build a classifier (``rain list classifiers``), in eval mode: images (N, 3, H, W) in [0, 1] to logits.
 
-    ``efficientnet_lite0``, ``torchvision/resnet50``, ``timm/resnet50``, or your own ``package.module:function``.
+    ``efficientnet_lite0``, ``torchvision/resnet50``, ``timm/resnet50``, or your own
+    ``package.module:function``.
 
     Raises:
         UnknownNameError: no such classifier.
@@ -325,7 +334,9 @@ def load_classifier(spec: str, **options: Any) -> "nn.Module":
 
 
 def load_dataset(spec: str, **options: Any) -> "Dataset":
-    """Open a dataset (``rain list datasets``): ``dataset[i]`` is (image (3, H, W) in [0, 1] at its own size, label).
+    """Open a dataset (``rain list datasets``).
+
+    Returns: ``dataset[i]`` is (image (3, H, W) in [0, 1] at its own size, label).
 
     ``samples``, ``folder:PATH``, ``csv:PATH``, ``stl10:ROOT``, ``imagenet:ROOT``.
 
@@ -350,7 +361,7 @@ def load_defense(spec: str, **options: Any) -> "Defense":
 
 
 def load_enhancer(spec: str, **options: Any) -> "nn.Module":
-    """Build a DG network (``rain list enhancers``): a module from (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
+    """Build a DG network (``rain list enhancers``): (N, 3, h, w) to (N, 3, 2h, 2w), both in [0, 1].
 
     Raises:
         UnknownNameError: no such enhancer.

@@ -20,7 +20,7 @@ def keyword(generator: Generator | None) -> dict[str, Any]:
 
 
 def takes_generator(attack: Callable[..., Any]) -> bool:
-    """Whether an attack takes a ``generator``; one that takes none draws nothing, or from torch's global one."""
+    """Whether an attack takes a ``generator``. One that takes none draws nothing, or from torch's own."""
     return "generator" in inspect.signature(attack).parameters
 
 

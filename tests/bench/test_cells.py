@@ -112,11 +112,21 @@ def test_brackets_without_end_are_no_result(tmp_path: Path) -> None:
 
 
 def test_what_made_the_chunks_is_all_kept(tmp_path: Path) -> None:
-    for chunk, made_by in enumerate(
-        ({"torch": "2"}, {"torch": "3", "precision": "bf16-mixed"}, {"torch": "3"})
-    ):
+    makers = ({"torch": "2"}, {"torch": "3", "precision": "bf16-mixed"}, {"torch": "3"})
+    for chunk, made_by in enumerate(makers):
         save(tmp_path, CELL, chunk, map(outcome, CELL.indices(chunk)), made_by)
-    assert load(tmp_path)[0].made_by == {"torch": ("2", "3"), "precision": ("32-true", "bf16-mixed")}
+    assert load(tmp_path)[0].made_by == {"torch": ("2", "3"), "precision": ("bf16-mixed",)}
+
+
+def test_files_say_their_format_and_those_of_another_one_are_refused(tmp_path: Path) -> None:
+    path = finish(tmp_path, CELL, 0)
+    content = json.loads(path.read_text())
+    assert content.pop("format") == 1
+    path.write_text(json.dumps(content))
+    assert len(load(tmp_path)[0].outcomes) == 2  # as rain 0.1 wrote them
+    path.write_text(json.dumps(content | {"format": 2}))
+    with pytest.raises(ResultError, match=r"its format is 2, and this version of rain reads 1: install"):
+        load(tmp_path)
 
 
 def test_a_file_that_is_not_where_it_belongs_is_named(tmp_path: Path) -> None:

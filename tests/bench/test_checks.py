@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import MADE_BY, cell, result, share, unattacked
+from synthetic import cell, of_cell, result, share, unattacked, with_facts
 
-from rain.bench.cells import Result, gathered
+from rain.bench.cells import Result
 from rain.bench.checks import check
+from rain.errors import ResultError
 from rain.report.verdict import summary
 
 
@@ -29,10 +30,18 @@ def texts(results: Sequence[Result], level: str) -> str:
 
 
 def changed(results: Sequence[Result], place: int, **changes: Any) -> list[Result]:
-    return [
-        replace(one, cell=replace(one.cell, **changes)) if index == place else one
-        for index, one in enumerate(results)
-    ]
+    """The same results, but that one of them is of a cell that differs in these fields."""
+    return [*results[:place], of_cell(results[place], **changes), *results[place + 1 :]]
+
+
+def cut(one: Result, images: int) -> Result:
+    """The first images of a result, as a whole one."""
+    return replace(of_cell(one, examples=images), outcomes=one.outcomes[:images])
+
+
+def deterministic(results: Sequence[Result]) -> list[Result]:
+    """The same results, of a defence that is not random."""
+    return [with_facts(of_cell(one, draws=1, eot=1), defense_random="no") for one in results]
 
 
 def test_nothing_is_said_of_a_complete_evaluation() -> None:
@@ -73,11 +82,36 @@ def test_an_adaptive_figure_above_a_weaker_attackers() -> None:
     assert check(measured(adaptive=0.71)) == []
 
 
-def test_few_images() -> None:
-    small = [
-        replace(one, outcomes=one.outcomes[:20], cell=replace(one.cell, examples=20)) for one in measured()
+def test_few_images_everywhere() -> None:
+    small = [cut(one, 30 if one.cell.defense == "none" else 20) for one in measured()]
+    (finding,) = [finding for finding in check(small) if "images" in finding.text]
+    assert (finding.level, finding.defense) == ("warning", "")
+    assert finding.text == (
+        "only 20 images of samples: an accuracy near 50 % has a 95 % interval 40 points wide; "
+        "smaller differences between defences mean nothing here; measure at least 100"
+    )
+
+
+def test_few_images_beside_many_name_what_is_of_few() -> None:
+    results = [
+        *measured(),
+        cut(result(cell(access="frozen", eot=1, draws=4), share(0.7), share(0.8)), 20),
+        cut(result(cell(access="static", eot=1, draws=4), share(0.7), share(0.8)), 20),
+        cut(result(cell(attack="square", access="query", eot=1, draws=4), share(0.9), share(0.8)), 10),
+        cut(result(unattacked(defense="none", seed=1), share(0.9)), 99),
     ]
-    assert "only 20 images" in texts(small, "warning")
+    findings = [finding for finding in check(results) if "interval" in finding.text]
+    assert [finding.level for finding in findings] == ["warning", "warning"]
+    assert {finding.defense: finding.text for finding in findings} == {
+        "none": "only 99 images without an attack: an accuracy near 50 % there has a 95 % interval "
+        "19 points wide; smaller differences mean nothing there; measure at least 100",
+        "rain": "only 10 images at eps 4/255 (linf; query); 20 images at eps 4/255 (linf; frozen, static): "
+        "an accuracy near 50 % there has a 95 % interval up to 53 points wide; "
+        "smaller differences mean nothing there; measure at least 100",
+    }
+    assert "interval" not in texts(
+        [*measured(), cut(result(cell(draws=4, seed=1), share(0.3)), 100)], "warning"
+    )
 
 
 def test_no_bare_classifier() -> None:
@@ -89,10 +123,7 @@ def test_few_draws_of_the_attacker() -> None:
     few = changed(measured(), 4, eot=3)
     assert "at most 3 draws a step (eot) at eps 4/255" in texts(few, "warning")
     assert "draws a step" not in texts([*few, measured()[4]], "warning")
-    fixed = [
-        replace(one, cell=replace(one.cell, draws=1, eot=1), outcomes=one.outcomes) for one in measured()
-    ]
-    assert "draws a step" not in texts(fixed, "warning")
+    assert "draws a step" not in texts(deterministic(measured()), "warning")
 
 
 def test_a_random_defence_scored_on_one_draw() -> None:
@@ -102,16 +133,14 @@ def test_a_random_defence_scored_on_one_draw() -> None:
 
 
 def test_a_random_defence_on_one_draw_everywhere_is_known_by_what_made_it() -> None:
-    random = gathered([{**MADE_BY, "defense_random": "yes"}])
-    results = changed(changed(measured(), 3, draws=1), 4, draws=1, eot=2, attack="pgd(confidence=0.0)")
-    results[2] = replace(results[2], cell=replace(results[2].cell, draws=1))
-    results = [*results[:2], *(replace(one, made_by=random) for one in results[2:])]
-    for said in (
+    results = [of_cell(one, draws=1) for one in measured()]
+    results = changed(results, 4, eot=2, attack="pgd(confidence=0.0)")
+    for text in (
         "at most 2 draws a step",
         "3 of 3 cells score a random defence on 1 draw",
         "confidence 0 (adaptive)",
     ):
-        assert said in texts(results, "warning")
+        assert text in texts(results, "warning")
 
 
 def test_unfinished_cells() -> None:
@@ -152,14 +181,15 @@ def test_an_adaptive_attack_of_few_steps(attack: str, fires: bool) -> None:
 
 
 def with_adaptive(attack: str, in_full: str | None = None) -> list[Result]:
-    """A complete evaluation whose adaptive attack is another; ``in_full`` is what the result file says of it."""
+    """A complete evaluation by another adaptive attack; ``in_full`` is what the result file says of it."""
     results = changed(measured(), 4, attack=attack)
-    made_by = gathered([MADE_BY | ({"attack": in_full} if in_full else {})])
-    return [*results[:4], replace(results[4], made_by=made_by)]
+    if in_full:
+        results[4] = with_facts(results[4], attack=in_full)
+    return results
 
 
 @pytest.mark.parametrize(
-    ("attack", "in_full", "said"),
+    ("attack", "in_full", "text"),
     [
         ("fgsm", None, "made only 1 step at eps 4/255"),
         ("bim(confidence=inf)", "bim(confidence=inf, steps=10)", "made only 10 steps"),
@@ -175,9 +205,9 @@ def with_adaptive(attack: str, in_full: str | None = None) -> list[Result]:
     ],
 )
 def test_a_weak_attack_is_found_by_all_the_options_it_had(
-    attack: str, in_full: str | None, said: str
+    attack: str, in_full: str | None, text: str
 ) -> None:
-    assert said in texts(with_adaptive(attack, in_full), "warning")
+    assert text in texts(with_adaptive(attack, in_full), "warning")
 
 
 @pytest.mark.parametrize(
@@ -186,26 +216,15 @@ def test_a_weak_attack_is_found_by_all_the_options_it_had(
 def test_an_attack_that_does_not_follow_the_model_is_not_adaptive(attack: str) -> None:
     results = with_adaptive(attack)
     assert "no adaptive attack at eps 4/255" in texts(results, "error")
-    (line,) = summary(results)
-    assert (line.verdict, line.adaptive) == ("unclaimed", None)
+    (headline,) = summary(results)
+    assert (headline.verdict, headline.adaptive) == ("unclaimed", None)
 
 
 def test_budgets_with_as_few_steps_are_one_finding() -> None:
-    results = [
-        *measured(),
-        *(
-            replace(one, cell=replace(one.cell, eps=8 / 255))
-            for one in measured()
-            if one.cell.attack != "none"
-        ),
-    ]
-    few = [
-        replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=6)"))
-        if one.cell.access == "adaptive"
-        else one
-        for one in results
-    ]
-    assert texts(few, "warning").count("made only 6 steps at eps 4/255 (linf), eps 8/255 (linf)") == 1
+    few = with_adaptive("pgd(confidence=inf, steps=6)")
+    farther = [of_cell(one, eps=8 / 255) for one in few if one.cell.attack != "none"]
+    both = texts([*few, *farther], "warning")
+    assert both.count("made only 6 steps at eps 4/255 (linf), eps 8/255 (linf)") == 1
 
 
 def test_steps_are_those_of_the_strongest_attack() -> None:
@@ -213,7 +232,7 @@ def test_steps_are_those_of_the_strongest_attack() -> None:
 
 
 def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
-    def asked(early: int) -> list[Result]:
+    def with_square(early: int) -> list[Result]:
         """All images hold; the first so many left after 7 of 100 queries."""
         whole = result(cell(attack="square", access="query", eot=1, draws=4), share(0.8), share(0.8))
         outcomes = [
@@ -221,40 +240,26 @@ def test_an_attack_by_queries_that_gives_images_up_at_a_lucky_draw() -> None:
         ]
         return [*measured(), replace(whole, outcomes=tuple(outcomes))]
 
-    assert "square (query) gave up 20 of 200 images at a lucky draw" in texts(asked(20), "warning")
-    assert "lucky" not in texts(asked(10), "warning")
-    fixed = [replace(one, cell=replace(one.cell, draws=1, eot=1)) for one in asked(20)]
-    assert "lucky" not in texts(fixed, "warning")
+    assert "square (query) gave up 20 of 200 images at a lucky draw" in texts(with_square(20), "warning")
+    assert "lucky" not in texts(with_square(10), "warning")
+    assert "lucky" not in texts(deterministic(with_square(20)), "warning")
 
 
 def test_results_of_two_versions() -> None:
-    mixed = [
-        replace(one, made_by=gathered([{**MADE_BY, "torch": str(place % 2)}]))
-        for place, one in enumerate(measured())
-    ]
+    mixed = [with_facts(one, torch=str(place % 2)) for place, one in enumerate(measured())]
     assert "different torch (0, 1)" in texts(mixed, "warning")
 
 
 def test_digests_may_differ_between_defences_but_not_within_one() -> None:
-    own = [
-        replace(one, made_by=gathered([{**MADE_BY, "defense_weights": one.cell.defense}]))
-        for one in measured()
-    ]
+    own = [with_facts(one, defense_weights=one.cell.defense) for one in measured()]
     assert check(own) == []
-    mixed = [
-        replace(one, made_by=gathered([{**MADE_BY, "defense_weights": str(place)}]))
-        for place, one in enumerate(measured())
-    ]
+    mixed = [with_facts(one, defense_weights=str(place)) for place, one in enumerate(measured())]
     assert "different defense weights" in texts(mixed, "warning")
 
 
 def test_precision_may_differ_between_defences_but_not_within_one() -> None:
-    own = [
-        replace(one, made_by=gathered([{**MADE_BY, "precision": "bf16-mixed"}]))
-        if one.cell.defense != "none"
-        else one
-        for one in measured()
-    ]
+    bare, defended = measured()[:2], measured()[2:]
+    own = [*bare, *(with_facts(one, precision="bf16-mixed") for one in defended)]
     assert check(own) == []
     static = result(cell(access="static", eot=1, draws=4), share(0.5), share(0.8))
     assert "different precision (32-true, bf16-mixed)" in texts([*own, static], "warning")
@@ -270,29 +275,49 @@ def test_errors_come_first() -> None:
 
 @pytest.mark.parametrize("name", ["data_digest", "classifier_weights", "classifier_options"])
 def test_columns_of_one_table_are_about_the_same_images_and_classifier(name: str) -> None:
-    own = [
-        replace(one, made_by=gathered([{**MADE_BY, name: str(one.cell.defense == "none")}]))
-        for one in measured()
-    ]
+    own = [with_facts(one, **{name: str(one.cell.defense == "none")}) for one in measured()]
     assert f"different {name.replace('_', ' ')} (False, True)" in texts(own, "warning")
 
 
 def test_chunks_of_one_cell_that_were_made_differently_are_found() -> None:
-    two = gathered([MADE_BY, {**MADE_BY, "torch": "3", "precision": "bf16-mixed"}])
-    results = [*measured()[:4], replace(measured()[4], made_by=two)]
+    *others, one = measured()
+    two = {**one.made_by, "torch": ("2", "3"), "precision": ("32-true", "bf16-mixed")}
+    results = [*others, replace(one, made_by=two)]
     assert "different torch (2, 3)" in texts(results, "warning")
     assert "different precision (32-true, bf16-mixed)" in texts(results, "warning")
 
 
-def test_what_older_results_do_not_say_is_no_difference() -> None:
-    assert (
-        check([*measured()[:4], replace(measured()[4], made_by=gathered([{**MADE_BY, "pillow": "12"}]))])
-        == []
+def test_what_some_results_do_not_say_is_no_difference() -> None:
+    *others, one = measured()
+    assert check([*others, with_facts(one, pillow="12")]) == []
+
+
+def silent(one: Result) -> Result:
+    """The same result, as version 0.1 wrote it."""
+    return replace(one, made_by={name: made for name, made in one.made_by.items() if "attack" not in name})
+
+
+def test_results_that_do_not_say_what_their_attacks_do_are_one_warning() -> None:
+    results = with_adaptive("noise")
+    assert "no adaptive attack" in texts(results, "error")
+    (finding,) = check(list(map(silent, results)))
+    assert (finding.level, finding.defense) == ("warning", "")
+    assert finding.text.startswith(
+        "3 of 3 attacked cells do not say what their attacks do: "
+        "they are taken for attacks by gradients that make all their steps; "
     )
+    assert "1 of 3 attacked cells do not say" in texts([*results[:4], silent(results[4])], "warning")
+
+
+@pytest.mark.parametrize("text", ["traits(sees=nothing)", "traits(steps=many)", "traits(unheard=1)"])
+def test_traits_that_cannot_be_read_are_refused(text: str) -> None:
+    *others, one = measured()
+    with pytest.raises(ResultError, match=f"{one.cell.key}: its attack_traits cannot be read"):
+        check([*others, with_facts(one, attack_traits=text)])
 
 
 @pytest.mark.parametrize(
-    ("attack", "said"),
+    ("attack", "text"),
     [
         ("square(queries=2)", "asks for scores or labels only"),
         ("targeted(attack=pgd(confidence=inf, steps=40), target=0)", "drives images to one class"),
@@ -303,22 +328,17 @@ def test_what_older_results_do_not_say_is_no_difference() -> None:
         ("autoattack(version=rand)", ""),
     ],
 )
-def test_an_adaptive_attack_of_a_weak_kind_is_not_enough_alone(attack: str, said: str) -> None:
-    results = with_adaptive(attack)
-    results[1] = replace(results[1], cell=replace(results[1].cell, attack=attack))
-    assert texts(results, "warning").count(f"every adaptive attack at eps 4/255 (linf) {said}") == bool(said)
-    beside = [
-        replace(one, cell=replace(one.cell, attack="pgd(confidence=inf, steps=40)"))
-        for one in measured()
-        if one.cell.access == "adaptive"
-    ]
-    assert "every adaptive attack" not in texts([*results, *beside], "warning")
+def test_an_adaptive_attack_of_a_weak_kind_is_not_enough_alone(attack: str, text: str) -> None:
+    results = changed(with_adaptive(attack), 1, attack=attack)
+    warnings = texts(results, "warning")
+    assert warnings.count(f"every adaptive attack at eps 4/255 (linf) {text}") == bool(text)
+    strong = [of_cell(measured()[place], attack="pgd(confidence=inf, steps=40)") for place in (1, 4)]
+    assert "every adaptive attack" not in texts([*results, *strong], "warning")
 
 
 def test_a_blind_attack_within_another_is_blind() -> None:
-    assert "no adaptive attack" in texts(
-        with_adaptive("targeted(attack=ensemble(attack=pgd(confidence=inf, steps=40)))"), "error"
-    )
+    attack = "targeted(attack=ensemble(attack=pgd(confidence=inf, steps=40)))"
+    assert "no adaptive attack" in texts(with_adaptive(attack), "error")
 
 
 def test_draws_and_steps_of_two_attacks_make_no_strong_one() -> None:
@@ -339,17 +359,11 @@ def test_the_bare_classifier_met_other_attacks() -> None:
 
 
 def test_gradients_that_are_all_zero() -> None:
-    def flat(count: int) -> list[Result]:
+    def with_flat(count: int) -> list[Result]:
         whole = result(cell(draws=4), share(0.8), share(0.8))
-        return [
-            *measured()[:4],
-            replace(
-                whole,
-                outcomes=tuple(replace(one, flat=place < count) for place, one in enumerate(whole.outcomes)),
-            ),
-        ]
+        outcomes = [replace(one, flat=place < count) for place, one in enumerate(whole.outcomes)]
+        return [*measured()[:4], replace(whole, outcomes=tuple(outcomes))]
 
-    assert "(adaptive) was exactly 0 for 30 of 200 images, which hold: take loss=margin" in texts(
-        flat(30), "warning"
-    )
-    assert "exactly 0" not in texts(flat(10), "warning")
+    what = "(adaptive) was exactly 0 for 30 of 200 images, which hold: take loss=margin"
+    assert what in texts(with_flat(30), "warning")
+    assert "exactly 0" not in texts(with_flat(10), "warning")

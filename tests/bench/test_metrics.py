@@ -54,10 +54,10 @@ def test_sign_test_is_exact(better: int, worse: int) -> None:
     second = {index: float(better <= index < better + worse) for index in first}
     changed = better + worse
     expected = min(1.0, 2 * sum(comb(changed, k) for k in range(min(better, worse) + 1)) / 2**changed)
-    found = paired(first, second)
-    assert found.p == pytest.approx(expected, rel=1e-12)
-    assert found.images == len(first)
-    assert found.difference == pytest.approx((better - worse) / len(first))
+    comparison = paired(first, second)
+    assert comparison.p == pytest.approx(expected, rel=1e-12)
+    assert comparison.images == len(first)
+    assert comparison.difference == pytest.approx((better - worse) / len(first))
 
 
 def test_sign_test_known_value() -> None:
@@ -65,13 +65,11 @@ def test_sign_test_known_value() -> None:
 
 
 def test_a_mean_against_the_majority_proves_nothing() -> None:
-    first, second = (
-        {0: 1.0, **dict.fromkeys(range(1, 11), 0.45)},
-        {0: 0.0, **dict.fromkeys(range(1, 11), 0.5)},
-    )
-    found = paired(first, second)
-    assert found.difference > 0
-    assert found.p == 1.0
+    first = {0: 1.0, **dict.fromkeys(range(1, 11), 0.45)}
+    second = {0: 0.0, **dict.fromkeys(range(1, 11), 0.5)}
+    comparison = paired(first, second)
+    assert comparison.difference > 0
+    assert comparison.p == 1.0
 
 
 def test_paired_uses_shared_images_only() -> None:
@@ -131,8 +129,8 @@ def test_rows_carry_what_a_figure_needs_and_come_in_reading_order() -> None:
     assert [(row["defense"], row["access"]) for row in table] == [
         ("none", "transfer"), ("none", "adaptive"), ("rain", "transfer"), ("rain", "adaptive"),
     ]  # fmt: skip
-    wanted = "dataset classifier defense attack norm eps access images draws clean robust low high"
-    assert set(wanted.split()) <= set(table[0])
+    needed = "dataset classifier defense attack norm eps access images draws clean robust low high"
+    assert set(needed.split()) <= set(table[0])
 
 
 @pytest.mark.parametrize(
@@ -151,20 +149,18 @@ def test_eps_text(eps: float, norm: str, text: str) -> None:
 
 def test_the_curve_over_distances_is_the_accuracy_if_so_much_is_allowed() -> None:
     about = cell(attack="carlini_wagner", norm="l2", eps=1000.0, draws=2)
-    made = result(
-        about, [(0, 1), (1, 1), (1, 1), (0, 0), (1, 1)], clean=[(0, 0), (0, 0), (0, 1), (0, 0), (1, 1)]
-    )
+    robust = [(0, 1), (1, 1), (1, 1), (0, 0), (1, 1)]
+    clean = [(0, 0), (0, 0), (0, 1), (0, 0), (1, 1)]
+    measured = result(about, robust, clean)
     sizes = (2.0, 0.5, 2.0, 0.0, 0.0)  # the fourth was not fooled, the fifth wrong from the start
-    outcomes = tuple(
-        replace(outcome, distance=size) for outcome, size in zip(made.outcomes, sizes, strict=True)
-    )
-    made = replace(made, outcomes=outcomes)
-    assert unbounded(made.cell)
-    assert by_distance(made) == [
+    pairs = zip(measured.outcomes, sizes, strict=True)
+    measured = replace(measured, outcomes=tuple(replace(outcome, distance=size) for outcome, size in pairs))
+    assert unbounded(measured.cell)
+    assert by_distance(measured) == [
         (0.0, pytest.approx(3.5 / 5)),
         (0.5, pytest.approx(2.5 / 5)),
         (2.0, pytest.approx(1.5 / 5)),
     ]
-    assert by_distance(made)[-1][1] == pytest.approx(accuracy(made))
+    assert by_distance(measured)[-1][1] == pytest.approx(accuracy(measured))
     assert not unbounded(cell(eps=4 / 255))
     assert not unbounded(cell(attack="none", eps=1000.0))

@@ -1,1 +1,4 @@
-"""The bench: what is measured, and what the results say. Cells, grids, the evaluation, numbers and the checklist."""
+"""The bench: what is measured, and what the results say.
+
+Cells, grids, the evaluation, numbers and the checklist.
+"""

@@ -22,7 +22,7 @@ from rain.seeding import keyword_for, takes_generator
 from rain.specs import parse, write
 
 AT_ONCE = 16
-"""Images whose queries are asked in one batch: enough for a CPU, and what ``substitute`` keeps of each still fits into memory."""
+"""Images that are attacked by queries at a time: enough for a CPU, and ``substitute`` has memory for them."""
 
 BACKWARD = 2
 """What a backward pass costs, in forward passes."""
@@ -44,10 +44,10 @@ class Attacked:
 
 
 def crafted_by(cell: Cell, *, random: bool) -> Cell:
-    """The cell whose attacker makes the images of this one. Cells that have it in common share their attacked images.
+    """The cell whose attacker makes the images of this one: cells that have it in common share them.
 
-    What is transferred is made on the bare classifier, whatever it is tried on. Before a bare classifier all accesses but
-    query are the same. So are, before a defence that is not random, all that go through it.
+    What is transferred is made on the bare classifier, whatever it is tried on. Before a bare classifier all
+    accesses but query are the same. So are, before a defence that is not random, all that go through it.
 
     Args:
         random: whether the cell's defence is.
@@ -104,14 +104,14 @@ def try_options(cell: Cell) -> None:
     except Exception as error:
         made = load_attack(cell.attack)
         if not getattr(made, "func", made).__module__.startswith("rain."):
-            return  # it need not know of empty batches; what is wrong with it shows, with its traceback, at work
+            return  # it need not know of empty batches; its faults show at work, with their traceback
         if not isinstance(error, TypeError | ValueError):
             raise
         raise OptionError(f"attack {cell.attack!r}: {error}") from error
 
 
 def in_full(attack: str) -> str:
-    """The spec with every option that it leaves to the attack's defaults, attacks within it as well: what was really run."""
+    """The spec with all the defaults that it leaves out, those of inner attacks as well: what was run."""
     options = options_in_full(attack)
     if isinstance(options.get("attack"), str):
         options["attack"] = in_full(options["attack"])
@@ -153,7 +153,7 @@ class FirstGradient:
 
 @contextmanager
 def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
-    """For an attack that takes no generator, seed torch's global ones, and leave them afterwards as they were."""
+    """For an attack that takes no generator, seed torch's own, and leave it afterwards as it was."""
     if takes_generator(attack):
         yield
         return
@@ -202,10 +202,13 @@ def attack_each(
     *,
     batch: int = Batches.attack,
 ) -> Attacked:
-    """Attack the images of a batch each alone, so that its queries are its own; the model is asked about several in one call.
+    """Attack the images of a batch each alone, so that each has queries of its own.
+
+    The model is asked about several of them in one call.
 
     Args:
-        batch: images in one call; 0 asks about the images of each attack alone, for a model whose images share a draw.
+        batch: images in one call; 0 asks about the images of each attack alone, for a model whose images
+            share a draw.
 
     Raises:
         AttackError: the attack broke its promise.
@@ -243,14 +246,14 @@ def attack_each(
 
 
 def check_queries(attack: str, queries: int) -> None:
-    """Raise ``AttackError`` if an attack sent more images through the model than its option ``queries`` allows for one."""
+    """Raise ``AttackError`` if an attack made more queries for an image than its option allows."""
     allowed = options_in_full(attack).get("queries")
     if allowed is not None and queries > allowed:
         raise AttackError(f"{attack} asked {queries} times for one image, {allowed} queries were allowed")
 
 
 def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps: float) -> None:
-    """Hold an attack to its promise: same shape and type, finite, in [0, 1], within the budget. Nothing is ever clipped silently.
+    """Hold an attack to its promise: same shape and type, finite, in [0, 1], within the budget.
 
     Raises:
         AttackError: says which part is broken, and by how much.

@@ -70,7 +70,7 @@ class Assets:
         )
 
     def twin(self, classifier: str, defense: str, size: tuple[int, int]) -> Hardened:
-        """Build what an attack asks again and again, in two thirds of the time; the images it makes are judged by ``hardened``.
+        """Build what attacks ask, in two thirds of the time. What they make is judged by ``hardened``.
 
         Args:
             size: height and width of the first images it is asked about; it then serves all sizes.
@@ -131,7 +131,7 @@ class Assets:
 
 
 class Recent(dict[Key, Value]):
-    """The last things that were made, by what they were made from; the oldest goes when there are more than ``most``."""
+    """The last things that were made, by what they were made from. Of more than ``most`` the oldest goes."""
 
     def __init__(self, most: int):
         super().__init__()

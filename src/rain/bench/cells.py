@@ -10,13 +10,16 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rain.errors import ResultError
 from rain.files import write_atomically
 from rain.specs import NORMS
+
+FORMAT = 1
+"""Of the result files: raised when an older version of the package could not read what a newer one writes."""
 
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
@@ -123,13 +126,12 @@ class Result:
 
 
 def gathered(makers: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Collect what made the chunks of a cell: by name, every value that occurs, sorted.
-
-    Precision is 32-true where nothing else is said.
-    """
-    makers = [{"precision": "32-true", **maker} for maker in makers]
-    names = sorted({name for maker in makers for name in maker})
-    return {name: tuple(sorted({maker[name] for maker in makers if name in maker})) for name in names}
+    """Collect what made the chunks of a cell: by name, every value that occurs, sorted."""
+    values: dict[str, set[str]] = {}
+    for maker in makers:
+        for name, value in maker.items():
+            values.setdefault(name, set()).add(value)
+    return {name: tuple(sorted(several)) for name, several in sorted(values.items())}
 
 
 def dump(value: Any) -> str:
@@ -155,22 +157,21 @@ def pending(folder: Path, cells: Iterable[Cell]) -> list[tuple[Cell, int]]:
 def save(
     folder: Path, cell: Cell, chunk: int, outcomes: Iterable[Outcome], made_by: Mapping[str, str]
 ) -> Path:
-    """Write a finished chunk: to a temporary name first, then ``os.replace``, so that a reader sees all of it or nothing.
+    """Write a finished chunk, atomically: a reader sees all of it or nothing.
 
     Raises:
         ResultError: the disk is full or the folder cannot be written; nothing is left behind, and what was
             finished stays.
     """
+    content = {
+        "format": FORMAT,
+        "cell": asdict(cell),
+        "chunk": chunk,
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+        "made_by": dict(made_by),
+    }
     path = path_of(folder, cell, chunk)
-    content = dump(
-        {
-            "cell": asdict(cell),
-            "chunk": chunk,
-            "outcomes": [asdict(outcome) for outcome in outcomes],
-            "made_by": dict(made_by),
-        }
-    )
-    write_file(path, (content + "\n").encode())
+    write_file(path, (dump(content) + "\n").encode())
     return path
 
 
@@ -210,104 +211,111 @@ def load(folder: Path) -> list[Result]:
     """
     if not folder.is_dir():
         raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
-    found: dict[Cell, dict[int, tuple[list[Outcome], dict[str, str]]]] = {}
+    chunks: dict[Cell, list[Chunk]] = {}
     for path in sorted(folder.glob("*/[0-9]*.json")):
-        cell, chunk, outcomes, made_by = _read(path)
-        found.setdefault(cell, {})[chunk] = (outcomes, made_by)
-    if not found:
+        chunk = read_chunk(path)
+        chunks.setdefault(chunk.cell, []).append(chunk)
+    if not chunks:
         raise ResultError(f"{folder}: no results in it; make some with: rain run GRID.toml --out {folder}")
-    return [
-        Result(
-            cell=cell,
-            outcomes=tuple(outcome for _, (outcomes, _) in sorted(chunks.items()) for outcome in outcomes),
-            complete=len(chunks) == cell.chunks,
-            made_by=gathered(made_by for _, made_by in chunks.values()),
-        )
-        for cell, chunks in sorted(found.items(), key=lambda item: tuple(map(str, asdict(item[0]).values())))
-    ]
+    return [_joined(chunks[cell]) for cell in sorted(chunks, key=_fields_as_text)]
 
 
-def _read(path: Path) -> tuple[Cell, int, list[Outcome], dict[str, str]]:
+class Chunk(NamedTuple):
+    """What one file holds: some of a cell's images."""
+
+    cell: Cell
+    number: int
+    outcomes: list[Outcome]
+    made_by: dict[str, str]
+
+
+def read_chunk(path: Path) -> Chunk:
+    """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked.
+
+    Raises:
+        ResultError: it is not the file that its name says, or of a newer format.
+    """
+    advice = "delete it and run the grid again"
     try:
         content = json.loads(path.read_text())
+        if content.get("format", FORMAT) != FORMAT:  # files of rain 0.1 do not say it, and are the same
+            newer = f"its format is {content['format']!r}, and this version of rain reads {FORMAT}"
+            raise ResultError(f"{path}: {newer}: install the version that wrote it")
         cell = Cell(**content["cell"])
         outcomes = [_outcome(row) for row in content["outcomes"]]
-        chunk, made_by = content["chunk"], dict(content["made_by"])
-        wrong = _wrong(cell, chunk, outcomes, made_by)
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise ResultError(
-            f"{path}: not a result file ({type(error).__name__}: {error}); delete it and run the grid again"
-        ) from None
-    if wrong:
-        raise ResultError(f"{path}: not a result file ({wrong}); delete it and run the grid again")
-    indices = cell.indices(chunk)
-    if (
-        path != path_of(path.parent.parent, cell, chunk)
-        or len(outcomes) != len(indices)
-        or any(map(_elsewhere, outcomes, indices))
-    ):
-        raise ResultError(f"{path}: does not hold what its name says; delete it and run the grid again")
-    return cell, chunk, outcomes, made_by
+        chunk = Chunk(cell, content["chunk"], outcomes, dict(content["made_by"]))
+        fault = _fault(chunk)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        if isinstance(error, ResultError):
+            raise
+        raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
+    if fault:
+        raise ResultError(f"{path}: not a result file ({fault}); {advice}")
+    indices = [outcome.index for outcome in outcomes]
+    if path != path_of(path.parent.parent, cell, chunk.number) or indices != list(cell.indices(chunk.number)):
+        raise ResultError(f"{path}: does not hold what its name says; {advice}")
+    return chunk
 
 
-def _wrong(cell: Cell, chunk: Any, outcomes: Sequence[Outcome], made_by: Mapping[Any, Any]) -> str:
-    """Name the first thing in a file that is not as it should be; empty when all is.
+def _joined(chunks: Sequence[Chunk]) -> Result:
+    """Put the chunks of one cell together, in their order."""
+    cell, ordered = chunks[0].cell, sorted(chunks, key=lambda chunk: chunk.number)
+    return Result(
+        cell=cell,
+        outcomes=tuple(outcome for chunk in ordered for outcome in chunk.outcomes),
+        complete=len(ordered) == cell.chunks,
+        made_by=gathered(chunk.made_by for chunk in ordered),
+    )
 
-    Whoever sends one may have written anything into it.
-    """
-    counts = (cell.eot, cell.draws, cell.examples, cell.chunk, 1 if cell.size is None else cell.size)
+
+def _fields_as_text(cell: Cell) -> tuple[str, ...]:
+    return tuple(map(str, asdict(cell).values()))
+
+
+def _fault(chunk: Chunk) -> str:
+    """Name the first thing in a chunk that is not as it should be; empty when all is."""
+    cell = chunk.cell
     if not all(isinstance(text, str) for text in (cell.dataset, cell.classifier, cell.defense, cell.attack)):
         return "a spec that is no text"
     if cell.norm not in NORMS or cell.access not in (*ACCESSES, "none"):
         return f"norm {cell.norm!r}, access {cell.access!r}"
-    if not all(_whole(count) and count >= 1 for count in counts) or not (
-        _whole(cell.seed) and _whole(chunk) and chunk >= 0
-    ):
+    counts = [cell.eot, cell.draws, cell.examples, cell.chunk]
+    counts += [] if cell.size is None else [cell.size]
+    if not all(_is_whole(count) and count >= 1 for count in counts):
         return "counts that are none"
-    if not _real(cell.eps):
+    if not (_is_whole(cell.seed) and _is_whole(chunk.number) and chunk.number >= 0):
+        return "counts that are none"
+    if not _is_real(cell.eps):
         return f"eps {cell.eps!r}"
-    for row in outcomes:
-        answers = (row.clean, row.robust)
-        if not all(
-            isinstance(several, tuple) and len(several) == cell.draws and all(map(_whole, several))
-            for several in answers
-        ):
-            return f"answers that are not one for each of {cell.draws} draws"
-        if not all(
-            map(_whole, (row.index, row.label, row.clean_mean, row.robust_mean, row.queries or 0))
-        ) or not _real(row.distance):
-            return "an outcome that is no number"
-        if type(row.flat) is not bool:
-            return f"flat {row.flat!r}"
-    return (
-        ""
-        if all(isinstance(text, str) for pair in made_by.items() for text in pair)
-        else "made by what is no text"
-    )
+    for outcome in chunk.outcomes:
+        fault = _fault_of_outcome(outcome, cell.draws)
+        if fault:
+            return fault
+    if not all(isinstance(text, str) for pair in chunk.made_by.items() for text in pair):
+        return "made by what is no text"
+    return ""
+
+
+def _fault_of_outcome(outcome: Outcome, draws: int) -> str:
+    for answers in (outcome.clean, outcome.robust):
+        if not (isinstance(answers, tuple) and len(answers) == draws and all(map(_is_whole, answers))):
+            return f"answers that are not one for each of {draws} draws"
+    numbers = [outcome.index, outcome.label, outcome.clean_mean, outcome.robust_mean, outcome.queries or 0]
+    if not (all(map(_is_whole, numbers)) and _is_real(outcome.distance)):
+        return "an outcome that is no number"
+    return "" if type(outcome.flat) is bool else f"flat {outcome.flat!r}"
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
-    """Read an outcome; files from before 26 November 2026 do not say ``flat``."""
-    return Outcome(
-        **{
-            field.name: _tuple(row[field.name])
-            for field in fields(Outcome)
-            if field.name in row or field.name != "flat"
-        }
-    )
+    values: dict[str, Any] = dict(row)
+    for name in ("clean", "robust"):
+        values[name] = tuple(values[name])
+    return Outcome(**values)
 
 
-def _elsewhere(outcome: Outcome, index: int) -> bool:
-    return outcome.index != index
-
-
-def _whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return type(value) is int
 
 
-def _real(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

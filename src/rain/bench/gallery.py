@@ -1,9 +1,13 @@
-"""The pictures that a report shows of an attack: what went in, what was changed, what the defence made of it, and what was answered."""
+"""The pictures that a report shows of an attack.
+
+They say what went in, what was changed, what the defence made of it, and what was answered.
+"""
 
 import io
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -39,38 +43,37 @@ def draw_gallery(
         (k, H, W, 3; float32); index (k,); says (k, 4): the bare and then the defended classifier's answers,
         each to the clean and to the attacked image; truth (k,).
     """
-    import numpy as np
-
-    def name(label: int) -> str:
-        return names[label] if names else str(label)
-
     stages = model.defense.stages(adversarial, model.defense.draw(adversarial, generator))
-
-    def says(hardened: Hardened, batch: Images) -> list[str]:
-        draws = DRAWS if hardened.defense.random else 1
-        sure, label = (
-            torch.stack([hardened(batch, generator=generator).float().softmax(1) for _ in range(draws)])
-            .mean(0)
-            .max(1)
-        )
-        return [
-            f"{name(index)} ({100 * probability:.0f} %)"
-            for index, probability in zip(label.tolist(), sure.tolist(), strict=True)
-        ]
-
-    answers = [says(hardened, batch) for hardened in (bare, model) for batch in (images, adversarial)]
+    answers = [
+        _answers(hardened, batch, names, generator)
+        for hardened in (bare, model)
+        for batch in (images, adversarial)
+    ]
     arrays: dict[str, Any] = {
         "clean": levels(images),
         "adversarial": levels(adversarial),
-        **{name: levels(stage) for name, stage in stages.items()},
+        **{stage: levels(pictures) for stage, pictures in stages.items()},
         "perturbation": (adversarial - images).permute(0, 2, 3, 1).float().cpu().numpy(),
         "index": np.array(indices),
         "says": np.array(answers).T,
-        "truth": np.array([name(label) for label in labels.tolist()]),
+        "truth": np.array([_class_name(names, label) for label in labels.tolist()]),
     }
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
+
+
+def _answers(hardened: Hardened, images: Images, names: Sequence[str], generator: Generator) -> list[str]:
+    """The likeliest class of each image, and how sure the classifier is of it."""
+    draws = DRAWS if hardened.defense.random else 1
+    each = [hardened(images, generator=generator).float().softmax(1) for _ in range(draws)]
+    probabilities, labels = torch.stack(each).mean(0).max(1)
+    pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+    return [f"{_class_name(names, label)} ({100 * probability:.0f} %)" for label, probability in pairs]
+
+
+def _class_name(names: Sequence[str], label: int) -> str:
+    return names[label] if names else str(label)
 
 
 def levels(images: Images) -> Any:

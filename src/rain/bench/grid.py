@@ -23,9 +23,10 @@ may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,8 @@ def read(path: Path | str, **changes: Any) -> Grid:
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
-        raise GridError(
-            f"{path}: {error.strerror}; shipped grids: {', '.join(shipped()) or 'none'}"
-        ) from None
+        names = ", ".join(shipped()) or "none"
+        raise GridError(f"{path}: {error.strerror}; shipped grids: {names}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GridError(f"{path}: not TOML: {error}") from None
     try:
@@ -95,15 +95,16 @@ def read(path: Path | str, **changes: Any) -> Grid:
 
 def _changed(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Replace top-level keys; a smaller number of examples also holds where an attack has its own."""
-    entries = table.get("attacks")
-    if "examples" in changes and isinstance(entries, list):
-        few = {"examples": changes["examples"]}
-        entries = [
-            entry | few if isinstance(entry, dict) and entry.get("examples", 0) > few["examples"] else entry
-            for entry in entries
-        ]
-        table = table | {"attacks": entries}
+    entries, examples = table.get("attacks"), changes.get("examples")
+    if examples is not None and isinstance(entries, list):
+        table = table | {"attacks": [_with_at_most(entry, examples) for entry in entries]}
     return table | changes
+
+
+def _with_at_most(entry: Any, examples: int) -> Any:
+    if isinstance(entry, dict) and entry.get("examples", 0) > examples:
+        return entry | {"examples": examples}
+    return entry
 
 
 def expand(table: dict[str, Any]) -> Grid:
@@ -112,7 +113,7 @@ def expand(table: dict[str, Any]) -> Grid:
     Raises:
         GridError: a key is unknown, missing or of the wrong kind.
     """
-    _known(table, TOP, "grid")
+    _check_keys(table, TOP, "grid")
     for key in ("dataset", "classifier", "defenses", "attacks", "examples"):
         if not table.get(key):
             raise GridError(f"needs {key!r}")
@@ -120,40 +121,46 @@ def expand(table: dict[str, Any]) -> Grid:
     for entry in _list(table["attacks"]):
         if not isinstance(entry, dict) or "attack" not in entry:
             raise GridError('each [[attacks]] needs attack = "name"')
-        _known(entry, ATTACK, "[[attacks]]")
+        _check_keys(entry, ATTACK, "[[attacks]]")
         cells += _cells(table | entry)
     gallery = _integer(table, "gallery", 0, least=0)
     return Grid(tuple(dict.fromkeys(cells)), gallery)
 
 
-def _cells(table: dict[str, Any]) -> Iterable[Cell]:
-    examples = _integer(table, "examples", None)
+def _cells(table: dict[str, Any]) -> Iterator[Cell]:
+    """The cells of one entry: every combination of what it lists."""
     norm = table.get("norm", "linf")
     if norm not in specs.NORMS:
-        raise GridError(f"norm must be linf or l2, got {norm!r}")
-    for dataset in _list(table["dataset"]):
-        for size in _list(table.get("size", "native")):
-            for classifier in _list(table["classifier"]):
-                for attack in map(canonical, _list(table["attack"])):
-                    for access, eps in _budgets(table, attack):
-                        for defense in map(canonical, _list(table["defenses"])):
-                            yield Cell(
-                                dataset=_text(dataset),
-                                size=_size(size),
-                                classifier=canonical(classifier),
-                                defense=defense,
-                                attack=attack,
-                                norm=norm,
-                                eps=eps,
-                                access=access,
-                                eot=_integer(table, "eot", 20)
-                                if access == "adaptive" and defense != "none"
-                                else 1,
-                                draws=_integer(table, "draws", 8) if defense != "none" else 1,
-                                seed=_integer(table, "seed", 0, least=0),
-                                examples=examples,
-                                chunk=_integer(table, "chunk", 10),
-                            )
+        raise GridError(f"norm must be {' or '.join(specs.NORMS)}, got {norm!r}")
+    counts = {
+        "examples": _integer(table, "examples", None),
+        "chunk": _integer(table, "chunk", 10),
+        "seed": _integer(table, "seed", 0, least=0),
+    }
+    eot, draws = _integer(table, "eot", 20), _integer(table, "draws", 8)
+    places = product(
+        map(_text, _list(table["dataset"])),
+        map(_size, _list(table.get("size", "native"))),
+        map(canonical, _list(table["classifier"])),
+        map(canonical, _list(table["attack"])),
+    )
+    for dataset, size, classifier, attack in places:
+        for access, eps in _budgets(table, attack):
+            for defense in map(canonical, _list(table["defenses"])):
+                bare = defense == "none"
+                yield Cell(
+                    dataset=dataset,
+                    size=size,
+                    classifier=classifier,
+                    defense=defense,
+                    attack=attack,
+                    norm=norm,
+                    eps=eps,
+                    access=access,
+                    eot=eot if access == "adaptive" and not bare else 1,
+                    draws=1 if bare else draws,
+                    **counts,
+                )
 
 
 def canonical(spec: str) -> str:
@@ -180,9 +187,9 @@ def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
     if any(not 0 < eps < float("inf") for eps in values):
         raise GridError(f"eps must be positive, got {budgets}")
     if table.get("norm", "linf") == "linf" and max(values) > 1:
-        raise GridError(
-            f'eps = {max(values):g} is more than all of [0, 1]: write "{max(values):g}/255" for grey levels, 1.0 for no budget'
-        )
+        largest = f"{max(values):g}"
+        advice = f'write "{largest}/255" for grey levels, 1.0 for no budget'
+        raise GridError(f"eps = {largest} is more than all of [0, 1]: {advice}")
     return [(access, eps) for eps in values for access in accesses]
 
 
@@ -205,6 +212,6 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _known(table: dict[str, Any], keys: set[str], where: str) -> None:
+def _check_keys(table: dict[str, Any], keys: set[str], where: str) -> None:
     for key in table.keys() - keys:
         raise GridError(f"{where} has no key {key!r}; {did_you_mean(key, sorted(keys))}")

@@ -1,9 +1,10 @@
-"""Attack many images side by side, each in an attack of its own, and ask the model about all of them at once."""
+"""Attack many images side by side, each in an attack of its own, and ask the model about all at once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,20 @@ Task = Callable[[Model], T]
 """What is done for one image, with the model that it may ask."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """Images that a task asks the model about."""
+
+    images: Images
+
+
+@dataclass(frozen=True)
+class Result(Generic[T]):
+    """What a task returned."""
+
+    value: T
+
+
 class _Over(BaseException):
     """Ends a task whose answer will not come; no ``except Exception`` of an attack catches it."""
 
@@ -24,8 +39,8 @@ class _Over(BaseException):
 def together(tasks: Sequence[Task[T]], model: Model, *, at_once: int, batch: int) -> list[T]:
     """Run tasks in threads that ask one model.
 
-    The model is asked as soon as every task that runs waits for an answer: about the images of all of them,
-    in the order of the tasks. So what it is asked does not depend on the speed of threads, and a run can be
+    The model is asked as soon as every running task waits for an answer: about the images of all of them, in
+    the order of the tasks. So what it is asked does not depend on the speed of threads, and a run can be
     repeated. Only the calling thread asks the model.
 
     Args:
@@ -38,44 +53,44 @@ def together(tasks: Sequence[Task[T]], model: Model, *, at_once: int, batch: int
 
     Raises: what a task or the model raises; the other tasks end then.
     """
-    said: SimpleQueue[tuple[int, Tensor | BaseException | tuple[T]]] = SimpleQueue()
+    inbox: SimpleQueue[tuple[int, Question | Result[T] | BaseException]] = SimpleQueue()
     replies: list[SimpleQueue[Tensor | None]] = [SimpleQueue() for _ in tasks]
 
     def work(place: int) -> None:
         def ask(images: Images) -> Tensor:
-            said.put((place, images))
+            inbox.put((place, Question(images)))
             answer = replies[place].get()
             if answer is None:
                 raise _Over
             return answer
 
         try:
-            said.put((place, (tasks[place](ask),)))
+            inbox.put((place, Result(tasks[place](ask))))
         except BaseException as error:  # handed on to the calling thread
-            said.put((place, error))
+            inbox.put((place, error))
 
     threads: list[Thread] = []
     results: dict[int, T] = {}
-    waiting: dict[int, Tensor] = {}
+    questions: dict[int, Images] = {}
     try:
         while len(results) < len(tasks):
             while len(threads) < min(len(tasks), len(results) + at_once):
                 threads.append(Thread(target=work, args=(len(threads),), daemon=True))
                 threads[-1].start()
-            if len(waiting) + len(results) < len(threads):
-                place, what = said.get()
-                if isinstance(what, BaseException):
-                    raise what
-                if isinstance(what, Tensor):
-                    waiting[place] = what
-                else:
-                    (results[place],) = what
-                continue
-            for places in grouped({place: len(waiting[place]) for place in sorted(waiting)}, batch):
-                asked = [waiting.pop(place) for place in places]
-                answers = model(torch.cat(asked)).split([len(images) for images in asked])
-                for place, answer in zip(places, answers, strict=True):
-                    replies[place].put(answer)
+            everyone_waits = len(questions) + len(results) == len(threads)
+            if everyone_waits:
+                for places in grouped({place: len(questions[place]) for place in sorted(questions)}, batch):
+                    pieces = [questions.pop(place) for place in places]
+                    answers = model(torch.cat(pieces)).split([len(images) for images in pieces])
+                    for place, answer in zip(places, answers, strict=True):
+                        replies[place].put(answer)
+            place, message = inbox.get()
+            if isinstance(message, BaseException):
+                raise message
+            if isinstance(message, Question):
+                questions[place] = message.images
+            else:
+                results[place] = message.value
     finally:
         for reply in replies:
             reply.put(None)
@@ -85,7 +100,7 @@ def together(tasks: Sequence[Task[T]], model: Model, *, at_once: int, batch: int
 
 
 def grouped(sizes: Mapping[int, int], batch: int) -> list[list[int]]:
-    """Cut places, each of some size, into runs of at most ``batch`` together; a place that is larger has one of its own."""
+    """Cut places, each of some size, into runs of at most ``batch`` together; a larger place has its own."""
     groups: list[list[int]] = []
     room = 0
     for place, size in sizes.items():

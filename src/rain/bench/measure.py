@@ -75,7 +75,8 @@ class Bench:
             pictures: how many to keep for the report, attacked.
             tick: told about work done, in image passes.
 
-        Returns: the outcomes, in the dataset's order, and the gallery as an .npz file (empty without pictures).
+        Returns: the outcomes, in the dataset's order, and the gallery as an .npz file (empty without
+            pictures).
 
         Raises:
             DatasetError: an image cannot be used, or a label is not one of the classifier's.
@@ -113,7 +114,7 @@ class Bench:
         )
 
     def attacked(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
-        """The attacked images of a cell, made once for all cells that have them in common (``crafted_by``)."""
+        """The attacked images of a cell, made once for all cells that share them (``crafted_by``)."""
         random = self.assets.hardened(cell.classifier, cell.defense).defense.random
         source = crafted_by(cell, random=random)
         return self._attacked.get_or_make(
@@ -176,7 +177,10 @@ class Bench:
 
 
 def seeded(cell: Cell, chunk: int, number: int, role: str) -> Generator:
-    """The generator for one role in one batch of a chunk. It knows neither defence nor attack, so that columns are paired comparisons."""
+    """The generator for one role in one batch of a chunk.
+
+    It knows neither defence nor attack, so that columns are paired comparisons.
+    """
     return generator_for(cell.seed, cell.dataset, chunk, number, role)
 
 

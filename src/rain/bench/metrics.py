@@ -1,13 +1,14 @@
-"""Numbers out of raw results: accuracy, intervals, paired tests, the worst case over attacks, and the table. Never imports torch.
+"""Numbers out of raw results: accuracy, intervals, paired tests, the worst case over attacks, and the table.
 
-Every accuracy is a fraction of ALL images, whether or not the clean image was classified correctly.
+Every accuracy is a fraction of ALL images, whether or not the clean image was classified correctly. Never
+imports torch.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist, fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rain.bench.cells import ACCESSES, Cell, Outcome, Result
 from rain.errors import ResultError
@@ -15,16 +16,34 @@ from rain.errors import ResultError
 Z95 = NormalDist().inv_cdf(0.975)
 """Two-sided 95 % quantile of the normal distribution."""
 
+NOISE = 0.05
+"""A difference with a p-value of at least this may be noise."""
 
 NO_BUDGET = {"linf": 1.0, "l2": 100.0}
 """From here on a budget is none: linf reaches every image, and l2 destroys any of a usual size."""
 
 
+class Placed(Protocol):
+    """What was measured somewhere: a cell, or a headline."""
+
+    @property
+    def dataset(self) -> str:
+        """Its spec."""
+
+    @property
+    def size(self) -> int | None:
+        """Side of the images in pixels; None for their own size."""
+
+    @property
+    def classifier(self) -> str:
+        """Its spec."""
+
+
 class Paired(NamedTuple):
-    """What a paired comparison found.
+    """A paired comparison of two columns, image by image.
 
     Args:
-        images: measured on both sides.
+        images: that both measured.
         difference: mean of first minus second.
         p: two-sided p-value of no difference.
     """
@@ -71,7 +90,9 @@ def worst_images(results: Sequence[Result]) -> dict[int, float]:
 
 
 def worst_case(results: Sequence[Result]) -> float:
-    """Average ``worst_images``: the mean over images of the worst attack on that image, never the smallest of means.
+    """Average ``worst_images``.
+
+    It is the mean over images of the worst attack on that image, never the smallest of means.
 
     Raises:
         ResultError: the results are not about the same images, or have none in common.
@@ -80,7 +101,10 @@ def worst_case(results: Sequence[Result]) -> float:
 
 
 def unbounded(cell: Cell) -> bool:
-    """Whether the budget is no budget: the attack looks for the smallest perturbation, and only the curve over its size says something."""
+    """Whether the budget is no budget.
+
+    The attack then looks for the smallest perturbation, and only the curve over its size says something.
+    """
     return cell.attack != "none" and cell.eps >= NO_BUDGET[cell.norm]
 
 
@@ -91,18 +115,17 @@ def by_distance(result: Result) -> list[tuple[float, float]]:
         accuracy if perturbations up to this size are allowed. An image whose perturbation is larger counts as
         it does clean.
     """
-    clean, robust = per_image(result, attacked=False), per_image(result)
+    clean = per_image(result, attacked=False)
+    robust = per_image(result)
     moved = sorted((outcome.distance, outcome.index) for outcome in result.outcomes if outcome.distance > 0)
-    curve, total = [(0.0, accuracy(result, attacked=False))], sum(clean.values())
+    curve = [(0.0, accuracy(result, attacked=False))]
+    total = sum(clean.values())
     for size, index in moved:
         total += robust[index] - clean[index]
         curve.append((size, total / len(result.outcomes)))
     # Of images with perturbations of one size, the last point holds for all.
-    return [
-        point
-        for point, following in zip(curve, [*curve[1:], None], strict=True)
-        if following is None or following[0] > point[0]
-    ]
+    last_of_size = dict(curve)
+    return list(last_of_size.items())
 
 
 def interval(rate: float, count: int) -> tuple[float, float]:
@@ -140,7 +163,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     """
     gaps = {index: first[index] - second[index] for index in first.keys() & second.keys()}
     difference = _mean(gaps)
-    better, worse = sum(gap > 0 for gap in gaps.values()), sum(gap < 0 for gap in gaps.values())
+    better = sum(gap > 0 for gap in gaps.values())
+    worse = sum(gap < 0 for gap in gaps.values())
     agree = (difference > 0) == (better > worse)
     return Paired(len(gaps), difference, _sign_test(better, worse) if agree else 1.0)
 
@@ -153,32 +177,52 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
     (majority of the row's draws; a tie is wrong) and ``worst`` (every one of the row's draws is right) are
     about the attacked images; with one draw both are ``robust``.
     """
-    table = [
-        _row(result, draws)
-        for result in results
-        if result.outcomes
-        for draws in sorted({1, result.cell.draws})
-    ]
+    measured = [result for result in results if result.outcomes]
+    table = [_row(result, draws) for result in measured for draws in sorted({1, result.cell.draws})]
     return sorted(table, key=reading_order)
 
 
 def eps_text(eps: float, norm: str) -> str:
-    """Write a budget as people in the field do: 4/255 for linf where it is whole steps, "any" where it is none, else the plain number."""
+    """Write a budget as people in the field do.
+
+    Returns: 4/255 for linf where it is whole grey levels, "any" where it is no budget, else the plain number.
+    """
     if eps >= NO_BUDGET[norm]:
         return "any"
-    steps = eps * 255
-    return f"{round(steps)}/255" if norm == "linf" and abs(steps - round(steps)) < 1e-6 else f"{eps:g}"
+    levels = eps * 255
+    if norm == "linf" and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{eps:g}"
 
 
-def place_text(item: Any) -> str:
-    """Say where a cell or a headline was measured: dataset, size and classifier."""
-    return f"{item.dataset}, {f'{item.size} pixels' if item.size else 'own size'}, {item.classifier}"
+def percent_text(rate: float) -> str:
+    """Write a fraction as a percentage, without the sign."""
+    return f"{100 * rate:.1f}"
+
+
+def size_text(size: int | None) -> str:
+    """Write the size at which images enter."""
+    return f"{size} pixels" if size else "own size"
+
+
+def place_text(item: Placed) -> str:
+    """Say where something was measured: dataset, size and classifier."""
+    return f"{item.dataset}, {size_text(item.size)}, {item.classifier}"
+
+
+def place_order(item: Placed) -> tuple[str, int, str]:
+    """Rank where something was measured; the same for what was measured in one place."""
+    return item.dataset, item.size or 0, item.classifier
 
 
 def _row(result: Result, draws: int) -> dict[str, Any]:
-    cell, averaged = result.cell, draws > 1
-    robust = accuracy(result, averaged=averaged)
-    low, high = interval(robust, len(result.outcomes))
+    cell, outcomes = result.cell, result.outcomes
+    averaged = draws > 1
+    robust = vote = worst = accuracy(result, averaged=averaged)
+    low, high = interval(robust, len(outcomes))
+    if averaged:
+        vote = fmean(map(_majority_is_right, outcomes))
+        worst = fmean(map(_all_are_right, outcomes))
     return {
         "dataset": cell.dataset,
         "classifier": cell.classifier,
@@ -187,7 +231,7 @@ def _row(result: Result, draws: int) -> dict[str, Any]:
         "norm": cell.norm,
         "eps": cell.eps,
         "access": cell.access,
-        "images": len(result.outcomes),
+        "images": len(outcomes),
         "draws": draws,
         "clean": accuracy(result, attacked=False, averaged=averaged),
         "robust": robust,
@@ -195,47 +239,39 @@ def _row(result: Result, draws: int) -> dict[str, Any]:
         "high": high,
         "size": cell.size,
         "eot": cell.eot,
-        "vote": fmean(_voted(outcome) for outcome in result.outcomes) if averaged else robust,
-        "worst": fmean(set(outcome.robust) == {outcome.label} for outcome in result.outcomes)
-        if averaged
-        else robust,
+        "vote": vote,
+        "worst": worst,
         "complete": result.complete,
     }
 
 
 def reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Rank a row of ``rows`` for reading: the bare classifier first, single draws before averaged ones, small budgets before large ones."""
-    place = (
-        row["dataset"],
-        row["size"] or 0,
-        row["classifier"],
-        row["defense"] != "none",
-        row["defense"],
-        row["draws"],
-    )
-    return (
-        *place,
-        row["attack"] != "none",
-        row["norm"],
-        row["eps"],
-        access_order(row["access"]),
-        row["attack"],
-        row["eot"],
-    )
+    """Rank a row of ``rows`` for reading.
+
+    The bare classifier comes first, single draws before averaged ones, small budgets before large ones.
+    """
+    place = row["dataset"], row["size"] or 0, row["classifier"]
+    defense = row["defense"] != "none", row["defense"], row["draws"]
+    budget = row["attack"] != "none", row["norm"], row["eps"]
+    attack = access_order(row["access"]), row["attack"], row["eot"]
+    return *place, *defense, *budget, *attack
 
 
 def access_order(access: str) -> int:
-    """Rank an access for reading: from the one that knows least of the defence to the one that knows most, then query."""
+    """Rank an access for reading: from what knows least of the defence to what knows most, then query."""
     return ACCESSES.index(access) if access in ACCESSES else -1
 
 
 def _score(outcome: Outcome, attacked: bool, averaged: bool) -> float:
     if averaged:
-        return float((outcome.robust_mean if attacked else outcome.clean_mean) == outcome.label)
-    return fmean(answer == outcome.label for answer in (outcome.robust if attacked else outcome.clean))
+        answer = outcome.robust_mean if attacked else outcome.clean_mean
+        return float(answer == outcome.label)
+    answers = outcome.robust if attacked else outcome.clean
+    return fmean(answer == outcome.label for answer in answers)
 
 
 def _sign_test(better: int, worse: int) -> float:
+    """The exact two-sided p-value of so many changes for the better and for the worse, in whole numbers."""
     changed = better + worse
     ways = tail = 1
     for k in range(min(better, worse)):
@@ -244,9 +280,13 @@ def _sign_test(better: int, worse: int) -> float:
     return min(1.0, 2 * tail / (1 << changed))
 
 
-def _voted(outcome: Outcome) -> bool:
+def _majority_is_right(outcome: Outcome) -> bool:
     (first, votes), *others = Counter(outcome.robust).most_common(2)
     return first == outcome.label and all(count < votes for _, count in others)
+
+
+def _all_are_right(outcome: Outcome) -> bool:
+    return set(outcome.robust) == {outcome.label}
 
 
 def _mean(scores: Mapping[int, float]) -> float:
@@ -257,6 +297,5 @@ def _mean(scores: Mapping[int, float]) -> float:
 
 def _same_images(cells: Sequence[Cell]) -> None:
     if len({(cell.dataset, cell.size, cell.classifier, cell.defense) for cell in cells}) > 1:
-        raise ResultError(
-            "the worst case is over attacks on one defence, before one classifier, on one dataset at one size"
-        )
+        one = "one defence, before one classifier, on one dataset at one size"
+        raise ResultError(f"the worst case is over attacks on {one}")

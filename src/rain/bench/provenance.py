@@ -1,4 +1,7 @@
-"""What a result file remembers of how its numbers were made, and what must be equal where. Never imports torch."""
+"""What a result file remembers of how its numbers were made, and what must be equal where.
+
+Never imports torch.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ class Fact:
     """One thing that reproduces a number.
 
     Args:
-        of: the fields of a cell that it belongs to. Cells that agree in these must agree in it; with none, all must.
+        of: the fields of a cell that it belongs to. Cells that agree in these must agree in it; with none,
+            all must.
         refused: whether a run refuses a folder where it is another one now. The checklist warns of every one.
     """
 
@@ -75,7 +79,7 @@ def differences(results: Iterable[Result]) -> list[Difference]:
 
 
 def refused(result: Result, cells: Iterable[Cell], now: Mapping[Cell, Mapping[str, str]]) -> str:
-    """Name the first fact of a result that is another one now, of those that a run refuses; "" if there is none.
+    """Name the first fact that is another one now, of those that a run refuses; "" for none.
 
     Args:
         result: made before.
@@ -96,7 +100,7 @@ def refused(result: Result, cells: Iterable[Cell], now: Mapping[Cell, Mapping[st
 
 
 def _touched(name: str, results: Sequence[Result]) -> list[Result]:
-    """The results that a fact says something about: nothing is computed in a precision where nothing is attacked."""
+    """The results that a fact says something about: without an attack there is no precision to speak of."""
     if name != "precision":
         return list(results)
     return [result for result in results if result.cell.attack != "none" and result.cell.access != "transfer"]

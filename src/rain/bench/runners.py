@@ -14,7 +14,6 @@ from rain.bench.cells import Cell, Result, load, make_folder, path_of, pending, 
 from rain.bench.grid import Grid, read
 from rain.bench.measure import Bench
 from rain.bench.provenance import refused
-from rain.defense import check_word
 from rain.errors import (
     AttackError,
     ClassifierError,
@@ -25,6 +24,7 @@ from rain.errors import (
     ResultError,
 )
 from rain.images import enter
+from rain.promises import check_promises
 from rain.registry import ATTACKS, options_in_full
 from rain.runtime.memory import Batches, pick_device
 from rain.runtime.progress import bar
@@ -47,9 +47,9 @@ def run(
         grid: from ``rain.grid.read``, a path of a grid file, or the name of a shipped grid.
         folder: of the result files; running the same grid into it again does only what is missing.
         device: where to compute; by default a GPU if there is one.
-        precision: of attacks on random defences, "32-true", "bf16-mixed", or "auto" (``rain.runtime.precision``).
-            bfloat16 is twice as fast and more, and what it rounds is a fiftieth of what the draws change. All else,
-            and every answer that counts, is computed in float32.
+        precision: of attacks on random defences, "32-true", "bf16-mixed", or "auto"
+            (``rain.runtime.precision``). bfloat16 is twice as fast and more, and what it rounds is a fiftieth
+            of what the draws change. All else, and every answer that counts, is computed in float32.
         attack_batch: images times EOT draws in one gradient step; by default what the device's memory holds.
         eot_batch: images in one forward pass of these; by default two thirds of ``attack_batch``.
         progress: show a progress bar with the time left.
@@ -57,11 +57,12 @@ def run(
     Returns: the grid's results.
 
     Raises:
-        GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not there; said
-            before anything is computed.
-        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked, or a classifier
-            answered NaN; the cell is left where it was, and all others are done first.
-        ResultError: a result file cannot be written or read, or was made with other images or weights than there are now.
+        GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not
+            there; said before anything is computed.
+        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked, or a
+            classifier answered NaN; the cell is left where it was, and all others are done first.
+        ResultError: a result file cannot be written or read, or was made with other images or weights than
+            there are now.
     """
     grid = grid if isinstance(grid, Grid) else read(grid)
     folder, place = Path(folder), pick_device(device)
@@ -89,8 +90,8 @@ def measure_pending(
     """
     bench, shown = Bench(assets), largest_budgets(cells)
     broken: dict[Cell, RainError] = {}
-    # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred attacks, and a
-    # run that is stopped early leaves a whole table, if a coarse one.
+    # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred
+    # attacks, and a run that is stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
     names = [(f"{cell.defense}, {cell.attack}, {cell.access}", cost(cell, chunk)) for cell, chunk in work]
     with bar(names, progress) as ticks:
@@ -144,17 +145,18 @@ def check_examples(assets: Assets, cell: Cell) -> None:
 
 
 def check_words(assets: Assets, cells: Iterable[Cell]) -> None:
-    """Raise ``OptionError`` if a defence that is attacked is not what it says of itself, on the first image."""
+    """Raise ``OptionError`` if an attacked defence is not what it says of itself, on the first image."""
     attacked = [cell for cell in cells if cell.attack != "none"]
     for classifier, defense, dataset, size in dict.fromkeys(
         (cell.classifier, cell.defense, cell.dataset, cell.size) for cell in attacked
     ):
         image, _ = assets.dataset(dataset)[0]
-        check_word(assets.hardened(classifier, defense).defense, enter(image, size)[None].to(assets.device))
+        images = enter(image, size)[None].to(assets.device)
+        check_promises(assets.hardened(classifier, defense).defense, images)
 
 
 def refuse_others(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
-    """Raise ``ResultError`` if finished chunks were made with other images or weights: one table must be about one thing."""
+    """Raise ``ResultError`` if finished chunks were made with other images or weights than there are now."""
     if not any(folder.glob("*/[0-9]*.json")):
         return
     now = {cell: assets.made_by(cell) for cell in cells}
@@ -182,7 +184,10 @@ def cost(cell: Cell, chunk: int) -> float:
 
 
 def passes(attack: str, eot: int) -> float:
-    """Estimate an attack's work for one image. One that neither has steps nor says what it does counts as one step."""
+    """Estimate an attack's work for one image.
+
+    One that neither has steps nor says what it does counts as one step.
+    """
     options = options_in_full(attack)
     calls = ATTACKS.about(parse(attack)[0]).calls
     if calls is not None:

@@ -1,29 +1,27 @@
-"""Results for people: the honest summary, the table, one self-contained HTML file. Never imports torch."""
+"""What each defence is worth: a record of numbers, and one sentence that says it, losses first.
 
-import json
-import zlib
+Never imports torch.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from rain.bench.cells import ACCESSES, Cell, Result, load, write_file
-from rain.bench.checks import NOISE, check, knows
-from rain.bench.metrics import Paired, eps_text, interval, paired, per_image, unbounded, worst_images
-from rain.errors import ResultError
-
-Gallery = Mapping[str, NDArray[Any]]
-"""The arrays of a cell's ``gallery.npz``: clean, adversarial, randomized (may be absent), enhanced, perturbation, index, says, truth."""
+from rain.bench.cells import ACCESSES, Result
+from rain.bench.columns import grouped, is_adaptive
+from rain.bench.metrics import (
+    NOISE,
+    Paired,
+    eps_text,
+    paired,
+    per_image,
+    percent_text,
+    place_order,
+    unbounded,
+    worst_images,
+)
 
 Verdict = Literal["weaker", "none", "unclaimed", "unknown", "noise", "gain"]
 
@@ -35,23 +33,40 @@ attack was run. unknown: there is no bare classifier to compare with. noise: it 
 happens by chance. gain: it holds more.
 """
 
+SMALLEST = 0.0005
+"""What is less than this is 0.0 in print."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An accuracy on single draws.
+
+    Args:
+        rate: the fraction of images that are right.
+        images: that it is of.
+        attacks: whose worst on each image it is; 0 for clean images.
+    """
+
+    rate: float
+    images: int
+    attacks: int = 0
+
 
 @dataclass(frozen=True)
 class Headline:
-    """What one defence is worth at one eps, as fractions of all images on single draws.
+    """What one defence is worth at one eps, in numbers.
 
     Args:
-        images: that every adaptive attack measured (without one every attack); ``adaptive``, ``worst`` and
-            ``bare`` are of them.
-        clean: with one draw, on all images; those that the bare classifier was shown, too, where there is
-            one.
-        lost: clean accuracy lost against the bare classifier on the same images; None without one.
-        transfer, frozen, static, adaptive, query: under the worst attack of that access on each image that
-            all of these attacks measured; None where none was run.
-        worst: under the worst on each image of all attacks that measured ``images``; ``low`` and ``high``
-            bound it at 95 %.
-        bare: ``worst`` of the bare classifier at the same eps; None where it was not attacked.
-        sentence: plain English, losses first.
+        clean: on clean images; those that the bare classifier was shown, too, where there is one.
+        cost: clean accuracy of the bare classifier minus that of the defence; None without a bare classifier.
+        under: by access, under the worst attack of that access on each image that all of these attacks
+            measured. "adaptive" is of attacks that follow the model. An access that was not run is missing.
+        worst: under the worst on each image of all attacks, on the images that every adaptive attack measured
+            (without one every attack).
+        bare: that of the bare classifier at the same eps, on these images; None where it was not attacked.
+        gain: ``worst`` minus that of the bare classifier; None where that was not attacked.
+        most_images: the most that one of these figures could be of.
+        complete: whether all attacks at this eps are finished.
     """
 
     dataset: str
@@ -60,219 +75,85 @@ class Headline:
     defense: str
     norm: str
     eps: float
-    images: int
-    clean: float
-    lost: float | None
-    transfer: float | None
-    frozen: float | None
-    static: float | None
-    adaptive: float | None
-    query: float | None
-    worst: float
-    low: float
-    high: float
+    clean: Figure
+    cost: Paired | None
+    under: Mapping[str, Figure]
+    worst: Figure
     bare: float | None
-    verdict: Verdict
-    sentence: str
+    gain: Paired | None
+    most_images: int
+    complete: bool
+
+    @property
+    def adaptive(self) -> Figure | None:
+        """Under the worst adaptive attack on each image: what a claim rests on."""
+        return self.under.get("adaptive")
+
+    @property
+    def verdict(self) -> Verdict:
+        """The one word for it."""
+        if self.adaptive is None:
+            return "unclaimed"
+        if self.gain is None:
+            return "unknown"
+        by_chance = self.gain.p >= NOISE
+        if self.gain.difference > 0:
+            return "noise" if by_chance else "gain"
+        if self.gain.difference < 0 and not by_chance:
+            return "weaker"
+        return "none"
+
+    @property
+    def sentence(self) -> str:
+        """Plain English, losses first."""
+        return say(self)
 
 
-def summary(results: Sequence[Result]) -> list[Headline]:
-    """Sum up each defence at each eps, with a sentence that says first where it loses; the defences that lose most come first.
+def summary(results: Iterable[Result]) -> list[Headline]:
+    """Sum up each defence at each eps; the defences that lose most come first.
 
     Attacks that look for the smallest perturbation, without a budget, say nothing here: in the end nothing
     holds against them.
     """
     measured = [result for result in results if result.outcomes and not unbounded(result.cell)]
-    attacked = [
-        result.cell for result in measured if result.cell.attack != "none" and result.cell.defense != "none"
-    ]
-    lines = []
-    for place, defense, norm, eps in sorted(
-        {(_place(cell), cell.defense, cell.norm, cell.eps) for cell in attacked}
-    ):
-        line = _headline([result for result in measured if _place(result.cell) == place], defense, norm, eps)
-        lines += [line] if line else []
-    return sorted(
-        lines,
-        key=lambda line: (
-            _place(line),
-            min(VERDICTS.index(other.verdict) for other in lines if _same(other, line)),
-            line.defense,
-        ),
-    )
+    headlines = []
+    for setting in grouped(measured, lambda result: place_order(result.cell)).values():
+        cells = [result.cell for result in setting if result.cell.attack != "none"]
+        attacked = {(cell.defense, cell.norm, cell.eps) for cell in cells if cell.defense != "none"}
+        for defense, norm, eps in sorted(attacked):
+            headline = _headline(setting, defense, norm, eps)
+            if headline:
+                headlines.append(headline)
+    return _losses_first(headlines)
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Lay the rows out for the terminal.
-
-    What all rows share stands in the title, everything else in a column.
-    """
-    rows = list(rows)
-    values = {
-        name: list(dict.fromkeys(row[name] for row in rows))
-        for name in ("dataset", "size", "classifier", "norm", "images")
-    }
-    columns = [name for name in values if len(values[name]) > 1]
-    title = ", ".join(_said(name, shared[0]) for name, shared in values.items() if len(shared) == 1)
-    made = Table(
-        title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left"
-    )
-    for name in ("defense", "attack", *columns):
-        made.add_column(name, overflow="fold")
-    for name in ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %"):
-        made.add_column(name, no_wrap=True, justify="left" if name in ("eps", "access") else "right")
-    for row, following in zip_longest(rows, rows[1:]):
-        attacked = row["attack"] != "none"
-        texts = [
-            row["defense"] + ("" if row["complete"] else " *"),
-            row["attack"],
-            *(str(row[name]) for name in columns),
-            eps_text(row["eps"], row["norm"]) if attacked else "-",
-            row["access"] if attacked else "-",
-            str(row["eot"]) if row["access"] == "adaptive" else "-",
-            str(row["draws"]),
-            f"{100 * row['clean']:.1f}",
-            f"{100 * row['robust']:.1f}" if attacked else "-",
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}" if attacked else "-",
-        ]
-        last = following is None or (following["defense"], following["draws"]) != (
-            row["defense"],
-            row["draws"],
-        )
-        made.add_row(*map(Text, texts), end_section=last)
-    caption = "access: what the attacker knows. Accuracies are of all images; draws 1: mean over single draws, draws n: probabilities averaged."
-    made.caption = caption + (
-        "" if all(row["complete"] for row in rows) else " *: not finished; run the same grid again."
-    )
-    return made
+def _losses_first(headlines: Sequence[Headline]) -> list[Headline]:
+    """Rank a defence by the worst that is said of it at any eps."""
+    ordered = []
+    by_defense = grouped(headlines, lambda headline: (place_order(headline), headline.defense))
+    for (place, defense), same in by_defense.items():
+        gravest = min(VERDICTS.index(headline.verdict) for headline in same)
+        ordered.append(((place, gravest, defense), same))
+    ordered.sort(key=lambda pair: pair[0])
+    return [headline for _, same in ordered for headline in same]
 
 
-def to_json(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write the rows as JSON, one row a line."""
-    return "[\n" + ",\n".join(json.dumps(dict(row), allow_nan=False) for row in rows) + "\n]\n"
-
-
-def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
-    """Make the report: one HTML page that loads nothing and runs nothing. The same results give the same page.
-
-    Args:
-        results: from ``rain.results.load``.
-        galleries: by the key of the cell, from ``read_galleries``.
-
-    Raises:
-        RainError: the report's libraries are not installed.
-    """
-    from rain.report.page import render
-
-    return render(results, headlines=summary(results), findings=check(results), galleries=galleries)
-
-
-def write_html(folder: Path, path: Path) -> None:
-    """Read the results below a folder, with the galleries beside them, and write the report.
-
-    Raises:
-        ResultError: no results, or a file that is not one of ours.
-        RainError: the report's libraries are not installed.
-    """
-    results = load(folder)
-    write_file(path, html(results, read_galleries(folder, results)).encode())
-
-
-def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:
-    """Read ``gallery.npz`` of the cells that have one, by the key of the cell; nothing is unpickled.
-
-    Raises:
-        ResultError: a file is not a gallery.
-    """
-    paths = {result.cell.key: folder / result.cell.key / "gallery.npz" for result in results}
-    return {key: _read_gallery(path) for key, path in paths.items() if path.is_file()}
-
-
-def _read_gallery(path: Path) -> Gallery:
-    try:
-        # numpy leaves a file open that turns out to be no archive, unless it is given an open one.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-        MemoryError,
-        BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ResultError(f"{path}: not a gallery ({type(error).__name__}: {error}); delete it") from None
-    wrong = _wrong(arrays)
-    if wrong:
-        raise ResultError(f"{path}: not a gallery ({wrong}); delete it")
-    return arrays
-
-
-def _wrong(arrays: Gallery) -> str:
-    """Name the first array that is not as it should be; empty when all are."""
-    pictures = [
-        name
-        for name in ("clean", "adversarial", "randomized", "enhanced")
-        if name in arrays or name != "randomized"
-    ]
-    missing = [name for name in (*pictures, "perturbation", "index", "says", "truth") if name not in arrays]
-    if missing:
-        return f"without {', '.join(missing)}"
-    count, kinds = arrays["index"].size, {"perturbation": "f", "index": "iu", "says": "U", "truth": "U"}
-    for name in (*pictures, "perturbation", "index", "says", "truth"):
-        array, picture = arrays[name], name in pictures or name == "perturbation"
-        shape = (count, *array.shape[1:3], 3) if picture else (count, 4) if name == "says" else (count,)
-        if (
-            array.shape != shape
-            or not array.size
-            or array.dtype.kind not in kinds.get(name, "u")
-            or (name in pictures and array.dtype != np.uint8)
-        ):
-            return f"{name} has shape {array.shape} and type {array.dtype}"
-    return "" if np.isfinite(arrays["perturbation"]).all() else "perturbation is not finite"
-
-
-def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> Headline | None:
-    """Sum up one defence; None where its attacks, not finished yet, have no image in common."""
-    column, bare = (
-        [result for result in here if _attacked_at(result.cell, name, norm, eps)]
-        for name in (defense, "none")
-    )
-    adaptive = [result for result in column if knows(result)]
+def _headline(setting: Sequence[Result], defense: str, norm: str, eps: float) -> Headline | None:
+    """Compute the numbers of one defence; None where its unfinished attacks have no image in common."""
+    column = _attacked_at(setting, defense, norm, eps)
+    bare = _attacked_at(setting, "none", norm, eps)
     # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others
     # that did not get so far are no part of the worst of all, or ten images of the dearest attack would
     # decide over four hundred.
-    images = set(worst_images(adaptive or column))
+    images = set(worst_images([result for result in column if is_adaptive(result)] or column))
     if not images:
         return None
-    worst, bare_worst = (worst_images(_covering(results, images)) for results in (column, bare))
-    clean, bare_clean = _clean(here, defense), _clean(here, "none")
-    cost, gain = (
-        _paired_on(clean.keys() & bare_clean.keys(), bare_clean, clean),
-        _paired_on(images, worst, bare_worst),
-    )
-    known = {
-        access: worst_images([result for result in column if result.cell.access == access])
-        for access in ACCESSES
-    }
-    known["adaptive"] = worst_images(adaptive)
-    most = max(map(len, (clean, *known.values())))
-    level, bare_level = _mean_on(images, worst) or 0.0, _mean_on(images, bare_worst)
-    low, high = interval(level, len(images))
+    covering, bare_covering = _covering(column, images), _covering(bare, images)
+    worst, bare_worst = worst_images(covering), worst_images(bare_covering)
+    clean, bare_clean = _clean(setting, defense), _clean(setting, "none")
+    compared = clean.keys() & bare_clean.keys()
+    under = _by_access(column)
     cell = column[0].cell
-    verdict = _verdict(_mean(known["adaptive"]), gain)
-    where = "at " + eps_text(eps, norm) + ("" if norm == "linf" else f" in {norm}")
-    paid = _mean_on(clean.keys() & bare_clean.keys(), clean) if cost else _mean(clean)
-    sentence = " ".join(
-        [
-            f"{defense} {_cost_text(paid or 0.0, cost, _few(cost.images if cost else len(clean), most))} and",
-            f"{_held_text(_mean(known['adaptive']), len(adaptive), level, bare_level, where, _few(len(images), most))}:",
-            f"{_verdict_text(verdict, level, gain)}{_others_text(known, column, most)}{_unfinished_text(column + bare, len(images))}.",
-        ]
-    )
     return Headline(
         dataset=cell.dataset,
         size=cell.size,
@@ -280,143 +161,153 @@ def _headline(here: Sequence[Result], defense: str, norm: str, eps: float) -> He
         defense=defense,
         norm=norm,
         eps=eps,
-        images=len(images),
-        clean=paid or 0.0,
-        lost=cost.difference if cost else None,
-        **{access: _mean(scores) for access, scores in known.items()},
-        worst=level,
-        low=low,
-        high=high,
-        bare=bare_level,
-        verdict=verdict,
-        sentence=sentence,
+        clean=_figure(_restricted(clean, compared or clean.keys())),
+        cost=_paired_on(compared, bare_clean, clean),
+        under=under,
+        worst=_figure(_restricted(worst, images), len(covering)),
+        bare=_mean(_restricted(bare_worst, images)),
+        gain=_paired_on(images, worst, bare_worst),
+        most_images=max(len(clean), *(figure.images for figure in under.values())),
+        complete=all(result.complete for result in [*column, *bare]),
     )
 
 
-def _verdict(adaptive: float | None, gain: Paired | None) -> Verdict:
-    if adaptive is None:
-        return "unclaimed"
-    if gain is None:
-        return "unknown"
-    if gain.difference > 0:
-        return "gain" if gain.p < NOISE else "noise"
-    return "weaker" if gain.difference < 0 and gain.p < NOISE else "none"
+def _attacked_at(setting: Iterable[Result], defense: str, norm: str, eps: float) -> list[Result]:
+    attacked = [result for result in setting if result.cell.attack != "none"]
+    about = defense, norm, eps
+    return [
+        result for result in attacked if (result.cell.defense, result.cell.norm, result.cell.eps) == about
+    ]
 
 
-def _cost_text(clean: float, cost: Paired | None, few: str) -> str:
-    if cost is None:
-        return f"has {_percent(clean)} clean accuracy{f' ({few})' if few else ''} (at what cost is unknown, without the bare classifier)"
-    if abs(cost.difference) < 0.0005:
-        return f"keeps clean accuracy at {_percent(clean)}{f' ({few})' if few else ''}"
-    chance = "" if cost.p < NOISE else ", which may be noise,"
-    return f"{'loses' if cost.difference > 0 else 'adds'} {_points(cost)} of clean accuracy{f' ({few})' if few else ''}{chance}"
-
-
-def _held_text(
-    adaptive: float | None, attacks: int, worst: float, bare: float | None, where: str, few: str
-) -> str:
-    if adaptive is None:
-        return f"was not attacked adaptively {where}"
-    beside = [few] if few else []
-    if _percent(worst) != _percent(adaptive):
-        beside.append(f"{_percent(worst)} when each image meets the worst of all attacks")
-    if bare is not None:
-        beside.append(f"the bare classifier {_percent(bare)}")
-    which = (
-        "the adaptive attack" if attacks == 1 else f"the worst on each image of {attacks} adaptive attacks"
-    )
-    return f"keeps {_percent(adaptive)} under {which} {where}" + (f" ({'; '.join(beside)})" if beside else "")
-
-
-def _verdict_text(verdict: Verdict, worst: float, gain: Paired | None) -> str:
-    points = _points(gain) if gain else ""
-    return {
-        "weaker": f"it makes the classifier weaker, by {points}, against an attacker who knows it",
-        "none": f"it {'adds' if worst >= 0.0005 else 'gives'} no robustness against an attacker who knows it",
-        "unclaimed": "nothing here is a robustness claim",
-        "unknown": "what it gains is unknown, because the bare classifier was not attacked there",
-        "noise": f"it gains {points} against an attacker who knows it, which may be noise",
-        "gain": f"it gains {points} against an attacker who knows it",
-    }[verdict]
-
-
-def _others_text(known: Mapping[str, Mapping[int, float]], column: Sequence[Result], most: int) -> str:
-    others = []
-    for access, scores in known.items():
-        if scores and access != "adaptive":
-            attacks = sum(result.cell.access == access for result in column)
-            beside = ", ".join(
-                filter(None, (f"the worst of {attacks}" if attacks > 1 else "", _few(len(scores), most)))
-            )
-            others.append(f"{access} {_percent(fmean(scores.values()))}{f' ({beside})' if beside else ''}")
-    return f"; against {', '.join(others)}" if others else ""
-
-
-def _few(images: int, most: int) -> str:
-    """Say of how many images a figure is, where others of the same sentence are of more."""
-    return f"{images} images" if images < most else ""
-
-
-def _unfinished_text(results: Iterable[Result], images: int) -> str:
-    return "" if all(result.complete for result in results) else f" (not finished: {images} images so far)"
-
-
-def _covering(results: Sequence[Result], images: set[int]) -> list[Result]:
+def _covering(results: Sequence[Result], images: set[int]) -> Sequence[Result]:
     """The results that are of all these images; all of them where none is."""
-    return [result for result in results if images <= {outcome.index for outcome in result.outcomes}] or list(
-        results
-    )
+    covering = [result for result in results if images <= {outcome.index for outcome in result.outcomes}]
+    return covering or results
 
 
-def _paired_on(
-    images: AbstractSet[int], first: Mapping[int, float], second: Mapping[int, float]
-) -> Paired | None:
-    shared = images & first.keys() & second.keys()
-    return (
-        paired({index: first[index] for index in shared}, {index: second[index] for index in shared})
-        if shared
-        else None
-    )
+def _clean(setting: Iterable[Result], defense: str) -> dict[int, float]:
+    """The clean score of each image that any result of a defence measured."""
+    scores: dict[int, float] = {}
+    for result in setting:
+        if result.cell.defense == defense:
+            scores |= per_image(result, attacked=False)
+    return scores
 
 
-def _mean_on(images: AbstractSet[int], scores: Mapping[int, float]) -> float | None:
-    return _mean({index: scores[index] for index in sorted(images & scores.keys())})
+def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
+    figures = {}
+    for access in ACCESSES:
+        results = [result for result in column if result.cell.access == access]
+        if access == "adaptive":
+            results = [result for result in results if is_adaptive(result)]
+        scores = worst_images(results)
+        if scores:
+            figures[access] = _figure(scores, len(results))
+    return figures
+
+
+def _figure(scores: Mapping[int, float], attacks: int = 0) -> Figure:
+    return Figure(fmean(scores.values()), len(scores), attacks)
 
 
 def _mean(scores: Mapping[int, float]) -> float | None:
     return fmean(scores.values()) if scores else None
 
 
-def _clean(here: Sequence[Result], defense: str) -> dict[int, float]:
-    return {
-        index: score
-        for result in here
-        if result.cell.defense == defense
-        for index, score in per_image(result, attacked=False).items()
+def _restricted(scores: Mapping[int, float], images: AbstractSet[int]) -> dict[int, float]:
+    return {index: score for index, score in scores.items() if index in images}
+
+
+def _paired_on(
+    images: AbstractSet[int], first: Mapping[int, float], second: Mapping[int, float]
+) -> Paired | None:
+    first = _restricted(first, images)
+    return paired(first, second) if first.keys() & second.keys() else None
+
+
+def say(headline: Headline) -> str:
+    """Say in one sentence what a defence is worth: what it costs, what it holds, and what that comes to."""
+    cost = _cost_text(headline)
+    holds = _holds_text(headline)
+    verdict = _verdict_text(headline)
+    others = _others_text(headline)
+    unfinished = "" if headline.complete else f" (not finished: {headline.worst.images} images so far)"
+    return f"{headline.defense} {cost} and {holds}: {verdict}{others}{unfinished}."
+
+
+def _cost_text(headline: Headline) -> str:
+    cost, level = headline.cost, _percent(headline.clean.rate)
+    few = _few(headline.clean, headline)
+    beside = f" ({few})" if few else ""
+    if cost is None:
+        return f"has {level} clean accuracy{beside} (at what cost is unknown, without the bare classifier)"
+    if abs(cost.difference) < SMALLEST:
+        return f"keeps clean accuracy at {level}{beside}"
+    verb = "loses" if cost.difference > 0 else "adds"
+    chance = "" if cost.p < NOISE else ", which may be noise,"
+    return f"{verb} {_points(cost)} of clean accuracy{beside}{chance}"
+
+
+def _holds_text(headline: Headline) -> str:
+    where = f"at {eps_text(headline.eps, headline.norm)}"
+    if headline.norm != "linf":
+        where += f" in {headline.norm}"
+    adaptive = headline.adaptive
+    if adaptive is None:
+        return f"was not attacked adaptively {where}"
+    level, worst = _percent(adaptive.rate), _percent(headline.worst.rate)
+    remarks = [_few(headline.worst, headline)]
+    if worst != level:
+        remarks.append(f"{worst} when each image meets the worst of all attacks")
+    if headline.bare is not None:
+        remarks.append(f"the bare classifier {_percent(headline.bare)}")
+    attack = "the adaptive attack"
+    if adaptive.attacks > 1:
+        attack = f"the worst on each image of {adaptive.attacks} adaptive attacks"
+    return f"keeps {level} under {attack} {where}{_in_brackets(remarks, '; ')}"
+
+
+def _verdict_text(headline: Headline) -> str:
+    points = _points(headline.gain) if headline.gain else ""
+    attacker = "against an attacker who knows it"
+    adds = "adds" if headline.worst.rate >= SMALLEST else "gives"
+    texts: dict[Verdict, str] = {
+        "weaker": f"it makes the classifier weaker, by {points}, {attacker}",
+        "none": f"it {adds} no robustness {attacker}",
+        "unclaimed": "nothing here is a robustness claim",
+        "unknown": "what it gains is unknown, because the bare classifier was not attacked there",
+        "noise": f"it gains {points} {attacker}, which may be noise",
+        "gain": f"it gains {points} {attacker}",
     }
+    return texts[headline.verdict]
 
 
-def _attacked_at(cell: Cell, defense: str, norm: str, eps: float) -> bool:
-    return cell.attack != "none" and (cell.defense, cell.norm, cell.eps) == (defense, norm, eps)
+def _others_text(headline: Headline) -> str:
+    """Say what is left under attackers who know less."""
+    others = []
+    for access, figure in headline.under.items():
+        if access == "adaptive":
+            continue
+        several = f"the worst of {figure.attacks}" if figure.attacks > 1 else ""
+        remarks = _in_brackets([several, _few(figure, headline)], ", ")
+        others.append(f"{access} {_percent(figure.rate)}{remarks}")
+    return f"; against {', '.join(others)}" if others else ""
 
 
-def _same(first: Headline, second: Headline) -> bool:
-    return (_place(first), first.defense) == (_place(second), second.defense)
+def _few(figure: Figure, headline: Headline) -> str:
+    """Say of how many images a figure is, where others of the same sentence are of more."""
+    return f"{figure.images} images" if figure.images < headline.most_images else ""
 
 
-def _place(item: Cell | Headline) -> tuple[str, int, str]:
-    return item.dataset, item.size or 0, item.classifier
-
-
-def _said(name: str, value: Any) -> str:
-    if name == "size":
-        return f"{value} pixels" if value else "own size"
-    return f"{value} images" if name == "images" else str(value)
+def _in_brackets(remarks: Iterable[str], separator: str) -> str:
+    text = separator.join(filter(None, remarks))
+    return f" ({text})" if text else ""
 
 
 def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
+    return f"{percent_text(rate)} %"
 
 
-def _points(found: Paired) -> str:
-    return f"{100 * abs(found.difference):.1f} points"
+def _points(comparison: Paired) -> str:
+    return f"{100 * abs(comparison.difference):.1f} points"

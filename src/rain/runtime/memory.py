@@ -20,7 +20,8 @@ SHARE = 0.5
 class Batches:
     """How many images go through a model at a time.
 
-    Attack pieces have draws of their own, so that other batches give other draws, and the same figures up to noise.
+    Attack pieces have draws of their own, so that other batches give other draws, and the same figures up to
+    noise.
 
     Args:
         attack: images times EOT draws in one gradient step of an attack.
@@ -39,7 +40,10 @@ class Batches:
 
     @classmethod
     def fitting(cls, device: torch.device, attack: int | None = None, eot: int | None = None) -> Self:
-        """The given numbers; in the place of None what the device's memory holds. On a CPU more than the defaults are no faster."""
+        """The given numbers; in the place of None what the device's memory holds.
+
+        On a CPU more than the defaults are no faster.
+        """
         most = max(1, int(SHARE * memory_bytes(device) / IMAGE_BYTES))
         if device.type == "cpu":
             most = min(most, cls.attack)
@@ -75,7 +79,7 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep the memory of large tensors for the next ones: a gradient step takes a third less time."""
+    """Tell glibc to keep freed memory for the next large tensors: a gradient step takes a third less time."""
     if sys.platform != "linux":
         return
     import ctypes

@@ -1,0 +1,91 @@
+"""The table of results, for the terminal. Never imports torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rain.bench.metrics import eps_text, percent_text, size_text
+
+Row = Mapping[str, Any]
+"""One of ``rain.bench.metrics.rows``."""
+
+SHARED = ("dataset", "size", "classifier", "norm", "images")
+"""What stands in the title where all rows share it, else in a column."""
+
+FIGURES = ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %")
+EXPLANATION = (
+    "access: what the attacker knows. Accuracies are of all images; "
+    "draws 1: mean over single draws, draws n: probabilities averaged."
+)
+
+
+def table(rows: Iterable[Row]) -> Table:
+    """Lay the rows out for the terminal.
+
+    What all rows share stands in the title, everything else in a column.
+    """
+    rows = list(rows)
+    values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in SHARED}
+    varying = [name for name in SHARED if len(values[name]) > 1]
+    shared = [_shared_text(name, values[name][0]) for name in SHARED if len(values[name]) == 1]
+    grid = Table(
+        title=Text(", ".join(shared)),
+        caption=_caption(rows),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("defense", "attack", *varying):
+        grid.add_column(name, overflow="fold")
+    for name in FIGURES:
+        grid.add_column(name, no_wrap=True, justify="left" if name in ("eps", "access") else "right")
+    for row, following in zip_longest(rows, rows[1:]):
+        last_of_block = following is None or _block(following) != _block(row)
+        grid.add_row(*map(Text, _texts(row, varying)), end_section=last_of_block)
+    return grid
+
+
+def _texts(row: Row, varying: Sequence[str]) -> list[str]:
+    """What stands in a row, column by column."""
+    attacked = row["attack"] != "none"
+    defense = row["defense"] if row["complete"] else f"{row['defense']} *"
+    budget = [eps_text(row["eps"], row["norm"]), row["access"]] if attacked else ["-", "-"]
+    eot = str(row["eot"]) if row["access"] == "adaptive" else "-"
+    robust = ["-", "-"]
+    if attacked:
+        robust = [
+            percent_text(row["robust"]),
+            f"{percent_text(row['low'])} to {percent_text(row['high'])}",
+        ]
+    own = [str(row[name]) for name in varying]
+    return [
+        defense,
+        row["attack"],
+        *own,
+        *budget,
+        eot,
+        str(row["draws"]),
+        percent_text(row["clean"]),
+        *robust,
+    ]
+
+
+def _block(row: Row) -> tuple[str, int]:
+    """Rows that share it stand between two lines."""
+    return row["defense"], row["draws"]
+
+
+def _caption(rows: Iterable[Row]) -> str:
+    complete = all(row["complete"] for row in rows)
+    return EXPLANATION if complete else f"{EXPLANATION} *: not finished; run the same grid again."
+
+
+def _shared_text(name: str, value: Any) -> str:
+    if name == "size":
+        return size_text(value)
+    return f"{value} images" if name == "images" else str(value)

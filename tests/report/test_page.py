@@ -1,0 +1,166 @@
+"""The page loads nothing, runs nothing and believes no name; every figure on it carries its access."""
+
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from synthetic import cell, gallery, result, share, three_columns, unattacked
+
+from rain.bench.cells import Result
+from rain.errors import RainError
+from rain.report import page
+from rain.report.page import html
+
+HOSTILE = '<b onclick="x">\'&</b>'
+
+
+class Parsed(HTMLParser):
+    """Collects what a page holds, and holds it to be well nested."""
+
+    VOID = frozenset({"meta", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def results() -> list[Result]:
+    return three_columns()
+
+
+@pytest.fixture
+def text(results: list[Result]) -> str:
+    """A page with pictures."""
+    return html(results, {results[2].cell.key: gallery()})
+
+
+def test_page_is_self_contained(text: str) -> None:
+    parsed = Parsed(text)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(parsed.tags)
+    assert not re.search(r"https?:|url\((?!#)|@import", text)
+    for tag, name, value in parsed.attributes:
+        assert not name.startswith("on"), (tag, name)
+        if name in ("src", "href", "xlink:href", "srcset"):
+            assert value.startswith(("data:image/png;base64,", "#")), (tag, name, value)
+
+
+def test_page_is_accessible(text: str) -> None:
+    parsed = Parsed(text)
+    described = [value for tag, name, value in parsed.attributes if tag == "img" and name == "alt"]
+    assert parsed.tags.count("img") == len(list(filter(None, described))) == 20
+    scopes = [value for tag, name, value in parsed.attributes if tag == "th" and name == "scope"]
+    assert parsed.tags.count("th") == len(scopes)
+    ids = [value for _, name, value in parsed.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_page_shows_figures_with_their_access(results: list[Result], text: str) -> None:
+    for words in (
+        "14.0 points",
+        "adaptive",
+        "Perturbation, 31 times",
+        "After SRd",
+        "After DG",
+        "cat (91 %)",
+        "revision",
+        results[0].cell.key,
+    ):
+        assert words in text
+    assert text.index("it gives no robustness") < text.index('id="figures"') < text.index('id="pictures"')
+    labels = [value for _, name, value in Parsed(text).attributes if name == "aria-label"]
+    panels = [label for label in labels if "Accuracy against eps" in label]
+    assert [panel.partition(".")[0] for panel in panels] == ["transfer", "adaptive"]
+    assert "rain: 66.0 % at eps 0, 0.0 % at eps 4/255" in panels[1]
+
+
+def test_attacks_without_a_budget_become_a_curve(results: list[Result]) -> None:
+    assert "Accuracy against the size" not in html(results, {})
+    for defense in ("none", "rain"):
+        about = cell(defense=defense, attack="carlini_wagner", norm="l2", eps=1000.0)
+        free = result(about, share(0.0, 20), share(0.8, 20))
+        moved = tuple(replace(outcome, distance=0.1 * outcome.index) for outcome in free.outcomes)
+        results.append(replace(free, outcomes=moved))
+    text = html(results, {})
+    Parsed(text)
+    assert "Accuracy against the size of the perturbation" in text
+    assert "Half of the clean accuracy is gone: no defence: at 0.8; rain: at 0.8." in text
+
+
+def test_what_is_not_finished_is_said_on_top(results: list[Result]) -> None:
+    *others, last = results
+    half = replace(last, outcomes=last.outcomes[:50], complete=False)
+    text = html([*others, half], {})
+    assert "Not finished:" in text
+    assert "1 of 3 cells lack images" in text
+
+
+def test_no_attack_no_claim() -> None:
+    text = html([result(unattacked(), share(0.8), share(0.8))], {})
+    assert "nothing to say about robustness" in text
+
+
+def test_page_escapes_hostile_names() -> None:
+    results = three_columns(defense=HOSTILE)
+    text = html(results, {results[2].cell.key: gallery(name=HOSTILE)})
+    assert "<b" not in text.replace("<body", "")
+    assert "&lt;b onclick=" in text
+    Parsed(text)
+
+
+def test_page_escapes_a_hostile_access(results: list[Result]) -> None:
+    """No result file brings one, ``load`` refuses it; but a page shall believe nobody."""
+    access = '"><script>alert(1)</script><i x="'
+    hostile = replace(results[2], cell=replace(results[2].cell, access=access))
+    assert "script" not in Parsed(html([*results[:2], hostile], {})).tags
+
+
+def test_page_of_other_defences_names_no_stage_of_rain() -> None:
+    results = three_columns(defense="jpeg")
+    arrays = gallery()
+    del arrays["randomized"]
+    text = html(results, {results[2].cell.key: arrays})
+    assert "After the defence" in text
+    assert "After DG" not in text
+
+
+def test_a_large_gallery_is_cut(results: list[Result]) -> None:
+    parsed = Parsed(html(results, {one.cell.key: gallery(30) for one in results}))
+    assert 0 < parsed.tags.count("img") <= 10 * page.GALLERY_IMAGES
+
+
+def test_spectrum_finds_the_frequency() -> None:
+    waves = np.sin(2 * np.pi * 4 * np.arange(32) / 32)[None, :, None] * np.ones((32, 1, 3))
+    spectrum = page.spectrum(waves)
+    brightest = np.argwhere(spectrum == spectrum.max()).tolist()
+    assert sorted(map(tuple, brightest)) == [(16, 12), (16, 20)]
+    assert page.spectrum(np.zeros((8, 8, 3))).max() == 0
+
+
+@pytest.mark.parametrize("name", ["jinja2", "matplotlib"])
+def test_missing_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, results: list[Result], name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RainError, match=re.escape("pip install 'rain-defense[report]'")):
+        html(results, {})

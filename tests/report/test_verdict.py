@@ -1,0 +1,151 @@
+"""What a defence is worth is said losses first, and nothing flattering stands alone."""
+
+from typing import Any
+
+import pytest
+from synthetic import cell, of_cell, result, share, three_columns, unattacked
+
+from rain.bench.cells import Result
+from rain.report.verdict import Headline, summary
+
+
+def only(results: list[Result]) -> Headline:
+    (headline,) = summary(results)
+    return headline
+
+
+def cut(one: Result, start: int, end: int) -> Result:
+    """Some images of an unfinished result."""
+    return Result(one.cell, one.outcomes[start:end], False, one.made_by)
+
+
+def rates(headline: Headline) -> dict[str, float]:
+    return {access: figure.rate for access, figure in headline.under.items()}
+
+
+def test_a_loss_is_said_first() -> None:
+    headline = only(three_columns())
+    assert headline.sentence == (
+        "rain loses 14.0 points of clean accuracy "
+        "and keeps 0.0 % under the adaptive attack at 4/255 (the bare classifier 0.0 %): "
+        "it gives no robustness against an attacker who knows it; against transfer 62.0 %."
+    )
+    assert headline.verdict == "none"
+    assert rates(headline) == {"transfer": 0.62, "adaptive": 0.0}
+    assert headline.worst.images == 200
+    assert headline.cost
+    assert headline.cost.difference == pytest.approx(0.14)
+
+
+@pytest.mark.parametrize(
+    ("rates", "verdict", "text"),
+    [
+        ({"bare": 0.3, "adaptive": 0.1}, "weaker", "makes the classifier weaker, by 20.0 points"),
+        ({"bare": 0.3, "adaptive": 0.3}, "none", "adds no robustness"),
+        (
+            {"adaptive": None},
+            "unclaimed",
+            "was not attacked adaptively at 4/255: nothing here is a robustness claim",
+        ),
+        (
+            {"bare": 0.3, "adaptive": 0.31},
+            "noise",
+            "gains 1.0 points against an attacker who knows it, which may be noise",
+        ),
+        ({"bare": 0.1, "adaptive": 0.4}, "gain", "gains 30.0 points"),
+        ({"clean": 0.8}, "none", "keeps clean accuracy at 80.0 %"),
+        ({"clean": 0.79}, "none", "loses 1.0 points of clean accuracy, which may be noise, and"),
+    ],
+)
+def test_verdicts(rates: dict[str, Any], verdict: str, text: str) -> None:
+    headline = only(three_columns(**rates))
+    assert headline.verdict == verdict
+    assert text in headline.sentence
+
+
+def test_without_the_bare_classifier_the_gain_is_unknown() -> None:
+    headline = only(three_columns(adaptive=0.5)[1:])
+    assert (headline.verdict, headline.cost, headline.bare) == ("unknown", None, None)
+    assert "unknown" in headline.sentence
+
+
+def test_the_worst_of_all_attacks_stands_beside_a_higher_adaptive_figure() -> None:
+    headline = only(three_columns(bare=0.1, transfer=0.2, adaptive=0.5))
+    assert headline.adaptive
+    assert (headline.adaptive.rate, headline.worst.rate) == (0.5, 0.2)
+    beside = "20.0 % when each image meets the worst of all attacks; the bare classifier 10.0 %"
+    assert f"keeps 50.0 % under the adaptive attack at 4/255 ({beside})" in headline.sentence
+
+
+def test_defences_that_lose_come_first() -> None:
+    results = [
+        *three_columns(bare=0.1, adaptive=0.5, defense="a_gain"),
+        *three_columns(bare=0.1, defense="loss")[1:],
+        *three_columns(adaptive=None, defense="b")[1:],
+    ]
+    assert [headline.defense for headline in summary(results)] == ["loss", "b", "a_gain"]
+
+
+def test_a_defence_stands_where_the_worst_of_its_headlines_does() -> None:
+    loses_at_one = three_columns(bare=0.3, adaptive=0.5, defense="loses_at_one")
+    farther = [of_cell(one, eps=8 / 255) for one in three_columns(bare=0.3, defense="loses_at_one")]
+    gains = three_columns(bare=0.3, adaptive=0.5, defense="gains")[1:]
+    headlines = summary([*gains, *loses_at_one, *farther])
+    assert [(headline.defense, headline.verdict) for headline in headlines] == [
+        ("loses_at_one", "gain"),
+        ("loses_at_one", "weaker"),
+        ("gains", "gain"),
+    ]
+
+
+def test_unfinished_results_are_flagged_and_compared_on_the_same_images() -> None:
+    results = three_columns(bare=0.5, adaptive=0.5)
+    headline = only([*results[:2], cut(results[2], 0, 50)])
+    assert (headline.worst.images, headline.bare) == (50, 1.0)
+    assert rates(headline) == {"transfer": 0.62, "adaptive": 1.0}
+    beside = "50 images; the bare classifier 100.0 %"
+    assert f"keeps 100.0 % under the adaptive attack at 4/255 ({beside})" in headline.sentence
+    assert "not finished: 50 images so far" in headline.sentence
+
+
+def test_results_without_a_common_image_make_no_headline() -> None:
+    first = three_columns()[2]
+    second = result(cell(attack="apgd", draws=3), share(0.0), share(0.66))
+    assert summary([cut(first, 0, 100), cut(second, 100, 200)]) == []
+
+
+def test_few_images_of_a_dear_attack_decide_over_nothing_but_themselves() -> None:
+    """RAIN keeps clean accuracy on the first 20 images only; attacks by queries reached no more than 10."""
+    square = cell(attack="square", access="query", eot=1, draws=3, examples=10)
+    dear = [
+        result(cell(draws=3, examples=20), share(0.5, 20), share(1.0, 20)),
+        result(square, share(0.2, 10), share(1.0, 10)),
+    ]
+    headline = only([*three_columns(adaptive=None), *dear])
+    assert (headline.worst.images, headline.worst.rate, headline.clean.rate) == (20, 0.5, 0.66)
+    assert rates(headline) == {"transfer": 0.62, "adaptive": 0.5, "query": 0.2}
+    assert headline.sentence == (
+        "rain loses 14.0 points of clean accuracy "
+        "and keeps 50.0 % under the adaptive attack at 4/255 (20 images; the bare classifier 0.0 %): "
+        "it gains 50.0 points against an attacker who knows it; "
+        "against transfer 62.0 %, query 20.0 % (10 images)."
+    )
+
+
+def test_no_attack_no_claim() -> None:
+    assert summary([result(unattacked(), share(0.8), share(0.8))]) == []
+
+
+def test_attacks_without_a_budget_make_no_headline() -> None:
+    free = {"attack": "carlini_wagner", "norm": "l2", "eps": 1000.0}
+    columns = [result(cell(defense=name, **free), share(0.0), share(0.8)) for name in ("none", "rain")]
+    assert [headline.eps for headline in summary([*three_columns(), *columns])] == [4 / 255]
+
+
+def test_the_sentence_says_of_how_many_attacks_a_figure_is_the_worst() -> None:
+    one = three_columns()
+    more = [of_cell(result, attack="apgd(confidence=inf)") for result in one]
+    assert "the worst" not in only(one).sentence
+    sentence = only([*one, *more]).sentence
+    assert "under the worst on each image of 2 adaptive attacks at" in sentence
+    assert "(the worst of 2)" in sentence
