@@ -189,7 +189,7 @@ def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(
 def test_the_example_of_the_docs_works(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "guide" / "plugin.md").read_text()
     source = text.partition("```python\n")[2].partition("```")[0]
     plugged(source + "\n\ntheirs = signs\n", tmp_path, monkeypatch)
     monkeypatch.setitem(DEFENSES._entries, "noise", sys.modules["theirs"].Noise)
