@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check slow gpu clean
+.PHONY: demo test check dist slow gpu clean
 
 demo: .venv/demo
 	$(BIN)/rain demo
@@ -16,6 +16,12 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A wheel and an sdist in dist/; the wheel must work in an empty environment. Needs a package registry.
+dist: .venv/dev
+	rm -rf dist src/*.egg-info
+	$(BIN)/python -m build
+	PYTHON=$(PYTHON) .ci/try-wheel
 
 # Needs the development images and weights; an hour or more.
 slow: .venv/dev

@@ -4,23 +4,23 @@ from models import tiny
 from torch import Tensor
 
 import rain
-from rain.adaptive import Expectation, Frozen, Seeded, StraightThrough, attackable
+from rain.adaptive import Expectation, Frozen, RandomModel, Seeded, StraightThrough, attackable
 from rain.errors import ImageError, OptionError
 
 
 class Noisy:
-    """Adds a fresh offset to every image's logits."""
+    """Adds a fresh offset to every image's logits; remembers of how many copies each batch was."""
 
-    def __init__(self, independent: bool):
-        self.independent, self.calls = independent, 0
+    def __init__(self, independent: bool, turn: int = 1):
+        self.independent, self.turn = independent, turn
+        self.copies: list[int] = []
         self.generator = torch.Generator().manual_seed(0)
 
-    def __call__(self, images: Tensor, copies: int = 1) -> Tensor:
-        assert copies == 1 or (
-            self.independent
-            and torch.equal(images[: len(images) // copies], images[-(len(images) // copies) :])
-        )
-        self.calls += 1
+    def __call__(self, images: Tensor, *, copies: int = 1) -> Tensor:
+        assert copies == 1 or self.independent
+        count = len(images) // copies
+        assert torch.equal(images[:count], images[-count:])
+        self.copies.append(copies)
         return images.flatten(1)[:, :4] + torch.randn(len(images), 4, generator=self.generator)
 
 
@@ -30,39 +30,76 @@ def test_expectation_averages_logits_draw_by_draw_or_in_batches(images: Tensor) 
     target = images.flatten(1)[:, :4]
     assert torch.allclose(one(images), target, atol=0.15)
     assert torch.allclose(two(images), target, atol=0.15)
-    assert (slow.calls, fast.calls) == (2000, 4)
+    assert (len(slow.copies), len(fast.copies)) == (2000, 4)
 
 
-def test_expectation_of_a_certain_model_is_the_model(images: Tensor) -> None:
+def test_copies_that_are_drawn_together_stay_together(images: Tensor) -> None:
+    """However few images a batch may have, a turn of an image's copies is not torn."""
+    model = Noisy(independent=True, turn=4)
+    assert Expectation(model, 8, batch=4)(images[:1]).shape == (1, 4)
+    assert model.copies == [4, 4]
+    Expectation(model, 8, batch=1)(images[:1])
+    assert model.copies[2:] == [4, 4]
+    Expectation(model, 9, batch=24)(images)  # of three images, two turns fit into a batch
+    assert model.copies[4:] == [8, 1]
+
+
+def test_any_other_model_is_asked_once_for_each_draw(images: Tensor) -> None:
+    """What does not say how many copies are drawn together cannot be asked about several."""
+
+    class Bare:
+        independent = True
+        calls = 0
+
+        def __call__(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            return images.flatten(1)[:, :4] + self.calls
+
+    model = Bare()
+    assert not isinstance(model, RandomModel)
+    assert torch.allclose(Expectation(model, 3)(images), images.flatten(1)[:, :4] + 2, atol=1e-6)
+    assert model.calls == 3
+
+
+@pytest.mark.parametrize(("defense", "turn"), [("rain(enhancer=bicubic)", 4), ("resize_pad", 1)])
+def test_how_many_copies_are_drawn_together_is_handed_on(defense: str, turn: int) -> None:
+    hardened = rain.harden(tiny(), defense)
+    seeded = Seeded(hardened, torch.Generator())
+    wrapped = rain.harden(tiny(), StraightThrough(hardened.defense))
+    for model in (hardened, seeded, wrapped):
+        assert isinstance(model, RandomModel)
+        assert (model.independent, model.turn) == (True, turn)
+
+
+def test_expectation_of_a_deterministic_model_is_the_model(images: Tensor) -> None:
     model = rain.harden(tiny(), "none")
     assert torch.allclose(Expectation(model, 3)(images), model(images), atol=1e-5)
-    assert torch.allclose(
-        Expectation(model, 3, average="probabilities")(images), model(images).log_softmax(1), atol=1e-5
-    )
+    of_probabilities = Expectation(model, 3, average="probabilities")
+    assert torch.allclose(of_probabilities(images), model(images).log_softmax(1), atol=1e-5)
 
 
 def test_expectation_of_probabilities_is_what_predict_averages(images: Tensor) -> None:
     hardened = rain.harden(tiny(), "rain", enhancer="bicubic", shared_shift=True)
     assert not hardened.independent
-    averaged = Expectation(Seeded(hardened, torch.Generator().manual_seed(3)), 6, average="probabilities")(
-        images
-    )
+    seeded = Seeded(hardened, torch.Generator().manual_seed(3))
+    averaged = Expectation(seeded, 6, average="probabilities")(images)
     assert torch.allclose(averaged.exp(), hardened.predict(images, draws=6, seed=3).probabilities, atol=1e-6)
 
 
 def test_each_copy_of_an_image_gets_its_own_draw() -> None:
     hardened = rain.harden(tiny(), "rain", enhancer="bicubic")
     seen: list[Tensor] = []
-    hardened.classifier.register_forward_hook(
-        lambda module, arguments, output: seen.append(arguments[0].detach())
-    )
+    hardened.classifier.register_forward_hook(lambda _, inputs, logits: seen.append(inputs[0].detach()))
     Expectation(hardened, 4)(torch.rand(1, 3, 32, 32))
     assert len(seen[0]) == 4
     assert len({tuple(copy.flatten().tolist()) for copy in seen[0]}) == 4
 
 
 def test_four_draws_of_an_image_see_each_pixel_once() -> None:
-    """With nothing but the pick, the mean over four spread draws of a linear model is the expectation itself; of three it is not."""
+    """With nothing but the pick, the mean over four spread draws of a linear model is its expectation.
+
+    That over three is not.
+    """
     model = rain.harden(
         torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten()),
         "rain",
@@ -70,12 +107,12 @@ def test_four_draws_of_an_image_see_each_pixel_once() -> None:
         enhancer=torch.nn.Upsample(scale_factor=2),
     )
     images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    wanted = images.mean((2, 3))
+    expected = images.mean((2, 3))
     for batch in (1, 8, 40):
-        assert torch.allclose(Expectation(model, 4, batch=batch)(images), wanted, atol=1e-6)
-        assert torch.allclose(Expectation(model, 12, batch=batch)(images), wanted, atol=1e-6)
-    assert (Expectation(model, 3)(images) - wanted).abs().max() > 1e-3
-    assert (model(images) - wanted).abs().max() > 1e-3
+        assert torch.allclose(Expectation(model, 4, batch=batch)(images), expected, atol=1e-6)
+        assert torch.allclose(Expectation(model, 12, batch=batch)(images), expected, atol=1e-6)
+    assert (Expectation(model, 3)(images) - expected).abs().max() > 1e-3
+    assert (model(images) - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"batch": 0}, {"average": "votes"}])

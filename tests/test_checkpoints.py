@@ -1,6 +1,8 @@
 """Weights as safetensors: exact loading, refused pickles, atomic saving."""
 
+import json
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 from rain import checkpoints
 from rain.errors import WeightsError
 from rain.registry import load_classifier, load_enhancer
+
+STUDY = Path(__file__).parents[1] / "studies" / "attacks224"
 
 
 @pytest.fixture
@@ -151,17 +155,16 @@ def test_refuses_weights_that_do_not_fit_and_changes_nothing(
 
 
 def test_old_files_may_lack_the_batch_counter(network: nn.Sequential) -> None:
-    state = {
-        name: value for name, value in copy_of(network).items() if not name.endswith("num_batches_tracked")
-    }
-    checkpoints.fit(network, state, "old")
+    state = copy_of(network)
+    del state["1.num_batches_tracked"]
+    checkpoints.load_state(network, state, "old")
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    with pytest.raises(
-        WeightsError, match=r"missing 0.bias, 0.weight, 1.bias, 1.weight and 2 more; surplus none"
-    ):
-        checkpoints.fit(nn.Sequential(*[nn.Linear(1, 1) for _ in range(3)]), {}, "empty")
+    layers = nn.Sequential(*[nn.Linear(1, 1) for _ in range(3)])
+    message = r"missing 0.bias, 0.weight, 1.bias, 1.weight and 2 more; surplus none"
+    with pytest.raises(WeightsError, match=message):
+        checkpoints.load_state(layers, {}, "empty")
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_rubbish(
@@ -194,7 +197,7 @@ def test_the_digest_knows_values_names_and_types(network: nn.Sequential) -> None
 
 
 @pytest.mark.parametrize(
-    ("load", "state"),
+    ("name", "state"),
     [
         ("compact", {"head.weight": (4, 27, 3, 3), "down.weight": (10**9, 0, 1, 1)}),
         ("compact", {"head.weight": (4, 27, 3, 3), "down.weight": (300_000, 1, 1, 1)}),
@@ -203,13 +206,38 @@ def test_the_digest_knows_values_names_and_types(network: nn.Sequential) -> None
     ],
 )
 def test_a_small_file_names_no_huge_network(
-    tmp_path: Path, load: str, state: dict[str, tuple[int, ...]]
+    tmp_path: Path, name: str, state: dict[str, tuple[int, ...]]
 ) -> None:
-    """A shape is only a number, and one with a zero in it has no values: memory is asked for when it has been seen that all fits."""
+    """A shape is only a number, and one with a zero in it has no values.
+
+    Memory is asked for when it has been seen that all fits.
+    """
     path = tmp_path / "huge.safetensors"
-    save_file({name: torch.zeros(shape, dtype=torch.uint8) for name, shape in state.items()}, path)
+    save_file({key: torch.zeros(shape, dtype=torch.uint8) for key, shape in state.items()}, path)
+    load = load_enhancer if name == "compact" else load_classifier
     with pytest.raises(WeightsError, match="not weights of"):
-        (load_enhancer if load == "compact" else load_classifier)(f"{load}(weights={path})")
+        load(f"{name}(weights={path})")
+
+
+def test_options_are_digested_as_in_the_committed_results() -> None:
+    """A run refuses a folder whose results remember another digest."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    chunks = [json.loads(path.read_text()) for path in STUDY.glob("*/00000.json")]
+    made_by = next(chunk["made_by"] for chunk in chunks if "classifier_options" in chunk["made_by"])
+    classifier = load_classifier("efficientnet_lite0")
+    assert checkpoints.digest(classifier) == made_by["classifier_weights"]
+    assert checkpoints.digest_options(classifier) == made_by["classifier_options"]
+    classifier.resize += 1
+    assert checkpoints.digest_options(classifier) != made_by["classifier_options"]
+
+
+def test_random_weights_are_warned_of_and_known_ones_are_not() -> None:
+    for spec, untrained in (("small_resnet", True), ("small_resnet(weights=imagenette)", False)):
+        classifier = load_classifier(spec)
+        with warnings.catch_warnings(record=True) as messages:
+            warnings.simplefilter("always")
+            checkpoints.warn_if_untrained(spec, classifier)
+        assert ["random weights" in str(message.message) for message in messages] == [True] * untrained
 
 
 def test_files_that_a_spec_names_are_digested_wherever_they_lie(

@@ -12,7 +12,17 @@ from torch import Tensor
 from rain.defense import Defense
 from rain.errors import OptionError
 from rain.images import distance
-from rain.registry import ATTACKS, DEFENSES, ENHANCERS, REGISTRIES, load_attack, load_defense, load_enhancer
+from rain.registry import (
+    ATTACKS,
+    DEFENSES,
+    ENHANCERS,
+    REGISTRIES,
+    load_attack,
+    load_defense,
+    load_enhancer,
+    traits_of,
+)
+from rain.seeding import keyword_for
 
 PRESETS = [f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")]
 UNTRAINED = "enhancer=compact(weights=None)"
@@ -126,11 +136,17 @@ SHORT: dict[str, dict[str, object]] = {
 
 
 ELSEWHERE = {"distort", "ensemble", "substitute"}
-"""Attacks on another model than the one that they are given: most never look at that one, substitute asks it for labels."""
+"""Attacks on another model than the one that they get.
+
+Most never look at that one; substitute asks it for labels.
+"""
 
 
 def short(name: str) -> Callable[..., Tensor]:
-    """The attack with its short options; one that has the option ``queries`` gets to see scores only, whatever the test gives it."""
+    """The attack with its short options.
+
+    One that has the option ``queries`` gets to see scores only, whatever model the test passes.
+    """
     attack = load_attack(name, **SHORT.get(name, {}))
     if "queries" not in inspect.signature(attack).parameters:
         return attack
@@ -139,6 +155,11 @@ def short(name: str) -> Callable[..., Tensor]:
         return attack(scores_only(model), *arguments, **options)
 
     return functools.wraps(attack)(blind)
+
+
+def seed_of(name: str) -> dict[str, torch.Generator]:
+    """The keyword that seeds an attack; nothing for one that takes no generator."""
+    return keyword_for(ATTACKS.get(name), torch.Generator().manual_seed(2))
 
 
 def scores_only(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -153,7 +174,7 @@ def scores_only(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
 
 
 def takes(name: str, norm: str) -> bool:
-    """Whether an attack knows a norm; the others say so in an OptionError, which an empty batch shows already."""
+    """Whether an attack knows a norm; the others raise an OptionError, which an empty batch shows already."""
     try:
         load_attack(name)(
             tiny().eval(), torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm
@@ -183,6 +204,26 @@ def test_an_attack_refuses_what_it_cannot_take_before_any_work(name: str) -> Non
             load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), **wrong)
 
 
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_an_attack_asks_the_model_for_no_more_than_it_declares(name: str, images: Tensor) -> None:
+    model, norm = tiny().eval(), next(norm for other, norm in NORMED if other == name)
+    labels, traits = model(images).argmax(1), traits_of(name)
+    attack = functools.partial(load_attack(name, **SHORT.get(name, {})), eps=0.1, norm=norm)
+
+    def label_only(batch: Tensor) -> Tensor:
+        logits = model(batch)
+        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits)
+
+    if traits.sees == "gradients" and traits.follows:
+        with pytest.raises(OptionError, match="needs gradients"):
+            attack(lambda batch: model(batch).detach(), images, labels, **seed_of(name))
+        return
+    adversarial = attack(scores_only(model), images, labels, **seed_of(name))
+    by_labels = attack(label_only, images, labels, **seed_of(name))
+    if traits.sees != "scores":  # by labels, or not looking at all
+        assert torch.equal(adversarial, by_labels)
+
+
 @pytest.mark.parametrize(("name", "norm"), NORMED)
 class TestAttack:
     def test_stays_within_its_budget_and_the_box(self, name: str, norm: str, images: Tensor) -> None:
@@ -205,14 +246,8 @@ class TestAttack:
     def test_leaves_model_images_and_weights_alone(self, name: str, norm: str, images: Tensor) -> None:
         model, before = tiny().eval(), images.clone()
         state = torch.get_rng_state()
-        adversarial = short(name)(
-            model,
-            images,
-            model(images).argmax(1),
-            eps=0.1,
-            norm=norm,
-            generator=torch.Generator().manual_seed(2),
-        )
+        labels = model(images).argmax(1)
+        adversarial = short(name)(model, images, labels, eps=0.1, norm=norm, **seed_of(name))
         assert torch.equal(images, before)
         assert adversarial.data_ptr() != images.data_ptr()
         assert not images.requires_grad
@@ -221,14 +256,8 @@ class TestAttack:
 
     def test_repeats_with_the_same_generator(self, name: str, norm: str, images: Tensor) -> None:
         attack, labels = short(name), tiny().eval()(images).argmax(1)
-        options = [
-            {"generator": torch.Generator().manual_seed(2)}
-            if "generator" in inspect.signature(attack).parameters
-            else {}
-            for _ in range(2)
-        ]
         first, second = (
-            attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **option) for option in options
+            attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **seed_of(name)) for _ in range(2)
         )
         assert torch.equal(first, second)
 
@@ -239,10 +268,10 @@ class TestAttack:
         """
         if name in ("autoattack", "ensemble"):
             pytest.skip("builds modules, which are moved to the images")
-        attack, model, generator = short(name), tiny().eval(), torch.Generator()
+        attack, model, seed = short(name), tiny().eval(), seed_of(name)
         labels = model(images).argmax(1)
         with torch.device("meta"):
-            adversarial = attack(model, images, labels, eps=0.1, norm=norm, generator=generator)
+            adversarial = attack(model, images, labels, eps=0.1, norm=norm, **seed)
         assert adversarial.device == images.device
 
     def test_a_budget_of_nothing_changes_nothing(self, name: str, norm: str, images: Tensor) -> None:
@@ -276,13 +305,8 @@ class TestAttack:
         images = torch.rand(20, 3, 24, 24, generator=torch.Generator().manual_seed(3))
         model = tiny().eval()
         labels = model(images).argmax(1)
-        attack = short(name)
-        seed = (
-            {"generator": torch.Generator().manual_seed(2)}
-            if "generator" in inspect.signature(attack).parameters
-            else {}
-        )
-        adversarial = attack(model, images, labels, eps={"linf": 0.2, "l2": 6.0}[norm], norm=norm, **seed)
+        eps = {"linf": 0.2, "l2": 6.0}[norm]
+        adversarial = short(name)(model, images, labels, eps=eps, norm=norm, **seed_of(name))
         assert (model(adversarial).argmax(1) == labels).float().mean() < 0.5
 
 

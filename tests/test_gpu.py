@@ -1,6 +1,5 @@
 """On a GPU: the same answers as on the CPU, and runs that finish. ``pytest -m gpu``."""
 
-import inspect
 import signal
 import subprocess
 from collections.abc import Callable
@@ -14,10 +13,11 @@ from models import tiny
 from test_contracts import DEFENSE_SPECS, NORMED, short
 from torch import Tensor
 
-from rain.bench import runners as evaluate
+import rain
 from rain.bench.grid import expand
 from rain.images import distance
 from rain.registry import load_defense
+from rain.seeding import keyword_for
 from rain.training.loop import fit
 from rain.training.recipe import Config
 
@@ -46,11 +46,7 @@ def test_an_attack_stays_there_and_within_its_budget(name: str, norm: str, image
         pytest.importorskip("pyautoattack")
     attack, model, images = short(name), tiny().eval().cuda(), images.cuda()
     eps = {"linf": 0.03, "l2": 0.5}[norm]
-    options = (
-        {"generator": torch.Generator().manual_seed(2)}
-        if "generator" in inspect.signature(attack).parameters
-        else {}
-    )
+    options = keyword_for(attack, torch.Generator().manual_seed(2))
     adversarial = attack(model, images, model(images).argmax(1), eps=eps, norm=norm, **options)
     assert adversarial.device == images.device
     assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
@@ -68,17 +64,14 @@ def test_an_evaluation_finds_what_it_finds_on_the_cpu(folder: Path, tmp_path: Pa
             {"attack": "pgd(steps=3)", "access": ["transfer", "adaptive"], "eps": "8/255", "eot": 4},
         ],
     }
-    there, here = (
-        evaluate.run(expand(table), tmp_path / device, device=device) for device in ("cuda", "cpu")
-    )
-    for ours, theirs in zip(there, here, strict=True):
-        pairs = [
-            (a, b)
-            for one, other in zip(ours.outcomes, theirs.outcomes, strict=True)
-            for a, b in zip(one.robust, other.robust, strict=True)
-        ]
+    devices = ("cuda", "cpu")
+    there, here = (rain.run(expand(table), tmp_path / device, device=device) for device in devices)
+    for on_gpu, on_cpu in zip(there, here, strict=True):
+        same: list[bool] = []
+        for one, other in zip(on_gpu.outcomes, on_cpu.outcomes, strict=True):
+            same += [a == b for a, b in zip(one.robust, other.robust, strict=True)]
         # Sums in another order turn an answer now and then.
-        assert sum(a == b for a, b in pairs) >= 0.9 * len(pairs)
+        assert sum(same) >= 0.9 * len(same)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "auto"])
@@ -95,8 +88,8 @@ def test_a_run_learns(precision: str, config: Callable[..., Config], tmp_path: P
         config(accelerator="gpu", precision=precision, steps=40, rate=3e-3, validate_every=10, **attack),
         tmp_path / "run",
     )
-    told = [row["validation/psnr"] for row in rows(tmp_path / "run") if "validation/psnr" in row]
-    assert told[-1] > told[0]
+    psnr = [row["validation/psnr"] for row in rows(tmp_path / "run") if "validation/psnr" in row]
+    assert psnr[-1] > psnr[0]
 
 
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -110,24 +103,11 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
             "validate_every=20",
             "checkpoint_minutes=0.0001",
         ]
-        command = [
-            "train",
-            "accuracy",
-            "--images",
-            str(folder),
-            "--validation",
-            str(folder),
-            "--accelerator",
-            "gpu",
-        ]
-        return start(
-            out,
-            *command,
-            *[part for setting in settings for part in ("--set", setting)],
-            *more,
-            sign=sign,
-            after=after,
-        )
+        command = ["train", "accuracy", "--images", str(folder), "--validation", str(folder)]
+        command += ["--accelerator", "gpu"]
+        for setting in settings:
+            command += ["--set", setting]
+        return start(out, *command, *more, sign=sign, after=after)
 
     single, other = tmp_path / "single", tmp_path / "other"
     finish(train(single), single)
@@ -135,4 +115,5 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path) -> None:
     finish(train(other, "--resume"), other)
     assert [row["step"] for row in rows(other)] == [row["step"] for row in rows(single)]
     # Gradients of gathers add up there in any order, so that the bits differ.
-    assert rows(other)[-1]["validation/psnr"] == pytest.approx(rows(single)[-1]["validation/psnr"], rel=1e-2)
+    psnr = rows(single)[-1]["validation/psnr"]
+    assert rows(other)[-1]["validation/psnr"] == pytest.approx(psnr, rel=1e-2)

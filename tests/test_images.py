@@ -12,7 +12,16 @@ import torch
 from PIL import Image
 
 from rain.errors import ImageError, OptionError
-from rain.images import centre_crop, check_images, check_norm, distance, project, read_image, resize_shorter
+from rain.images import (
+    centre_crop,
+    check_images,
+    check_norm,
+    distance,
+    enter,
+    project,
+    read_image,
+    resize_shorter,
+)
 
 RAMP = np.linspace(0, 255, 48, dtype=np.uint8).reshape(6, 8)
 
@@ -32,12 +41,8 @@ def png_header(path: Path, width: int, height: int) -> Path:
         )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     return path
 
 
@@ -168,9 +173,8 @@ def test_refuses_50000_by_50000_from_the_header(tmp_path: Path) -> None:
 
 
 def test_refuses_more_than_max_pixels_without_decoding(tmp_path: Path) -> None:
-    path = png_header(
-        tmp_path / "large.png", 10_000, 10_000
-    )  # in the range where Pillow only warns; there are no pixels to decode
+    # In the range where Pillow only warns; there are no pixels to decode.
+    path = png_header(tmp_path / "large.png", 10_000, 10_000)
     with pytest.raises(ImageError, match="10000 x 10000 pixels is more than the limit of 64,000,000"):
         read_image(path)
     with pytest.raises(ImageError, match="limit of 10;"):
@@ -287,6 +291,14 @@ def test_resizes_in_every_type(dtype: torch.dtype) -> None:
     small = resize_shorter(image.to(dtype), 11)
     assert small.dtype == dtype
     assert torch.allclose(small.float(), resize_shorter(image, 11), atol=0.01)
+
+
+def test_an_image_enters_as_a_square_or_as_it_is() -> None:
+    image = torch.rand(3, 20, 31, generator=torch.Generator().manual_seed(0))
+    square = enter(image, 10)
+    assert square.shape == (3, 10, 10)
+    assert torch.equal(square, centre_crop(resize_shorter(image[None], 10), 10)[0])
+    assert enter(image, None) is image
 
 
 def test_an_l2_budget_of_nothing_in_half_precision() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,7 +27,10 @@ MINIMISING: dict[str, dict[str, object]] = {
     "lbfgs": {"steps": 10},
     "rays": {"queries": 1500},
 }
-"""The attacks that look for the smallest perturbation, with what makes them short enough for a test; of EAD's elastic net little but L2."""
+"""The attacks that look for the smallest perturbation, with what makes them short enough for a test.
+
+EAD's elastic net is little but L2 here.
+"""
 
 QUERIES = {
     ("autozoom", "linf"): (2, 400),
@@ -56,7 +60,10 @@ REACHABLE = {"targeted": {"target": "second"}}
 
 
 def setting() -> tuple[torch.nn.Module, Tensor, Tensor]:
-    """A linear classifier of two classes (and two that nothing leads to), grey images far from the box, and the direction between the two."""
+    """A linear classifier, grey images far from the box, and the direction between the two classes.
+
+    There are two more classes that nothing leads to.
+    """
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(2, 3 * 8 * 8, generator=generator) / 10
     images = 0.5 + 0.05 * torch.rand(10, 3, 8, 8, generator=generator)
@@ -65,38 +72,35 @@ def setting() -> tuple[torch.nn.Module, Tensor, Tensor]:
 
 
 def optima(norm: str) -> tuple[torch.nn.Module, Tensor, Tensor, Tensor]:
-    """The linear classifier, images, their labels, and how far each is from the boundary: the last one ten times as far as the first."""
+    """The linear classifier, images, their labels, and how far each is from the boundary.
+
+    The last one is ten times as far as the first.
+    """
     model, images, direction = setting()
     labels = model(images).argmax(1)
-    nearer = (
-        (1 - torch.linspace(0.1, 1, 10))
-        * margins(model(images).detach(), labels)
-        / direction.square().sum()
-        * (2 * labels - 1)
-    )
+    shares = 1 - torch.linspace(0.1, 1, 10)
+    height = margins(model(images).detach(), labels)
+    nearer = shares * height / direction.square().sum() * (2 * labels - 1)
     images = images + nearer[:, None, None, None] * direction.view(3, 8, 8)
-    logits = model(images).detach()
-    return (
-        model,
-        images,
-        labels,
-        margins(logits, labels) / (direction.abs().sum() if norm == "linf" else direction.norm()),
-    )
+    slope = direction.abs().sum() if norm == "linf" else direction.norm()
+    return model, images, labels, margins(model(images).detach(), labels) / slope
 
 
 def minimises(name: str) -> bool:
-    """Whether an attack looks for the smallest perturbation: only those take an infinite budget, which an empty batch shows already."""
+    """Whether an attack looks for the smallest perturbation.
+
+    Only those take an infinite budget, which an empty batch shows already.
+    """
     for norm in ("linf", "l2"):
         with contextlib.suppress(OptionError):
-            load_attack(name)(
-                lambda batch: batch,
-                torch.zeros(0, 3, 8, 8),
-                torch.zeros(0, dtype=torch.long),
-                eps=math.inf,
-                norm=norm,
-            )
+            try_nothing(load_attack(name), math.inf, norm)
             return True
     return False
+
+
+def try_nothing(attack: Callable[..., Tensor], eps: float, norm: str) -> None:
+    """Attack an empty batch, which raises an OptionError for what the attack cannot take."""
+    attack(lambda batch: batch, torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.long), eps=eps, norm=norm)
 
 
 def asks_scores(name: str) -> bool:
@@ -106,27 +110,18 @@ def asks_scores(name: str) -> bool:
 
 def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
     """Attacks, norms and losses, as far as each attack knows them."""
-    found = []
+    rows = []
     for name in ATTACKS.names():
         if minimises(name) is not minimising or (not minimising and asks_scores(name)) or name in ELSEWHERE:
             continue
-        losses = (
-            ("cross_entropy", "margin", "dlr")
-            if "loss" in inspect.signature(ATTACKS.get(name)).parameters
-            else (None,)
-        )
+        has_losses = "loss" in inspect.signature(ATTACKS.get(name)).parameters
+        losses = [{"loss": loss} for loss in ("cross_entropy", "margin", "dlr")] if has_losses else [{}]
         for norm, loss in itertools.product(("linf", "l2"), losses):
-            options = ({"loss": loss} if loss else {}) | REACHABLE.get(name, {})
+            options = loss | REACHABLE.get(name, {})
             with contextlib.suppress(OptionError):
-                load_attack(name, **options)(
-                    lambda batch: batch,
-                    torch.zeros(0, 3, 8, 8),
-                    torch.zeros(0, dtype=torch.long),
-                    eps=0.1,
-                    norm=norm,
-                )
-                found.append((name, norm, options))
-    return found
+                try_nothing(load_attack(name, **options), 0.1, norm)
+                rows.append((name, norm, options))
+    return rows
 
 
 def test_the_minimising_attacks_are_known_as_such() -> None:
@@ -158,20 +153,12 @@ def test_scores_alone_lead_to_success_where_the_budget_allows(name: str, norm: s
     for index in range(len(images)):
         one, label, least = images[index : index + 1], labels[index : index + 1], float(optimum[index])
         seed = torch.Generator().manual_seed(index)
-        assert (
-            model(
-                load_attack(name, queries=queries)(
-                    model, one, label, eps=factor * least, norm=norm, generator=seed
-                )
-            ).argmax(1)
-            != label
-        )
-        assert (
-            model(
-                load_attack(name, queries=60)(model, one, label, eps=0.95 * least, norm=norm, generator=seed)
-            ).argmax(1)
-            == label
-        )
+        attack = load_attack(name, queries=queries)
+        adversarial = attack(model, one, label, eps=factor * least, norm=norm, generator=seed)
+        assert model(adversarial).argmax(1) != label
+        attack = load_attack(name, queries=60)
+        adversarial = attack(model, one, label, eps=0.95 * least, norm=norm, generator=seed)
+        assert model(adversarial).argmax(1) == label
 
 
 @pytest.mark.parametrize(("name", "norm", "options"), variants(minimising=True))
@@ -239,39 +226,25 @@ def test_a_restart_tries_only_the_images_that_hold_and_never_loses_ground() -> N
     model, images, _ = setting()
     labels = model(images).argmax(1)
     with torch.no_grad():
-        once = pgd(
-            model,
-            images,
-            labels,
-            eps=0.01,
-            steps=2,
-            restarts=1,
-            generator=torch.Generator().manual_seed(0),
-            confidence=float("inf"),
-        )
-        often = pgd(
-            model,
-            images,
-            labels,
-            eps=0.01,
-            steps=2,
-            restarts=4,
-            generator=torch.Generator().manual_seed(0),
-            confidence=float("inf"),
+        once, often = (
+            pgd(
+                model,
+                images,
+                labels,
+                eps=0.01,
+                steps=2,
+                restarts=restarts,
+                generator=torch.Generator().manual_seed(0),
+                confidence=float("inf"),
+            )
+            for restarts in (1, 4)
         )
         assert (margins(model(often), labels) <= margins(model(once), labels) + 1e-6).all()
 
 
 def test_the_best_point_visited_is_returned_not_the_last() -> None:
     _, images, _ = setting()
-    answers = iter(
-        [
-            torch.tensor([[2.0, 0.0]]),
-            torch.tensor([[0.0, 1.0]]),
-            torch.tensor([[3.0, 0.0]]),
-            torch.tensor([[4.0, 0.0]]),
-        ]
-    )
+    answers = iter(torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [4.0, 0.0]]).split(1))
     seen: list[Tensor] = []
 
     def wavering(batch: Tensor) -> Tensor:

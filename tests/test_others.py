@@ -1,4 +1,6 @@
-"""Ours beside other libraries' attacks on a real classifier: success and distance, both printed (``pytest -m slow -rP tests/test_others.py``).
+"""Ours beside other libraries' attacks on a real classifier: success and distance are printed.
+
+Run ``pytest -m slow -rP tests/test_others.py``.
 
 foolbox and pyautoattack come with the development requirements; torchattacks, adv-lib and ART are compared
 where they are installed.
@@ -19,10 +21,8 @@ from rain.bench.measure import enter
 from rain.images import distance
 from rain.registry import load_attack, load_classifier, load_dataset
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),
-]  # the other libraries are older than what lies below them
+# The other libraries are older than what lies below them, which warns.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 EPS, STEP, STEPS = 0.25 / 255, 0.05 / 255, 10
 SMALLEST = {"steps": 60, "searches": 5, "constant": 1.0}
@@ -41,10 +41,9 @@ def foolbox_run(
     """
     import foolbox
 
-    _, found, success = attack(
-        foolbox.PyTorchModel(model, (0, 1), device="cpu"), images, labels, epsilons=eps
-    )
-    return torch.where(success[:, None, None, None], found, images)
+    wrapped = foolbox.PyTorchModel(model, (0, 1), device="cpu")
+    _, adversarial, success = attack(wrapped, images, labels, epsilons=eps)
+    return torch.where(success[:, None, None, None], adversarial, images)
 
 
 def art_run(attack: Callable[[Any], Any], model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -67,72 +66,72 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
     ("fgsm", "linf", EPS): (
         {},
         {
-            "foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfFastGradientAttack(), *given, EPS),
-            "torchattacks": lambda ta, model, *given: ta.FGSM(model, EPS)(*given),
+            "foolbox": lambda fb, *inputs: foolbox_run(fb.attacks.LinfFastGradientAttack(), *inputs, EPS),
+            "torchattacks": lambda ta, model, *inputs: ta.FGSM(model, EPS)(*inputs),
         },
     ),
     ("bim", "linf", EPS): (
         {"steps": STEPS, "step": STEP},
         {
-            "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.LinfBasicIterativeAttack(abs_stepsize=STEP, steps=STEPS), *given, EPS
+            "foolbox": lambda fb, *inputs: foolbox_run(
+                fb.attacks.LinfBasicIterativeAttack(abs_stepsize=STEP, steps=STEPS), *inputs, EPS
             ),
-            "torchattacks": lambda ta, model, *given: ta.BIM(model, EPS, STEP, STEPS)(*given),
+            "torchattacks": lambda ta, model, *inputs: ta.BIM(model, EPS, STEP, STEPS)(*inputs),
         },
     ),
     ("bim", "l2", 0.1): (
         {"steps": STEPS, "step": 0.02},
         {
-            "foolbox": lambda fb, *given: foolbox_run(
+            "foolbox": lambda fb, *inputs: foolbox_run(
                 fb.attacks.L2BasicIterativeAttack(abs_stepsize=0.02, steps=STEPS, random_start=False),
-                *given,
+                *inputs,
                 0.1,
             )
         },
     ),
     ("mifgsm", "linf", EPS): (
         {"steps": STEPS, "step": STEP},
-        {"torchattacks": lambda ta, model, *given: ta.MIFGSM(model, EPS, STEP, STEPS)(*given)},
+        {"torchattacks": lambda ta, model, *inputs: ta.MIFGSM(model, EPS, STEP, STEPS)(*inputs)},
     ),
     ("pgd", "linf", EPS): (
         {"steps": STEPS, "step": STEP},
         {
-            "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS), *given, EPS
+            "foolbox": lambda fb, *inputs: foolbox_run(
+                fb.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS), *inputs, EPS
             ),
-            "torchattacks": lambda ta, model, *given: ta.PGD(model, EPS, STEP, STEPS)(*given),
-            "adv_lib.attacks": lambda al, *given: al.pgd_linf(
-                *given, EPS, steps=STEPS, absolute_step_size=STEP
+            "torchattacks": lambda ta, model, *inputs: ta.PGD(model, EPS, STEP, STEPS)(*inputs),
+            "adv_lib.attacks": lambda al, *inputs: al.pgd_linf(
+                *inputs, EPS, steps=STEPS, absolute_step_size=STEP
             ),
         },
     ),
     ("pgd", "l2", 0.1): (
         {"steps": STEPS, "step": 0.02},
         {
-            "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.L2PGD(abs_stepsize=0.02, steps=STEPS), *given, 0.1
+            "foolbox": lambda fb, *inputs: foolbox_run(
+                fb.attacks.L2PGD(abs_stepsize=0.02, steps=STEPS), *inputs, 0.1
             ),
-            "torchattacks": lambda ta, model, *given: ta.PGDL2(model, 0.1, 0.02, STEPS)(*given),
+            "torchattacks": lambda ta, model, *inputs: ta.PGDL2(model, 0.1, 0.02, STEPS)(*inputs),
         },
     ),
     ("apgd", "linf", EPS): (
         {"steps": STEPS},
         {
-            "pyautoattack.autopgd_base": lambda aa, model, *given: aa.APGDAttack(
+            "pyautoattack.autopgd_base": lambda aa, model, *inputs: aa.APGDAttack(
                 model, STEPS, eps=EPS, device="cpu"
-            ).perturb(*given),
-            "torchattacks": lambda ta, model, *given: ta.APGD(model, eps=EPS, steps=STEPS)(*given),
-            "adv_lib.attacks": lambda al, *given: al.apgd(
-                *given, EPS, math.inf, n_iter=STEPS, loss_function="ce"
+            ).perturb(*inputs),
+            "torchattacks": lambda ta, model, *inputs: ta.APGD(model, eps=EPS, steps=STEPS)(*inputs),
+            "adv_lib.attacks": lambda al, *inputs: al.apgd(
+                *inputs, EPS, math.inf, n_iter=STEPS, loss_function="ce"
             ),
         },
     ),
     ("apgd", "linf", EPS / 2): (
         {"steps": STEPS, "loss": "dlr", "targets": 3},
         {
-            "pyautoattack.autopgd_base": lambda aa, model, *given: aa.APGDAttack_targeted(
+            "pyautoattack.autopgd_base": lambda aa, model, *inputs: aa.APGDAttack_targeted(
                 model, STEPS, eps=EPS / 2, n_target_classes=3, device="cpu"
-            ).perturb(*given)
+            ).perturb(*inputs)
         },
     ),
 }
@@ -141,31 +140,31 @@ BUDGETED: dict[tuple[str, str, float], tuple[dict[str, Any], dict[str, Theirs]]]
 MINIMISING: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Theirs]]] = {
     ("deepfool", "l2"): (
         {},
-        {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.L2DeepFoolAttack(candidates=11), *given)},
+        {"foolbox": lambda fb, *inputs: foolbox_run(fb.attacks.L2DeepFoolAttack(candidates=11), *inputs)},
     ),
     ("deepfool", "linf"): (
         {},
-        {"foolbox": lambda fb, *given: foolbox_run(fb.attacks.LinfDeepFoolAttack(candidates=11), *given)},
+        {"foolbox": lambda fb, *inputs: foolbox_run(fb.attacks.LinfDeepFoolAttack(candidates=11), *inputs)},
     ),
     ("carlini_wagner", "l2"): (
         SMALLEST | {"rate": 0.01},
         {
-            "foolbox": lambda fb, *given: foolbox_run(
+            "foolbox": lambda fb, *inputs: foolbox_run(
                 fb.attacks.L2CarliniWagnerAttack(
                     binary_search_steps=5, steps=60, initial_const=1.0, stepsize=0.01
                 ),
-                *given,
+                *inputs,
             ),
-            "adv_lib.attacks": lambda al, *given: al.carlini_wagner_l2(
-                *given, initial_const=1.0, binary_search_steps=5, max_iterations=60
+            "adv_lib.attacks": lambda al, *inputs: al.carlini_wagner_l2(
+                *inputs, initial_const=1.0, binary_search_steps=5, max_iterations=60
             ),
         },
     ),
     ("ead", "l2"): (
         SMALLEST,
         {
-            "foolbox": lambda fb, *given: foolbox_run(
-                fb.attacks.EADAttack(binary_search_steps=5, steps=60, initial_const=1.0), *given
+            "foolbox": lambda fb, *inputs: foolbox_run(
+                fb.attacks.EADAttack(binary_search_steps=5, steps=60, initial_const=1.0), *inputs
             )
         },
     ),
@@ -174,28 +173,28 @@ MINIMISING: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Theirs]]] = {
 
 ASKING: dict[tuple[str, str, float], dict[str, Theirs]] = {
     ("square", "linf", 2 / 255): {
-        "pyautoattack.square": lambda aa, model, *given: aa.SquareAttack(
+        "pyautoattack.square": lambda aa, model, *inputs: aa.SquareAttack(
             model, eps=2 / 255, n_queries=QUERIES, device="cpu"
-        ).perturb(*given),
+        ).perturb(*inputs),
     },
     ("simba", "linf", 1.0): {  # one pixel at a time: with less, neither fools one of these
-        "art.attacks.evasion": lambda art, *given: art_run(
-            lambda seen: art.SimBA(seen, attack="px", epsilon=1.0, max_iter=QUERIES, verbose=False), *given
+        "art.attacks.evasion": lambda art, *inputs: art_run(
+            lambda seen: art.SimBA(seen, attack="px", epsilon=1.0, max_iter=QUERIES, verbose=False), *inputs
         ),
     },
     ("spsa", "linf", 4 / 255): {
-        "torchattacks": lambda ta, model, *given: ta.SPSA(model, eps=4 / 255, nb_iter=8, nb_sample=64)(
-            *given
+        "torchattacks": lambda ta, model, *inputs: ta.SPSA(model, eps=4 / 255, nb_iter=8, nb_sample=64)(
+            *inputs
         ),
     },
     ("hopskipjump", "l2", math.inf): {
-        "foolbox": lambda fb, *given: foolbox_run(fb.attacks.HopSkipJumpAttack(steps=8), *given),
-        "art.attacks.evasion": lambda art, *given: art_run(
-            lambda seen: art.HopSkipJump(seen, max_iter=8, verbose=False), *given
+        "foolbox": lambda fb, *inputs: foolbox_run(fb.attacks.HopSkipJumpAttack(steps=8), *inputs),
+        "art.attacks.evasion": lambda art, *inputs: art_run(
+            lambda seen: art.HopSkipJump(seen, max_iter=8, verbose=False), *inputs
         ),
     },
     ("boundary", "l2", math.inf): {
-        "foolbox": lambda fb, *given: foolbox_run(fb.attacks.BoundaryAttack(steps=QUERIES), *given),
+        "foolbox": lambda fb, *inputs: foolbox_run(fb.attacks.BoundaryAttack(steps=QUERIES), *inputs),
     },
 }
 """Attacks by queries.
@@ -210,7 +209,7 @@ class EnoughError(Exception):
 
 
 class Watched(nn.Module):
-    """A classifier that remembers, of one image, how far the nearest of the first queries was that fooled it."""
+    """A classifier that remembers how far from an image the nearest of the first queries was that fooled."""
 
     def __init__(self, classifier: nn.Module, image: Tensor, label: int, norm: str):
         super().__init__()
@@ -261,18 +260,16 @@ def test_within_a_budget(real: Real, name: str, norm: str, eps: float, other: st
     model, images, labels = real
     options, theirs = BUDGETED[name, norm, eps]
     module = pytest.importorskip(other)
-    everything = (
-        {} if name == "fgsm" else {"confidence": math.inf}
-    )  # all steps for all images, as the others do
+    # All steps for all images, as the others do.
+    everything = {} if name == "fgsm" else {"confidence": math.inf}
     ours = load_attack(name, **options, **everything)(model, images, labels, eps=eps, norm=norm)
-    found = theirs[other](module, model, images.clone(), labels.clone())
-    assert (distance(found, images, norm) <= eps * 1.001).all()
+    adversarial = theirs[other](module, model, images.clone(), labels.clone())
+    assert (distance(adversarial, images, norm) <= eps * 1.001).all()
     with torch.no_grad():
-        mine, their = (margins(model(points.float()), labels) for points in (ours, found))
+        mine, their = (margins(model(points.float()), labels) for points in (ours, adversarial))
     fooled, others = int((mine < 0).sum()), int((their < 0).sum())
-    print(
-        f"{name} {norm} {eps:.4g}: fooled {fooled} of {len(images)}, {other} {others}; mean margin {mine.mean():.3f}, {their.mean():.3f}"
-    )
+    print(f"{name} {norm} {eps:.4g}: fooled {fooled} of {len(images)}, {other} {others}", end="; ")
+    print(f"mean margin {mine.mean():.3f}, {their.mean():.3f}")
     assert fooled >= others
 
 
@@ -285,17 +282,15 @@ def test_the_smallest(real: Real, classifier: str, name: str, norm: str, other: 
     options, theirs = MINIMISING[name, norm]
     module = pytest.importorskip(other)
     ours = load_attack(name, **options)(model, images, labels, eps=math.inf, norm=norm)
-    found = theirs[other](module, model, images.clone(), labels.clone())
+    adversarial = theirs[other](module, model, images.clone(), labels.clone())
     with torch.no_grad():
-        fooled, others = (margins(model(points), labels) < 0 for points in (ours, found))
+        fooled, others = (margins(model(points), labels) < 0 for points in (ours, adversarial))
     mine, their = (
         float(torch.where(mask, distance(points, images, norm), torch.inf).median())
-        for mask, points in ((fooled, ours), (others, found))
+        for mask, points in ((fooled, ours), (others, adversarial))
     )
-    print(
-        f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}, {other} {int(others.sum())}",
-        end="; ",
-    )
+    print(f"{name} {norm}, {classifier}: fooled {int(fooled.sum())} of {len(images)}", end=", ")
+    print(f"{other} {int(others.sum())}", end="; ")
     print(f"median distance {mine:.4f}, {their:.4f}")
     assert fooled.sum() >= others.sum()
     assert mine <= 1.1 * their
@@ -316,11 +311,10 @@ def test_by_queries(real: Real, name: str, norm: str, eps: float, other: str) ->
             ASKING[name, norm, eps][other](module, watched, image.clone(), label.clone())
         distances[other].append(watched.nearest)
     fooled, others = (
-        sum(far <= eps * 1.001 and far < math.inf for far in found) for found in distances.values()
+        sum(far <= eps * 1.001 and far < math.inf for far in nearest) for nearest in distances.values()
     )
-    mine, their = (float(torch.tensor(found).median()) for found in distances.values())
-    print(
-        f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}; median distance {mine:.4f}, {their:.4f}"
-    )
+    mine, their = (float(torch.tensor(nearest).median()) for nearest in distances.values())
+    print(f"{name} {norm}, {QUERIES} queries: fooled {fooled} of 3, {other} {others}", end="; ")
+    print(f"median distance {mine:.4f}, {their:.4f}")
     assert fooled >= others
     assert eps < math.inf or mine <= 1.25 * their

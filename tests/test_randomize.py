@@ -1,6 +1,7 @@
 """SRd: the picks and shifts against naive loops, the draws against their distributions."""
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -25,16 +26,12 @@ def naive_pick(images: Tensor, choice: Tensor) -> Tensor:
     """Go through all cells one by one; a missing half repeats the edge."""
     count, channels, height, width = images.shape
     rows, columns = choice.shape[2:]
-    kept = torch.empty(count, channels, rows, columns)
-    for n in range(count):
-        for c in range(channels):
-            for i in range(rows):
-                for j in range(columns):
-                    drawn = int(choice[n, c if choice.shape[1] > 1 else 0, i, j])
-                    kept[n, c, i, j] = images[
-                        n, c, min(2 * i + drawn // 2, height - 1), min(2 * j + drawn % 2, width - 1)
-                    ]
-    return kept
+    picked = torch.empty(count, channels, rows, columns)
+    for n, c, i, j in product(range(count), range(channels), range(rows), range(columns)):
+        place = int(choice[n, c if choice.shape[1] > 1 else 0, i, j])
+        row, column = min(2 * i + place // 2, height - 1), min(2 * j + place % 2, width - 1)
+        picked[n, c, i, j] = images[n, c, row, column]
+    return picked
 
 
 # --- pick
@@ -81,20 +78,16 @@ def test_several_kept_pixels_of_a_cell_are_different_ones(keep: int, channels: i
 
 def test_every_pair_of_a_cells_pixels_is_kept_as_often() -> None:
     choice = draw_choice(torch.empty(4, 3, 200, 200), seeded(), keep=2).unflatten(1, (2, 3))
-    kept = (
-        (choice[:, 0] - choice[:, 1]).abs() * 10 + choice[:, 0] + choice[:, 1]
-    )  # a number for each pair, whichever came first
-    counts = kept.flatten().unique(return_counts=True)[1]
+    first, second = choice[:, 0], choice[:, 1]
+    pairs = (first - second).abs() * 10 + first + second  # a number for each, whichever pixel came first
+    counts = pairs.flatten().unique(return_counts=True)[1]
     assert len(counts) == 6
     assert ((counts - 20000).abs() < 5 * (120000 * 5 / 36) ** 0.5).all()
 
 
 def test_four_copies_keep_every_pixel_as_often() -> None:
-    choice = (
-        draw_choice(torch.empty(8, 3, 20, 20), seeded(), keep=2, copies=4)
-        .unflatten(1, (2, 3))
-        .unflatten(0, (4, 2))
-    )
+    choice = draw_choice(torch.empty(8, 3, 20, 20), seeded(), keep=2, copies=4)
+    choice = choice.unflatten(1, (2, 3)).unflatten(0, (4, 2))
     counts = torch.stack([(choice == place).sum((0, 2)) for place in range(4)])
     assert (counts == 2).all()
     assert not torch.equal(choice[0], choice[2])
@@ -137,10 +130,9 @@ def test_shift_equals_roll(offset: tuple[int, int], size: tuple[int, int]) -> No
 
 def test_each_image_has_its_own_shift() -> None:
     images, offsets = rand(3, 3, 6, 7), torch.tensor([[1, -2], [0, 0], [-3, 5]])
-    rolled = torch.stack(
-        [image.roll(tuple(offset), (1, 2)) for image, offset in zip(images, offsets.tolist(), strict=True)]
-    )
-    assert torch.equal(shift(images, offsets), rolled)
+    pairs = zip(images, offsets.tolist(), strict=True)
+    rolled = [image.roll(tuple(offset), (1, 2)) for image, offset in pairs]
+    assert torch.equal(shift(images, offsets), torch.stack(rolled))
 
 
 def test_shifting_back_restores_every_bit() -> None:
@@ -163,11 +155,9 @@ def test_a_mended_shift_is_a_mirrored_one(offset: tuple[int, int], size: tuple[i
 
 def test_each_image_has_its_own_seam() -> None:
     images, offsets = rand(3, 3, 8, 9), torch.tensor([[1, -2], [0, 0], [-3, 4]])
-    alone = torch.cat(
-        [mend(image[None], offset[None]) for image, offset in zip(images, offsets, strict=True)]
-    )
-    assert torch.equal(mend(images, offsets), alone)
-    assert torch.equal(alone[1], images[1])
+    one_by_one = [mend(image[None], offset[None]) for image, offset in zip(images, offsets, strict=True)]
+    assert torch.equal(mend(images, offsets), torch.cat(one_by_one))
+    assert torch.equal(one_by_one[1][0], images[1])
 
 
 @pytest.mark.parametrize("offset", [(4, 0), (0, -5), (100, 0)])
@@ -200,9 +190,8 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     images = rand(2, 3, 40, 40)
     for draw in (draw_choice, draw_offsets, draw_size):
         assert torch.equal(draw(images, seeded(3)), draw(images, seeded(3)))
-        assert any(
-            not torch.equal(draw(images, seeded(3)), draw(images, seeded(seed))) for seed in range(4, 9)
-        )
+        others = [draw(images, seeded(seed)) for seed in range(4, 9)]
+        assert not all(torch.equal(draw(images, seeded(3)), other) for other in others)
 
 
 def test_a_generator_leaves_the_global_one_alone() -> None:
@@ -286,10 +275,8 @@ def test_every_value_that_is_kept_gets_its_gradient() -> None:
 def test_runs_as_one_graph_whatever_the_batch() -> None:
     compiled = torch.compile(srd, fullgraph=True, backend="eager")
     images = rand(3, 3, 9, 8)
-    choice, offsets = (
-        draw_choice(images, seeded()),
-        draw_offsets(pick(images, draw_choice(images)), seeded(), fraction=0.4),
-    )
+    choice = draw_choice(images, seeded())
+    offsets = draw_offsets(pick(images, choice), seeded(), fraction=0.4)
     assert torch.equal(compiled(images, choice, offsets), srd(images, choice, offsets))
 
 
@@ -314,13 +301,11 @@ def test_a_cpu_generator_gives_the_same_draw_for_images_on_a_gpu() -> None:
 
 def test_copies_of_a_batch_take_turns_and_each_is_drawn_as_if_alone() -> None:
     images, generator = torch.rand(3, 3, 10, 14), torch.Generator().manual_seed(0)
-    drawn = torch.stack(
-        [draw_choice(images.repeat(6, 1, 1, 1), generator, copies=6).unflatten(0, (6, 3)) for _ in range(300)]
-    )
+    copies = images.repeat(6, 1, 1, 1)
+    drawn = torch.stack([draw_choice(copies, generator, copies=6) for _ in range(300)]).unflatten(1, (6, 3))
     assert drawn.shape == (300, 6, 3, 3, 5, 7)
-    assert torch.equal(
-        drawn[:, :4].sort(1).values, torch.arange(4)[:, None, None, None, None].expand(300, 4, 3, 3, 5, 7)
-    )
+    every_place = torch.arange(4)[:, None, None, None, None].expand(300, 4, 3, 3, 5, 7)
+    assert torch.equal(drawn[:, :4].sort(1).values, every_place)
     assert (drawn[:, 4] != drawn[:, 5]).all()
     for copy in range(6):
         counts = torch.stack([(drawn[:, copy] == place).float().mean(0) for place in range(4)])

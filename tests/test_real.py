@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import rain
-from rain.bench import measure as evaluate
 from rain.bench.grid import expand
 from rain.bench.metrics import accuracy
+from rain.images import enter
 
 SHARED = Path(__file__).parents[2] / "shared"
 NIPS2017 = SHARED / "data" / "nips2017"
@@ -21,7 +21,7 @@ SQUEEZENET = SHARED / "weights" / "squeezenet1_1_imagenet.safetensors"
 def test_the_demos_classifier_knows_the_demos_pictures() -> None:
     pictures = rain.load_dataset("samples")
     pairs = [pictures[index] for index in range(8)]
-    images = torch.stack([evaluate.enter(image, 224) for image, _ in pairs])
+    images = torch.stack([enter(image, 224) for image, _ in pairs])
     hardened = rain.harden(rain.load_classifier("efficientnet_lite0"), "rain")
     truth = torch.tensor([label for _, label in pairs])
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_the_shipped_dg_stands_clearly_above_bicubic(tmp_path: Path) -> None:
         "draws": 4,
         "attacks": [{"attack": "none"}],
     }
-    bicubic, compact = evaluate.run(expand(table), tmp_path)
+    bicubic, compact = rain.run(expand(table), tmp_path)
     if bicubic.cell.defense == "rain":
         bicubic, compact = compact, bicubic
     assert accuracy(compact) > accuracy(bicubic) + 0.05

@@ -12,7 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import rain
-from rain.bench import runners as evaluate
+from rain.bench import runners
+from rain.bench.cells import Cell
 from rain.bench.grid import Grid, read, shipped
 from rain.cli.main import app
 
@@ -30,27 +31,28 @@ def blocks(language: str) -> list[str]:
 def test_every_grid_runs_on_two_small_pictures(path: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for index in range(2):
-        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+        pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
-    # Weight files are what the user of a grid brings or trains first: a fresh clone has none.
-    cells = [
-        replace(cell, attack=re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack))
-        for cell in read(path).cells
-    ]
-    small = {
-        replace(
-            cell,
-            dataset=f"csv:{tmp_path}",
-            size=32,
-            classifier="models:tiny",
-            examples=2,
-            eot=min(cell.eot, 2),
-        )
-        for cell in cells
-    }
-    results = evaluate.run(Grid(tuple(small), gallery=1), tmp_path / "out")
+    cells = {small(cell, f"csv:{tmp_path}") for cell in read(path).cells}
+    results = runners.run(Grid(tuple(cells), gallery=1), tmp_path / "out")
     assert results
     assert all(result.complete for result in results)
+
+
+def small(cell: Cell, dataset: str) -> Cell:
+    """The same cell on two small pictures, before a small classifier."""
+    # Weight files are what the user of a grid brings or trains first: a fresh clone has none.
+    attack = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack)
+    return replace(
+        cell,
+        attack=attack,
+        dataset=dataset,
+        size=32,
+        classifier="models:tiny",
+        examples=2,
+        eot=min(cell.eot, 2),
+    )
 
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,31 +63,32 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         "network": tiny(),
         "classifier": tiny(),
     }
-    found = blocks("python")
-    assert found
-    for block in found:
+    assert blocks("python")
+    for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert isinstance(names["hardened"], rain.Hardened)
 
 
-def test_the_commands_of_the_readme_exist() -> None:
-    lines = [
-        line.split("#")[0].split()
-        for block in blocks("sh")
-        for line in block.splitlines()
-        if line.startswith(("rain ", "make "))
-    ]
-    assert ["make", "demo"] in lines
-    assert ["make", "test"] in lines
+def commands() -> list[list[str]]:
+    """The words of each ``rain`` and ``make`` command of the README, without its comment."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line.split("#")[0].split() for line in lines if line.startswith(("rain ", "make "))]
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for command, name, *rest in lines:
-        if command == "make":
-            assert name in targets
+    named = {words[1] for words in commands() if words[0] == "make"}
+    assert {"demo", "test"} <= named <= set(targets)
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    for program, name, *rest in commands():
+        if program != "rain":
             continue
-        told = CliRunner().invoke(app, [name, "--help"])
-        assert told.exit_code == 0, name
-        for option in (part for part in rest if part.startswith("--")):
-            assert option in told.output, (name, option)
+        answer = CliRunner().invoke(app, [name, "--help"])
+        assert answer.exit_code == 0, name
+        for option in (word for word in rest if word.startswith("--")):
+            assert option in answer.output, (name, option)
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rain import registry
-from rain.cli import main as cli
+from rain.cli import catalogue
 from rain.errors import OptionError, PluginError, UnknownNameError
 from rain.registry import (
     ATTACKS,
@@ -279,7 +279,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_told(
         PluginError, match=r"attack 'broken' \(nowhere.at.all:it\) cannot be loaded: ModuleNotFoundError"
     ):
         load_attack("broken")
-    cli.list_names(cli.Kind.attacks)
+    catalogue.list_names(catalogue.Kind.attacks)
     out, err = capsys.readouterr()
     assert "pgd" in out
     assert "broken" in err

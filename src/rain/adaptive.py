@@ -30,7 +30,7 @@ class RandomModel(Protocol):
 
     @property
     def turn(self) -> int:
-        """So many copies of an image are drawn together: as for ``Defense``."""
+        """How many copies of an image are drawn together: as for ``Defense``."""
         ...
 
     def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
@@ -38,18 +38,25 @@ class RandomModel(Protocol):
         ...
 
 
+class SeedableModel(RandomModel, Protocol):
+    """A random model that draws from the generator that it is given."""
+
+    def __call__(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Tensor:
+        """Classify with the generator's next draw; ``copies`` as for ``RandomModel``."""
+        ...
+
+
 class Seeded:
-    """A random model whose draws come from one generator, call after call, so that an attack on it can be repeated.
+    """A random model whose draws come from one generator, call after call: an attack on it can be repeated.
 
     Args:
-        model: hardened, or any ``RandomModel`` that takes a generator.
+        model: hardened, or any ``SeedableModel``.
         generator: of all draws.
     """
 
-    def __init__(self, model: Callable[..., Tensor], generator: Generator):
+    def __init__(self, model: SeedableModel, generator: Generator):
         self.model, self.generator = model, generator
-        self.independent: bool = getattr(model, "independent", False)
-        self.turn: int = getattr(model, "turn", 1)
+        self.independent, self.turn = model.independent, model.turn
 
     def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify with the generator's next draw; ``copies`` as for ``Hardened``."""
@@ -64,7 +71,7 @@ class Expectation:
             (``Defense.spread``); any other model is asked once for each draw.
         draws: how many to average over.
         average: "logits" (the default: their mean; its gradient does not vanish where single draws are
-            certain) or "probabilities" (the logarithm of the mean probability, what ``predict`` averages).
+            confident) or "probabilities" (the logarithm of the mean probability, what ``predict`` averages).
         batch: images in one forward pass, or one turn of an image's copies if that is more.
 
     Shape: (N, 3, H, W) to (N, classes).
@@ -92,7 +99,7 @@ class Expectation:
         return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
 
     def _all_draws(self, model: RandomModel, images: Images) -> Tensor:
-        """Logits (draws, N, classes), in as few passes as ``batch`` allows."""
+        """Ask for all draws in as few passes as ``batch`` allows: logits (draws, N, classes)."""
         turns = max(1, self.batch // (model.turn * max(1, len(images))))
         passes = []
         for part in torch.arange(self.draws).split(model.turn * turns):
@@ -138,7 +145,7 @@ class Frozen:
         model: a hardened classifier.
         seed: of the draw.
 
-    An attack on it is one on a deterministic model; what it finds carries over to other draws, or does not.
+    An attack on it is one on a deterministic model; what that finds carries over to other draws, or does not.
     """
 
     def __init__(self, model: Hardened, seed: int = 0):
@@ -149,11 +156,13 @@ class Frozen:
         if not len(images):
             return self.model(images)
         draw = self.model.defense.draw(images[:1], torch.Generator().manual_seed(self.seed))
-        shared = {
-            name: value.expand(len(images), *value.shape[1:]) if value.shape[:1] == (1,) else value
-            for name, value in draw.items()
-        }
+        shared = {name: _repeated(tensor, len(images)) for name, tensor in draw.items()}
         return self.model.classifier(self.model.defense.transform(images, shared))
+
+
+def _repeated(tensor: Tensor, count: int) -> Tensor:
+    """Repeat what was drawn for one image; what belongs to the batch stays."""
+    return tensor.expand(count, *tensor.shape[1:]) if tensor.shape[:1] == (1,) else tensor
 
 
 def straight_through(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
@@ -170,9 +179,8 @@ class _StraightThrough(torch.autograd.Function):
     def forward(context: Any, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         output = function(values.detach())
         if output.shape != values.shape:
-            raise ImageError(
-                f"BPDA needs an output of the input's shape {tuple(values.shape)}, got {tuple(output.shape)}"
-            )
+            shapes = f"{tuple(values.shape)}, got {tuple(output.shape)}"
+            raise ImageError(f"BPDA needs an output of the input's shape {shapes}")
         return output
 
     @staticmethod

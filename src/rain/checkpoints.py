@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from rain.errors import WeightsError, did_you_mean
 from rain.files import write_atomically
 
+PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""What pickles begin with: zip files, as torch writes them, and the protocols 2 to 5."""
+
 
 def shipped(architecture: str) -> dict[str, Path]:
     """The weight files that the package ships for an architecture, by name."""
@@ -64,14 +67,14 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         start = file.read(64)
     # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes
     # do); then comes a brace.
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:9] != b"{":
-        raise WeightsError(
-            f"{path}: this is a pickle, which can run code when it is opened, and is refused. Convert it where you trust it: "
-            'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
-        )
+    if start[:2] in PICKLE_MARKS and start[8:9] != b"{":
+        what = "this is a pickle, which can run code when it is opened, and is refused"
+        code = 'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
+        raise WeightsError(f"{path}: {what}. Convert it where you trust it: {code}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118 (it is no dict)
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{path}: not a readable safetensors file, truncated or damaged ({error})"
@@ -79,9 +82,13 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str]:
-    """Load a safetensors file into ``module``, exactly: no missing and no surplus keys, every shape as it is, every value finite.
+    """Load a safetensors file into ``module``.
+
+    It must fit exactly: no missing and no surplus keys, every shape as it is, every value finite.
 
     Args:
+        module: gets the weights.
+        path: of the file.
         within: a prefix that all names may have: "network." for a file of ``Preprocessed``, as ``rain train``
             leaves it.
 
@@ -94,7 +101,7 @@ def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str
     state, card = read(path)
     if within and all(name.startswith(within) for name in state):
         state = {name.removeprefix(within): tensor for name, tensor in state.items()}
-    fit(module, state, str(path))
+    load_state(module, state, str(path))
     return card
 
 
@@ -104,32 +111,42 @@ def categories(card: dict[str, str]) -> tuple[str, ...]:
 
 
 def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Raise ``WeightsError`` for a key that is missing or surplus, a shape that differs, or integers for real numbers.
+    """Check that tensors by name fit ``module``.
 
     A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a
     file of a few bytes can name any size.
+
+    Args:
+        module: whose names, shapes and types are needed.
+        state: the tensors.
+        source: where they come from, as the error calls it.
+
+    Raises:
+        WeightsError: a key is missing or surplus, a shape differs, or integers stand for real numbers.
     """
-    own = module.state_dict()
-    missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    targets, architecture = module.state_dict(), type(module).__name__
     # Files written before 2017 or by other frameworks lack this counter, which no inference reads.
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    needed = {name for name in targets if not name.endswith("num_batches_tracked")}
+    missing, surplus = sorted(needed - state.keys()), sorted(state.keys() - targets.keys())
     if missing or surplus:
-        raise WeightsError(
-            f"{source}: not weights of {type(module).__name__}: missing {_some(missing)}; surplus {_some(surplus)}"
-        )
+        difference = f"missing {_first_four(missing)}; surplus {_first_four(surplus)}"
+        raise WeightsError(f"{source}: not weights of {architecture}: {difference}")
     for name, tensor in state.items():
-        if tensor.shape != own[name].shape:
-            raise WeightsError(
-                f"{source}: {name} has shape {tuple(tensor.shape)}, {type(module).__name__} needs {tuple(own[name].shape)}"
-            )
-        if tensor.is_floating_point() != own[name].is_floating_point():
-            raise WeightsError(
-                f"{source}: {name} is of {tensor.dtype}, {type(module).__name__} needs {own[name].dtype}"
-            )
+        target = targets[name]
+        if tensor.shape != target.shape:
+            what = f"{name} has shape {tuple(tensor.shape)}"
+            raise WeightsError(f"{source}: {what}, {architecture} needs {tuple(target.shape)}")
+        if tensor.is_floating_point() != target.is_floating_point():
+            raise WeightsError(f"{source}: {name} is of {tensor.dtype}, {architecture} needs {target.dtype}")
 
 
-def fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Copy ``state`` into ``module`` after checking names, shapes and values; ``source`` is what the error names.
+def load_state(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load tensors by name into ``module``, after checking names, shapes and values.
+
+    Args:
+        module: gets the weights.
+        state: the tensors.
+        source: where they come from, as the error calls it.
 
     Raises:
         WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module``
@@ -148,7 +165,13 @@ def check_finite(state: dict[str, Tensor], source: str) -> None:
 
 
 def save(what: nn.Module | dict[str, Tensor], path: str | Path, card: dict[str, str]) -> None:
-    """Write a module's weights, or tensors by name, and their card, atomically: a reader sees the old file or the new one, never a part."""
+    """Write a module's weights, or tensors by name, and their card.
+
+    A reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     from safetensors.torch import save as to_bytes
 
     tensors = what.state_dict() if isinstance(what, nn.Module) else what
@@ -164,7 +187,10 @@ def warn_if_untrained(spec: str, classifier: nn.Module) -> None:
 
 
 def digest(module: nn.Module) -> str:
-    """Digest all weights and buffers: SHA-256 over names, types, shapes and bytes, in the order of the names; the first 16 hex digits."""
+    """Digest all weights and buffers: the first 16 hex digits of a SHA-256.
+
+    Convention: over names, types, shapes and bytes, in the order of the names.
+    """
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -173,46 +199,47 @@ def digest(module: nn.Module) -> str:
 
 
 def digest_options(module: nn.Module) -> str:
-    """Digest what a module is besides its weights: types, buffers that no file has (a mean), plain attributes of what is not torch's."""
+    """Digest what a module is besides its weights: the first 16 hex digits of a SHA-256.
+
+    Convention: over the types of all modules in it, the plain attributes of those that are not torch's, and
+    the buffers that no weight file has, such as a mean.
+    """
     total = hashlib.sha256()
     for name, part in module.named_modules():
-        own = type(part).__module__.partition(".")[0] != "torch"
-        plain = {
-            key: value
-            for key, value in sorted(vars(part).items())
-            if own and not key.startswith("_") and _plain(value)
-        }
-        total.update(f"{name} {type(part).__qualname__} {plain}\n".encode())
-    kept = module.state_dict().keys()
+        is_torchs = type(part).__module__.partition(".")[0] == "torch"
+        options = {} if is_torchs else _plain_attributes(part)
+        total.update(f"{name} {type(part).__qualname__} {options}\n".encode())
+    in_files = module.state_dict().keys()
     for name, buffer in sorted(module.named_buffers()):
-        if name in kept:
+        if name in in_files:
             continue
         total.update(f"{name} {buffer.dtype} {tuple(buffer.shape)} {buffer.flatten().tolist()}\n".encode())
     return total.hexdigest()[:16]
 
 
 def digest_files(spec: str) -> str:
-    """Digest the safetensors files whose paths a spec names, such as an attack's surrogate; "none" where it names none."""
-    named = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
-    paths = [
-        path
-        for path in (Path(name).expanduser() for name in named if name.endswith(".safetensors"))
-        if path.is_file()
-    ]
-    return (
-        hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()[
-            :16
-        ]
-        if paths
-        else "none"
-    )
+    """Digest the safetensors files whose paths a spec names, such as an attack's surrogate.
+
+    Returns: the first 16 hex digits of a SHA-256; "none" where the spec names no file that is there.
+    """
+    parts = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
+    paths = [Path(part).expanduser() for part in parts if part.endswith(".safetensors")]
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths if path.is_file()]
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16] if digests else "none"
 
 
-def _plain(value: object) -> bool:
-    return isinstance(value, bool | int | float | str | None) or (
-        isinstance(value, tuple | list) and all(map(_plain, value))
-    )
+def _plain_attributes(part: nn.Module) -> dict[str, object]:
+    """The public attributes that are plain values, sorted by name."""
+    public = {key: value for key, value in sorted(vars(part).items()) if not key.startswith("_")}
+    return {key: value for key, value in public.items() if _is_plain(value)}
 
 
-def _some(names: list[str]) -> str:
-    return (", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")) or "none"
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str | None)
+
+
+def _first_four(names: list[str]) -> str:
+    rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return (", ".join(names[:4]) + rest) or "none"

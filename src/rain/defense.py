@@ -14,19 +14,23 @@ from rain.images import Images, check_images
 from rain.registry import load_defense
 
 Draw = Mapping[str, Tensor]
-"""All randomness of one call, as tensors by name; where a tensor belongs to single images, its first axis is the batch."""
+"""All randomness of one call, as tensors by name.
+
+Where a tensor belongs to single images, its first axis is the batch.
+"""
 
 
 class Defense(nn.Module, ABC):
-    """Images to images, in the same range, in two steps: ``draw`` all that is random, then ``transform``, which is pure.
+    """Images to images, in the same range, in two steps.
 
-    ``eval()`` does not switch the randomness off: it is the defence.
+    ``draw`` draws all that is random, then ``transform``, which is pure, computes. ``eval()`` does not
+    switch the randomness off: it is the defence.
 
     Attributes:
         random: False when ``draw`` draws nothing.
         independent: True when each image of a batch has its own draw, so that EOT may put many draws into one
             batch.
-        turn: of an image's copies, so many in a row are drawn together by ``spread``.
+        turn: how many of an image's copies, one after the other, ``spread`` draws together.
         differentiable: False when ``transform`` has no useful gradient; an adaptive attacker then wraps it in
             ``StraightThrough``.
     """
@@ -45,10 +49,15 @@ class Defense(nn.Module, ABC):
         """Apply the defence: same images and same draw give the same output, bit for bit."""
 
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
-        """Draw for a batch that is ``copies`` repetitions of one, one after the other, so that EOT gets the most out of few draws.
+        """Draw for a batch that is ``copies`` repetitions of one: EOT gets the most out of few draws.
 
         The draws of any one copy must be distributed as ``draw``'s; those of an image's copies may depend on
         one another, so that the mean over them is nearer to the expectation. By default they do not.
+
+        Args:
+            images: (copies * N, 3, H, W), one copy of the batch after the other.
+            copies: at least 1.
+            generator: of the draw; by default, torch's own.
         """
         return self.draw(images, generator)
 
@@ -57,63 +66,21 @@ class Defense(nn.Module, ABC):
         return {"enhanced": self.transform(images, draw)}
 
     def forward(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Images:
-        """Defend a batch (N, 3, H, W) in [0, 1] with a fresh draw, as ``spread`` says if it is ``copies`` repetitions of one.
+        """Defend a batch with a fresh draw.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            generator: of the draw; by default, torch's own.
+            copies: above 1, the batch is so many repetitions of one, and ``spread`` draws.
+
+        Shape: returns (N, 3, H, W).
 
         Raises:
             ImageError: the batch breaks the convention.
         """
         check_images(images)
-        return self.transform(
-            images, self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator)
-        )
-
-
-def check_word(defense: Defense, images: Images) -> None:
-    """Hold a defence to what it says of itself, on some images: an attacker who believes it would be blind, and the figure flattering.
-
-    Raises:
-        OptionError: it does not give images in [0, 1]; the same draw gives other outputs, or, with random =
-            False, other draws do; or, with differentiable = True, no gradient comes through it.
-    """
-    name = type(defense).__name__
-
-    def output(seed: int, entering: Images = images) -> Images:
-        return defense.transform(entering, defense.draw(entering, Generator().manual_seed(seed)))
-
-    def differ(first: Images, second: Images) -> bool:
-        return first.shape != second.shape or not torch.allclose(first, second, rtol=0, atol=1e-4)
-
-    with torch.no_grad():
-        first = output(0)
-        if first.ndim != 4 or first.shape[:2] != images.shape[:2]:
-            raise OptionError(
-                f"{name} gives {tuple(first.shape)} for images {tuple(images.shape)}: a defence gives images for images"
-            )
-        if not -1e-3 <= float(first.min()) <= float(first.max()) <= 1 + 1e-3:
-            raise OptionError(
-                f"{name} gives values from {float(first.min()):.4g} to {float(first.max()):.4g}: keep to [0, 1], .clamp(0, 1) does"
-            )
-        if differ(first, output(0)):
-            raise OptionError(
-                f"{name}: the same draw gives other outputs: all that is random belongs into draw, where seeds and attackers find it"
-            )
-        if not defense.random and differ(first, output(1)):
-            raise OptionError(
-                f"{name} says random = False, and other draws give other outputs: take that line out of it"
-            )
-    if defense.differentiable:
-        with torch.enable_grad():
-            leaf = images.clone().requires_grad_()
-            found = output(0, leaf)
-            values = (found * torch.linspace(-1, 1, found.numel()).reshape(found.shape).to(found)).sum()
-            gradient = (
-                torch.autograd.grad(values, leaf, allow_unused=True)[0] if found.requires_grad else None
-            )
-        if gradient is None or not gradient.any():
-            raise OptionError(
-                f"{name} says differentiable = True, and no gradient comes through it, which blinds attackers (gradient masking): say "
-                "differentiable = False, and adaptive attacks pass over it by BPDA"
-            )
+        draw = self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator)
+        return self.transform(images, draw)
 
 
 class Prediction(NamedTuple):
@@ -150,11 +117,14 @@ class Hardened(nn.Module):
 
     @property
     def turn(self) -> int:
-        """So many copies of an image are drawn together (``Defense.spread``)."""
+        """How many copies of an image are drawn together (``Defense.spread``)."""
         return self.defense.turn
 
     def train(self, mode: bool = True) -> Self:
-        """Set the defence's training flag; the classifier stays in eval mode, so that its batch-norm statistics stay as given."""
+        """Set the defence's training flag.
+
+        The classifier stays in eval mode, so that its batch-norm statistics stay as given.
+        """
         super().train(mode)
         self.classifier.eval()
         return self
@@ -178,13 +148,17 @@ class Hardened(nn.Module):
         return self.classifier(defended)
 
     def _explain(self, images: Images, error: RuntimeError) -> None:
-        """Raise ``ImageError`` where images are on another device than the defence's weights, or of another type: that will be why it failed."""
-        own = next((weight for weight in self.defense.parameters() if weight.is_floating_point()), None)
-        if own is not None and (images.device, images.dtype) != (own.device, own.dtype):
-            raise ImageError(
-                f"images are {images.dtype} on {images.device}, the defence's weights {own.dtype} on {own.device}: "
-                f"give images.to({str(own.device)!r}, {own.dtype}), or move the hardened classifier ({error})"
-            ) from error
+        """Raise ``ImageError`` where images and the defence's weights differ in device or type.
+
+        That will be why it failed.
+        """
+        weight = _first_weight(self.defense)
+        if weight is None or (images.device, images.dtype) == (weight.device, weight.dtype):
+            return
+        what = f"images are {images.dtype} on {images.device}"
+        needed = f"the defence's weights {weight.dtype} on {weight.device}"
+        advice = f"give images.to({str(weight.device)!r}, {weight.dtype}), or move the hardened classifier"
+        raise ImageError(f"{what}, {needed}: {advice} ({error})") from error
 
     @torch.no_grad()
     def predict(self, images: Images, draws: int = 8, seed: int | None = None) -> Prediction:
@@ -201,18 +175,22 @@ class Hardened(nn.Module):
             OptionError: draws is not a positive integer, or seed no integer of 64 bits.
             ClassifierError: an answer is no number, or not one logit for each of at least two classes.
         """
-        if isinstance(draws, bool) or not isinstance(draws, Integral) or draws < 1:
+        if not _is_integer(draws) or draws < 1:
             raise OptionError(f"draws must be a positive integer, got {draws!r}")
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, Integral) or not -(2**63) <= seed < 2**63
-        ):
+        if seed is not None and not (_is_integer(seed) and -(2**63) <= seed < 2**63):
             raise OptionError(f"seed must be an integer of 64 bits, got {seed!r}")
-        generator = None if seed is None else torch.Generator().manual_seed(int(seed))
+        generator = None if seed is None else Generator().manual_seed(int(seed))
         count = draws if self.defense.random else 1
-        single = torch.stack([probabilities_of(self(images, generator=generator)) for _ in range(count)])
-        probabilities = single.mean(0)
+        of_draws = torch.stack([probabilities_of(self(images, generator=generator)) for _ in range(count)])
+        probabilities = of_draws.mean(0)
         labels = probabilities.argmax(1)
-        return Prediction(labels, probabilities, (single.argmax(2) == labels).float().mean(0))
+        agreement = (of_draws.argmax(2) == labels).float().mean(0)
+        return Prediction(labels, probabilities, agreement)
+
+
+def _is_integer(value: object) -> bool:
+    """Whether it is an integer, of any library; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
@@ -223,20 +201,17 @@ def probabilities_of(logits: Tensor) -> Tensor:
             logits of several classes.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        got = (
-            f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        )
-        raise ClassifierError(
-            f"the classifier must answer with logits (N, classes), at least two of them for an image; got {got}"
-        )
+        is_tensor = isinstance(logits, Tensor)
+        answer = f"of shape {tuple(logits.shape)}" if is_tensor else f"a {type(logits).__name__}"
+        needed = "logits (N, classes), at least two of them for an image"
+        raise ClassifierError(f"the classifier must answer with {needed}; got {answer}")
     probabilities = logits.float().softmax(1)
-    bad = (~torch.isfinite(probabilities).all(1)).nonzero()[:, 0].tolist()
-    if bad:
-        some = ", ".join(map(str, bad[:4])) + (" and others" if len(bad) > 4 else "")
-        raise ClassifierError(
-            f"the classifier answers NaN or infinite logits for images {some} of a batch of {len(logits)}: half precision overflows in some "
-            "networks, take float32 or bfloat16; else look at its weights"
-        )
+    broken = (~torch.isfinite(probabilities).all(1)).nonzero()[:, 0].tolist()
+    if broken:
+        places = ", ".join(map(str, broken[:4])) + (" and others" if len(broken) > 4 else "")
+        what = f"NaN or infinite logits for images {places} of a batch of {len(logits)}"
+        advice = "half precision overflows in some networks, take float32 or bfloat16"
+        raise ClassifierError(f"the classifier answers {what}: {advice}; else look at its weights")
     return probabilities
 
 
@@ -257,31 +232,32 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
             hardened already; or ``defense`` is neither.
     """
     if not isinstance(classifier, nn.Module):
-        raise OptionError(
-            f"classifier must be an nn.Module from images to logits, got {type(classifier).__name__}"
-        )
+        kind = type(classifier).__name__
+        raise OptionError(f"classifier must be an nn.Module from images to logits, got {kind}")
     if any(isinstance(module, Defense) for module in classifier.modules()):
-        raise OptionError(
-            "this classifier is hardened already, and its randomness would be hidden from seeds and attackers: give the bare one"
-        )
+        what = "its randomness would be hidden from seeds and attackers"
+        raise OptionError(f"this classifier is hardened already, and {what}: give the bare one")
     if isinstance(defense, Defense):
         if options:
-            raise OptionError(
-                f"options {', '.join(options)} go with a defence's name; this one is already made"
-            )
+            names = ", ".join(options)
+            raise OptionError(f"options {names} go with a defence's name; this one is already made")
         return Hardened(classifier, defense)
     if not isinstance(defense, str):
-        got = (
-            f"the class {defense.__name__}: make one, {defense.__name__}(...)"
-            if isinstance(defense, type)
-            else f"a {type(defense).__name__}"
-        )
-        raise OptionError(
-            f"defense must be a name (rain list defenses) or an instance of rain.Defense, got {got}"
-        )
-    own = next((weight for weight in classifier.parameters() if weight.is_floating_point()), None)
-    built = load_defense(defense, **options)
-    return Hardened(classifier, built if own is None else built.to(own.device, own.dtype))
+        needed = "a name (rain list defenses) or an instance of rain.Defense"
+        raise OptionError(f"defense must be {needed}, got {_kind(defense)}")
+    loaded, weight = load_defense(defense, **options), _first_weight(classifier)
+    return Hardened(classifier, loaded if weight is None else loaded.to(weight.device, weight.dtype))
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}: make one, {value.__name__}(...)"
+    return f"a {type(value).__name__}"
+
+
+def _first_weight(module: nn.Module) -> nn.Parameter | None:
+    """The first floating-point parameter, whose device and type are taken for the module's."""
+    return next((weight for weight in module.parameters() if weight.is_floating_point()), None)
 
 
 def duplicate(classifier: nn.Module) -> nn.Module:

@@ -1,16 +1,22 @@
-"""The errors that the package raises on purpose: each is a ``RainError`` and the built-in error that a caller would expect.
+"""The errors that the package raises on purpose.
 
-RainError
-├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that cannot be
-read ├── UnknownNameError (LookupError)   a name that is not registered ├── PluginError (ImportError)        a
-plug-in of another package that cannot be loaded ├── OptionError (TypeError)          an option that a
-definition does not have, or a value that it cannot take ├── WeightsError (ValueError)        a weight file
-that is malicious, corrupt, or of another architecture ├── DatasetError (ValueError)        a dataset that is
-missing or broken ├── GridError (ValueError)           a grid file that does not say what to run ├──
-RecipeError (ValueError)         a recipe that does not say how to train ├── ResultError (ValueError)
-a result file that is not one of ours ├── TrainError (RuntimeError)        a training run that cannot start,
-go on or be kept ├── AttackError (RuntimeError)       an attack returned images that break its own promise └──
-ClassifierError (RuntimeError)   a classifier answered with something that is no number
+Each is a ``RainError`` and the built-in error that a caller would expect::
+
+    RainError
+    ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that
+    │                                    cannot be read
+    ├── UnknownNameError (LookupError)   a name that is not registered
+    ├── PluginError (ImportError)        a plug-in of another package that cannot be loaded
+    ├── OptionError (TypeError)          an option that a definition does not have, or a value that it
+    │                                    cannot take
+    ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
+    ├── DatasetError (ValueError)        a dataset that is missing or broken
+    ├── GridError (ValueError)           a grid file that does not say what to run
+    ├── RecipeError (ValueError)         a recipe that does not say how to train
+    ├── ResultError (ValueError)         a result file that is not one of ours
+    ├── TrainError (RuntimeError)        a training run that cannot start, go on or be kept
+    ├── AttackError (RuntimeError)       an attack returned images that break its own promise
+    └── ClassifierError (RuntimeError)   a classifier answered with something that is no number
 """
 
 import difflib

@@ -26,6 +26,14 @@ Images = Tensor
 MAX_PIXELS = 64_000_000
 """What an image may have: a file of a few bytes can ask for more memory than there is."""
 
+RECIPES = {
+    "ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255",
+    "list": "torch.stack(images)",
+}
+"""How a batch is made of what is often given instead."""
+
+INTERPOLATIONS = ("bicubic", "bilinear")
+
 
 def check_images(images: Tensor, what: str = "images") -> None:
     """Check that a batch keeps the convention.
@@ -39,22 +47,12 @@ def check_images(images: Tensor, what: str = "images") -> None:
             traces.
     """
     if not isinstance(images, Tensor):
-        hint = {
-            "ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255",
-            "list": "torch.stack(images)",
-        }.get(type(images).__name__)
-        hint = hint or "rain.read_image(path)[None], of a file"
-        raise ImageError(
-            f"{what} must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}; make one by {hint}"
-        )
+        kind = type(images).__name__
+        recipe = RECIPES.get(kind, "rain.read_image(path)[None], of a file")
+        raise ImageError(f"{what} must be a torch.Tensor (N, 3, H, W), got {kind}; make one by {recipe}")
     if images.ndim != 4 or images.shape[1] != 3:
-        hint = "; add the batch axis with image[None]" if images.ndim == 3 and images.shape[0] == 3 else ""
-        hint = (
-            "; move the channels first with .permute(0, 3, 1, 2)"
-            if images.ndim == 4 and images.shape[3] == 3
-            else hint
-        )
-        raise ImageError(f"{what} must have shape (N, 3, H, W), got {tuple(images.shape)}{hint}")
+        shape = tuple(images.shape)
+        raise ImageError(f"{what} must have shape (N, 3, H, W), got {shape}{_shape_hint(shape)}")
     if min(images.shape[2:]) < 2:
         raise ImageError(f"{what} must be at least 2 pixels high and wide, got {tuple(images.shape[2:])}")
     if not images.dtype.is_floating_point:
@@ -68,13 +66,24 @@ def check_images(images: Tensor, what: str = "images") -> None:
         raise ImageError(f"{what} contain NaN")
     slack = max(1e-6, torch.finfo(images.dtype).eps)
     if low < -slack or high > 1 + slack:
-        hint = (
-            "; divide by 255"
-            if low >= 0 and 2 < high <= 255
-            else "; give RGB before any normalisation by mean and std"
-        )
-        hint = "; bring them back by .clamp(0, 1)" if low > -0.2 and high < 1.2 else hint
-        raise ImageError(f"{what} must lie in [0, 1], found [{low:.7g}, {high:.7g}]{hint}")
+        hint = _range_hint(low, high)
+        raise ImageError(f"{what} must lie in [0, 1], found [{low:.7g}, {high:.7g}]; {hint}")
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4 and shape[3] == 3:
+        return "; move the channels first with .permute(0, 3, 1, 2)"
+    if len(shape) == 3 and shape[0] == 3:
+        return "; add the batch axis with image[None]"
+    return ""
+
+
+def _range_hint(low: float, high: float) -> str:
+    if low > -0.2 and high < 1.2:
+        return "bring them back by .clamp(0, 1)"
+    if low >= 0 and 2 < high <= 255:
+        return "divide by 255"
+    return "give RGB before any normalisation by mean and std"
 
 
 def check_norm(norm: str) -> None:
@@ -91,6 +100,9 @@ def distance(images: Images, others: Images, norm: str) -> Tensor:
         norm: "linf" (largest absolute difference) or "l2" (Euclidean, over all values of an image).
 
     Shape: returns (N,), in the unit of the images.
+
+    Raises:
+        OptionError: no such norm.
     """
     check_norm(norm)
     difference = (images - others).flatten(1)
@@ -104,6 +116,14 @@ def project(images: Images, centre: Images, norm: str, eps: float) -> Images:
 
     For "linf" this is the exact projection on the intersection; for "l2" the ball comes first and the box
     second, which stays in both.
+
+    Args:
+        images, centre: (N, 3, H, W).
+        norm: "linf" or "l2".
+        eps: the ball's radius, from 0.
+
+    Raises:
+        OptionError: no such norm.
     """
     check_norm(norm)
     if norm == "linf":
@@ -115,13 +135,13 @@ def project(images: Images, centre: Images, norm: str, eps: float) -> Images:
     return inside.clamp(0, 1)
 
 
-INTERPOLATIONS = ("bicubic", "bilinear")
-
-
 def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") -> Images:
-    """Resize so that the shorter side is ``side`` pixels: with antialiasing, clamped to [0, 1]; nothing to do, nothing done.
+    """Resize so that the shorter side is ``side`` pixels, as ``resample`` does; a batch of that size stays.
 
     Convention: the longer side is rounded down, as torchvision and timm do.
+
+    Raises:
+        ImageError: more pixels than any image may have.
     """
     height, width = images.shape[2:]
     shorter = min(height, width)
@@ -131,34 +151,47 @@ def resize_shorter(images: Images, side: int, interpolation: str = "bicubic") ->
 
 
 def resample(images: Images, size: tuple[int, int], interpolation: str = "bicubic") -> Images:
-    """Resize to ``size`` = (height, width): with antialiasing, clamped to [0, 1] because bicubic overshoots; in float32 at least.
+    """Resize to ``size`` = (height, width).
+
+    Convention: with antialiasing; clamped to [0, 1], because bicubic overshoots; in float32 at least.
 
     Raises:
         ImageError: more pixels than any image may have.
     """
     if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(
-            f"an image of {images.shape[2]} x {images.shape[3]} pixels would have to become {size[0]} x {size[1]}: cut a part out of it first"
-        )
-    wide = (
-        images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-    )  # the others do not exist on CPUs
-    return (
-        F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False)
-        .clamp(0, 1)
-        .to(images.dtype)
-    )
+        height, width = images.shape[2:]
+        what = f"an image of {height} x {width} pixels would have to become {size[0]} x {size[1]}"
+        raise ImageError(f"{what}: cut a part out of it first")
+    # On CPUs there is no antialiasing in half precision.
+    wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    resized = F.interpolate(wide, size, mode=interpolation, antialias=True, align_corners=False)
+    return resized.clamp(0, 1).to(images.dtype)
 
 
 def centre_crop(images: Images, side: int) -> Images:
-    """Cut the central square of ``side`` pixels; where the centre lies between two pixels, torchvision's choice."""
+    """Cut out the central square of ``side`` pixels.
+
+    Convention: where the centre lies between two pixels, torchvision's choice.
+    """
     top, left = (round((length - side) / 2) for length in images.shape[2:])
     return images[:, :, top : top + side, left : left + side]
 
 
 def enter(image: Tensor, size: int | None) -> Tensor:
-    """Bring an image (3, H, W) to the size at which it enters: the shorter side resized, the centre cut out; None leaves it."""
-    return image if size is None else centre_crop(resize_shorter(image[None], size), size)[0]
+    """Bring an image to the size at which it enters: the shorter side is resized, the centre cut out.
+
+    Args:
+        image: (3, H, W).
+        size: side of the square, in pixels; None leaves the image as it is.
+
+    Shape: returns (3, size, size), or (3, H, W).
+
+    Raises:
+        ImageError: more pixels than any image may have.
+    """
+    if size is None:
+        return image
+    return centre_crop(resize_shorter(image[None], size), size)[0]
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -180,12 +213,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     Raises:
         ImageError: the file is missing, not an image, truncated or too large.
     """
-    from PIL import (
-        Image,
-        UnidentifiedImageError,
-    )  # Pillow is loaded when a file is read, not when the package is imported
+    # Pillow is loaded when a file is read, not when the package is imported.
+    from PIL import Image, UnidentifiedImageError
 
-    path = Path(path)
+    path, smaller = Path(path), "scale the picture down first"
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 million pixels on; ``max_pixels`` decides instead.
@@ -193,13 +224,11 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
             picture = Image.open(path)
         with picture:
             if picture.width * picture.height > max_pixels:
-                raise ImageError(
-                    f"{path}: {picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}; scale the picture down first"
-                )
+                what = f"{picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}"
+                raise ImageError(f"{path}: {what}; {smaller}")
             if picture.format == "EPS":
-                raise ImageError(
-                    f"{path}: PostScript is a program, which is not run here; save the picture as PNG"
-                )
+                what = "PostScript is a program, which is not run here"
+                raise ImageError(f"{path}: {what}; save the picture as PNG")
             return _decode(picture, path)
     except ImageError:
         raise
@@ -210,9 +239,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{path}: far more pixels than the limit of {max_pixels:,}; scale the picture down first ({error})"
-        ) from None
+        what = f"far more pixels than the limit of {max_pixels:,}"
+        raise ImageError(f"{path}: {what}; {smaller} ({error})") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise ImageError(f"{path}: cannot be read, the file is truncated or damaged ({error})") from None
 
@@ -232,9 +260,8 @@ def _decode(picture: "Image.Image", path: Path) -> Tensor:
         grey = torch.from_numpy(np.array(upright, dtype=np.float32))
         low, high = grey.min().item(), grey.max().item()
         if not (low >= 0 and high <= white):
-            raise ImageError(
-                f"{path}: grey values span [{low:.4g}, {high:.4g}], not [0, {white}]; save the picture as 8- or 16-bit PNG"
-            )
+            what = f"grey values span [{low:.4g}, {high:.4g}], not [0, {white}]"
+            raise ImageError(f"{path}: {what}; save the picture as 8- or 16-bit PNG")
         return (grey / white).expand(3, -1, -1).contiguous()
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")

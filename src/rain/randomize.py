@@ -9,6 +9,7 @@ Convention:
     and made of gathers: there is no loop over images.
 """
 
+import math
 from itertools import permutations
 
 import torch
@@ -17,14 +18,6 @@ from torch import Generator, Tensor
 from rain.errors import ImageError
 from rain.images import Images, resample
 from rain.seeding import keyword
-
-
-def _randint(
-    low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None
-) -> Tensor:
-    device = generator.device if generator is not None else images.device
-    return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
-
 
 ORDERS = torch.tensor(list(permutations(range(4))))
 """The 24 orders in which four pixels can be taken."""
@@ -50,11 +43,14 @@ def draw_choice(
     cells = (channels, (height + 1) // 2, (width + 1) // 2)
     if copies == keep == 1:
         return _randint(0, 4, (count, *cells), images, generator)
-    order = _randint(0, len(ORDERS), (-(-copies // 4), count // copies, *cells), images, generator)
+    turns = math.ceil(copies / 4)
+    number = _randint(0, len(ORDERS), (turns, count // copies, *cells), images, generator)
+    orders = ORDERS.to(images.device)[number].movedim(-1, 1)
     # Copy number c keeps what stands at the places c, c + 1, ... of the order.
-    taken = ORDERS.to(images.device)[order].movedim(-1, 1)
-    picks = torch.stack([taken.roll(-place, 1) for place in range(keep)], 3).flatten(0, 2)[:count]
-    return (picks if keep == 1 else picks.expand(-1, -1, 3, -1, -1)).flatten(1, 2).contiguous()
+    picks = torch.stack([orders.roll(-place, 1) for place in range(keep)], 3).flatten(0, 2)[:count]
+    if keep > 1:
+        picks = picks.expand(-1, -1, 3, -1, -1)
+    return picks.flatten(1, 2).contiguous()
 
 
 def pick(images: Images, choice: Tensor) -> Images:
@@ -79,9 +75,8 @@ def pick(images: Images, choice: Tensor) -> Images:
     """
     count, channels, height, width = images.shape
     if choice.ndim != 4 or choice.shape[0] != count or (choice.shape[1] != 1 and choice.shape[1] % channels):
-        raise ImageError(
-            f"choice must be ({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}, got {tuple(choice.shape)}"
-        )
+        shapes = f"({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}"
+        raise ImageError(f"choice must be {shapes}, got {tuple(choice.shape)}")
     rows, columns = choice.shape[2:]
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
@@ -92,13 +87,11 @@ def pick(images: Images, choice: Tensor) -> Images:
     row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
     column = torch.arange(columns, device=images.device) * 2 + (choice & 1)
     index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
-    flat = index.flatten(2) if choice.shape[1] > 1 else index.flatten(2).expand(-1, channels, -1)
-    return (
-        images.flatten(2)
-        .repeat(1, flat.shape[1] // channels, 1)
-        .gather(2, flat)
-        .unflatten(2, (rows, columns))
-    )
+    flat = index.flatten(2)
+    if choice.shape[1] == 1:
+        flat = flat.expand(-1, channels, -1)
+    pictures = images.flatten(2).repeat(1, flat.shape[1] // channels, 1)
+    return pictures.gather(2, flat).unflatten(2, (rows, columns))
 
 
 def draw_offsets(
@@ -143,10 +136,11 @@ def shift(images: Images, offsets: Tensor) -> Images:
 
 
 def mend(images: Images, offsets: Tensor) -> Images:
-    """Mend the seam of a circular shift: what came back on the other side gives way to the mirror image of what stands beside it.
+    """Mend the seam of a circular shift.
 
-    A classifier takes the seam for an edge and the strip for a part of something, and answers wrongly more
-    often than the shift alone makes it.
+    What came back on the other side gives way to the mirror image of what stands beside it. A classifier
+    takes the seam for an edge and the strip for a part of something, and answers wrongly more often than the
+    shift alone makes it.
 
     Args:
         images: (N, 3, H, W), shifted circularly.
@@ -163,20 +157,22 @@ def mend(images: Images, offsets: Tensor) -> Images:
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
-    if (
-        not torch.compiler.is_compiling()
-        and (2 * offsets.abs() >= torch.tensor([height, width], device=offsets.device)).any()
-    ):
-        raise ImageError(
-            f"a shift of half of the side or more leaves nothing to mirror in images of {height} x {width}"
-        )
+    if not torch.compiler.is_compiling():
+        sides = torch.tensor([height, width], device=offsets.device)
+        if (2 * offsets.abs() >= sides).any():
+            what = "a shift of half of the side or more leaves nothing to mirror"
+            raise ImageError(f"{what} in images of {height} x {width}")
     return _take(images, _mirrored(height, offsets[:, :1].long()), _mirrored(width, offsets[:, 1:].long()))
 
 
 def _mirrored(side: int, offset: Tensor) -> Tensor:
-    """For each place of a side that was shifted, itself, or the place that mirrors it at the edge between picture and strip."""
+    """Where to take each place of a shifted side from.
+
+    A place of the picture stays; one of the strip is mirrored at the edge between the two.
+    """
     place, last = torch.arange(side, device=offset.device), offset + side - 1
-    return torch.where(place < offset, 2 * offset - place, torch.where(place > last, 2 * last - place, place))
+    mirrored_at_the_end = torch.where(place > last, 2 * last - place, place)
+    return torch.where(place < offset, 2 * offset - place, mirrored_at_the_end)
 
 
 def _take(images: Images, row: Tensor, column: Tensor) -> Images:
@@ -190,7 +186,7 @@ def _take(images: Images, row: Tensor, column: Tensor) -> Images:
 def draw_size(
     images: Images, generator: Generator | None = None, *, scale: tuple[float, float] = (1.5, 2.5)
 ) -> Tensor:
-    """Draw the size of a random-scale down-sampling: one size for the whole batch, since a batch has one shape.
+    """Draw the size of a random-scale down-sampling: one for the whole batch, since a batch has one shape.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
@@ -202,9 +198,8 @@ def draw_size(
     """
     low, high = scale
     device = generator.device if generator is not None else "cpu"
-    factor = (
-        low + (high - low) * torch.rand((), device=device, dtype=torch.float64, **keyword(generator)).cpu()
-    )
+    uniform = torch.rand((), device=device, dtype=torch.float64, **keyword(generator)).cpu()
+    factor = low + (high - low) * uniform
     sides = torch.tensor(images.shape[2:], dtype=torch.float64)
     return (sides / factor).round().clamp_min(1).long()
 
@@ -213,6 +208,13 @@ def resize(images: Images, size: Tensor | tuple[int, int]) -> Images:
     """Resize to ``size`` = (height, width): bicubic, as ``rain.images.resample``."""
     height, width = (int(side) for side in size)
     return resample(images, (height, width))
+
+
+def _randint(
+    low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None
+) -> Tensor:
+    device = generator.device if generator is not None else images.device
+    return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:

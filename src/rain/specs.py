@@ -1,4 +1,7 @@
-"""Specs: how a thing and its options are written in one line, ``rain(enhancer=bicubic, shift=0.0)``, in grids, results and on the command line."""
+"""Specs: how a thing and its options are written in one line, ``rain(enhancer=bicubic, shift=0.0)``.
+
+Grids, results and the command line write them so.
+"""
 
 import ast
 import re
@@ -27,10 +30,11 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
         return spec, {}
     start = _opening(spec)
     name, inside = spec[:start], spec[start + 1 : -1]
-    pairs = list(filter(str.strip, _split(inside)))
-    if set(name) & set(":/") and not all(re.match(r"\s*\w+\s*=", pair) for pair in pairs):
-        return spec, {}  # a path that ends in brackets
-    if "(" in name and not set(name) & set(":/"):
+    pairs = [part for part in _split(inside) if part.strip()]
+    may_be_path = ":" in name or "/" in name
+    if may_be_path and not all(re.match(r"\s*\w+\s*=", pair) for pair in pairs):
+        return spec, {}  # the path itself ends in brackets
+    if "(" in name and not may_be_path:
         raise OptionError(f"{spec!r}: a bracket is opened that is not closed")
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -44,10 +48,12 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def split(head: str) -> tuple[str, str, str]:
-    """Split a spec's head into name, separator and argument: ``torchvision/resnet50``, ``folder:pictures/val``.
+    """Split a spec's head into name, separator and argument.
 
-    Returns: all three; separator and argument are empty where there is only a name. The first of "/" and ":" counts, so
-        that an argument may be a path.
+    Of ``torchvision/resnet50``, the separator is "/"; of ``folder:pictures/val``, it is ":".
+
+    Returns: all three; separator and argument are empty where there is only a name. The first of "/" and ":"
+        counts, so that an argument may be a path.
     """
     place = next((place for place, letter in enumerate(head) if letter in "/:"), len(head))
     return head[:place], head[place : place + 1], head[place + 1 :]
@@ -60,24 +66,23 @@ def write(name: str, options: Mapping[str, Any]) -> str:
         OptionError: a value that a spec cannot hold: a list, a table, or text with a comma outside of
             brackets or unbalanced brackets.
     """
-    for key, value in options.items():
-        if not isinstance(value, bool | int | float | str | None) or (
-            isinstance(value, str) and _split(value) != [value]
-        ):
-            raise OptionError(
-                f"{name}: option {key} = {value!r} must be a number, True, False, None, or text without commas outside of brackets"
-            )
-    pairs = ", ".join(
-        f"{key}={number(value) if isinstance(value, float) else value}"
-        for key, value in sorted(options.items())
-    )
-    return f"{name}({pairs})" if pairs else name
+    pairs = []
+    for key, value in sorted(options.items()):
+        if not _can_be_written(value):
+            kinds = "a number, True, False, None, or text without commas outside of brackets"
+            raise OptionError(f"{name}: option {key} = {value!r} must be {kinds}")
+        pairs.append(f"{key}={number(value) if isinstance(value, float) else value}")
+    return f"{name}({', '.join(pairs)})" if pairs else name
 
 
 def nesting(spec: str) -> list[tuple[str, dict[str, Any]]]:
-    """The names and options of the attacks within one another, the outermost first: of ``targeted(attack=pgd(steps=40))`` targeted and pgd."""
+    """The names and options of the attacks within one another, the outermost first.
+
+    Of ``targeted(attack=pgd(steps=40))``, these are targeted and pgd.
+    """
     name, options = parse(spec)
-    return [(name, options), *(nesting(options["attack"]) if isinstance(options.get("attack"), str) else [])]
+    inner = options.get("attack")
+    return [(name, options), *(nesting(inner) if isinstance(inner, str) else [])]
 
 
 def innermost(spec: str) -> tuple[str, dict[str, Any]]:
@@ -119,7 +124,10 @@ def _opening(spec: str) -> int:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas that no bracket encloses, so that an option may be a spec with options; unbalanced brackets give no part."""
+    """Split at the commas that no bracket encloses, so that an option may be a spec with options.
+
+    Unbalanced brackets give no part.
+    """
     parts, depth = [""], 0
     for letter in text:
         depth += (letter == "(") - (letter == ")")
@@ -130,6 +138,12 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts if depth == 0 else []
+
+
+def _can_be_written(value: object) -> bool:
+    if isinstance(value, str):
+        return _split(value) == [value]
+    return isinstance(value, bool | int | float | None)
 
 
 def _value(text: str) -> Any:

@@ -5,24 +5,52 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+NOT_COMPUTING = (
+    *("*.md", "*.html", "*.toml", "*.safetensors"),
+    *("cli", "report", "deploy"),
+    *("bench/checks.py", "bench/columns.py", "bench/findings.py", "bench/weak_attacks.py"),
+    *("bench/metrics.py", "bench/provenance.py"),
+    *("runtime/progress.py", "training/card.py", "training/log.py"),
+    *("__init__.py", "__main__.py", "errors.py", "version.py", "grid.py", "train.py"),
+)
+"""Paths in the package that ``revision`` leaves out: git patterns, whose ``*`` also crosses folders.
+
+The rule leaves out what tells of finished numbers (pages, texts, templates, checks, averages), what only
+hands names on, and what a result or a card remembers by itself (the cell, the recipe, the digest of the
+weights). Everything else computes; so does a file that is new.
+"""
 
 
 @cache
 def revision() -> str:
-    """The git revision at which the package's sources last changed, with "+" and a digest of what changed since; "released" outside a checkout."""
-    folder = Path(__file__).parent
+    """The revision of the package's own sources (``revision_of``)."""
+    return revision_of(Path(__file__).parent)
+
+
+def revision_of(package: Path) -> str:
+    """Name the revision of what computes in a package.
+
+    Args:
+        package: its folder.
+
+    Returns: the git revision at which what computes last changed, with "+" and a digest of what changed
+        since; "released" outside a checkout.
+    """
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
+    computing = ["--", ".", *(f":(exclude){pattern}" for pattern in NOT_COMPUTING)]
     try:
-        if not git("ls-files", "--error-unmatch", "version.py"):
-            return "released"
-        changed = git("status", "--porcelain", "--", ".")
-        changes = sha256((changed + git("diff", "HEAD", "--", ".")).encode()).hexdigest()[:6]
-        return git("log", "-1", "--format=%h", "--abbrev=12", "--", ".") + (f"+{changes}" if changed else "")
+        git("ls-files", "--error-unmatch", "version.py")
+        commit = git("log", "-1", "--format=%h", "--abbrev=12", *computing)
+        changed = git("status", "--porcelain", *computing)
+        if not changed:
+            return commit
+        changes = changed + git("diff", "HEAD", *computing)
     except (OSError, subprocess.SubprocessError):
         return "released"
+    return f"{commit}+{sha256(changes.encode()).hexdigest()[:6]}"

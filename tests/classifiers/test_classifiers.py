@@ -45,9 +45,8 @@ def squeezenet() -> Preprocessed:
 def test_subtracts_the_mean_and_divides_by_the_std(images: Tensor) -> None:
     seen = Seen()
     Preprocessed(seen, resize=40, crop=40, **NORMAL)(images)
-    expected = (images[:, :, :, 8:48] - torch.tensor(NORMAL["mean"])[:, None, None]) / torch.tensor(
-        NORMAL["std"]
-    )[:, None, None]
+    mean, std = (torch.tensor(NORMAL[name])[:, None, None] for name in ("mean", "std"))
+    expected = (images[:, :, :, 8:48] - mean) / std
     assert torch.equal(seen.images, expected)
 
 
@@ -71,11 +70,9 @@ def test_agrees_with_torchvision(interpolation: str, size: tuple[int, int]) -> N
     )
     expected = preset(image)
     # Bicubic overshoots: we clamp to the range of images, torchvision does not.
-    low, high = (
-        (torch.tensor([bound]) - torch.tensor(NORMAL["mean"])) / torch.tensor(NORMAL["std"])
-        for bound in (0.0, 1.0)
-    )
-    expected = torch.maximum(torch.minimum(expected, high[:, None, None]), low[:, None, None])
+    mean, std = (torch.tensor(NORMAL[name])[:, None, None] for name in ("mean", "std"))
+    low, high = -mean / std, (1 - mean) / std
+    expected = torch.maximum(torch.minimum(expected, high), low)
     assert torch.allclose(seen.images, expected, atol=1e-5)
 
 
@@ -95,10 +92,16 @@ def test_has_no_state_of_its_own() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crop": 30}, {"crop": 0}, {"interpolation": "nearest"}, {"resize": (20, 20)}, {"mean": 0.5}, {"mean": (124, 116, 104)}, {"std": (0.2, 0.2)},
+        {"crop": 30},
+        {"crop": 0},
+        {"interpolation": "nearest"},
+        {"resize": (20, 20)},
+        {"mean": 0.5},
+        {"mean": (124, 116, 104)},
+        {"std": (0.2, 0.2)},
         {"std": (0.2, 0.0, 0.2)},
     ],
-)  # fmt: skip
+)
 def test_refuses_what_cannot_work(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Preprocessed(Seen(), **({"resize": 20, "crop": 16} | NORMAL | wrong))
@@ -132,9 +135,8 @@ def test_torchvision_loads_your_own_weights(squeezenet: Preprocessed, tmp_path: 
 def test_torchvision_loads_what_training_leaves(tmp_path: Path) -> None:
     trained = load_classifier("torchvision/squeezenet1_1", weights=None, classes=3)
     checkpoints.save(trained, tmp_path / "mine.safetensors", {"classes": "cat, dog, owl"})
-    again = load_classifier(
-        "torchvision/squeezenet1_1", weights=str(tmp_path / "mine.safetensors"), classes=3
-    )
+    path = str(tmp_path / "mine.safetensors")
+    again = load_classifier("torchvision/squeezenet1_1", weights=path, classes=3)
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again(images), trained(images))
     assert again.categories == ("cat", "dog", "owl")
@@ -166,17 +168,17 @@ def test_torchvision_says_what_is_wrong(spec: str, error: type[Exception], says:
 
 
 def test_torchvision_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {}
+    download = {}
 
     def unreachable(url: str, **options: Any) -> None:
-        asked.update(options)
+        download.update(options)
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(WeightsError, match=r"(?s)squeezenet1_1.*no network.*weights=PATH"):
         load_classifier("torchvision/squeezenet1_1")
-    assert asked["weights_only"]
-    assert asked["check_hash"]
+    assert download["weights_only"]
+    assert download["check_hash"]
 
 
 def test_torchvision_loads_what_it_downloads(

@@ -1,15 +1,20 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from rain.bench.cells import load
 from rain.cli.main import app
 from rain.registry import REGISTRIES
+from rain.runtime.memory import Batches
+from rain.version import __version__
 
 GRID = """
 dataset = "folder:{root}"
@@ -27,30 +32,21 @@ eps = "4/255"
 eot = 2
 """
 KEYS = {
-    "dataset",
-    "classifier",
-    "defense",
-    "attack",
-    "norm",
-    "eps",
-    "access",
-    "images",
-    "draws",
-    "clean",
-    "robust",
-    "low",
-    "high",
+    *("dataset", "classifier", "defense", "attack", "norm", "eps", "access", "images", "draws"),
+    *("clean", "robust", "low", "high"),
 }
+RAIN = Path(sys.executable).with_name("rain")
+TINY = ("--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)")
 
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for index in range(4):
-        (tmp_path / "pictures" / f"class{index % 2}").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
-            tmp_path / "pictures" / f"class{index % 2}" / f"{index}.png"
-        )
+        folder = tmp_path / "pictures" / f"class{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
     path = tmp_path / "grid.toml"
     path.write_text(GRID.format(root=tmp_path / "pictures"))
     return path
@@ -78,9 +74,8 @@ def test_list_verbose_shows_the_weight_cards() -> None:
     output, _ = rain("list", "enhancers", "--verbose")
     assert "parameters\t328,764" in output
     assert "multiply_adds_112x112\t1,517,924,352" in output
-    assert (
-        "parameters\t0" in output.partition("bicubic")[2].partition("compact")[0]
-    )  # one that needs no weights
+    needs_no_weights = output.partition("bicubic")[2].partition("compact")[0]
+    assert "parameters\t0" in needs_no_weights
     output, _ = rain("list", "classifiers", "--verbose")
     assert "small_resnet(weights=imagenette)" in output
 
@@ -125,11 +120,11 @@ def test_errors_are_one_line_that_says_what_to_do(grid: Path, tmp_path: Path) ->
 def test_warnings_are_one_line_without_our_source(grid: Path) -> None:
     picture = next((grid.parent / "pictures").rglob("*.png"))
     options = ["--classifier", "small_resnet(weights=imagenette)", "--defense", "rain(keep=2)"]
-    command = [Path(sys.executable).with_name("rain"), "predict", picture, *options]
+    command = [RAIN, "predict", picture, *options]
     errors = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    said = [line for line in errors.splitlines() if "DG was not trained for that" in line]
-    assert len(said) == 1
-    assert said[0].startswith("warning: rain keeps 2 pixels")
+    lines = [line for line in errors.splitlines() if "DG was not trained for that" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: rain keeps 2 pixels")
     assert "warnings.warn" not in errors
 
 
@@ -138,50 +133,33 @@ def test_predict_goes_on_after_a_bad_image_and_fails_in_the_end(tmp_path: Path, 
     (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     bad = (tmp_path / "torn.png", tmp_path / "dot.png")
-    output, errors = rain(
-        "predict", *bad, good, "--classifier", "models:tiny", "--defense", "rain(enhancer=bicubic)", status=1
-    )
+    output, errors = rain("predict", *bad, good, *TINY, status=1)
     assert "torn.png" in errors
     assert "dot.png: images must be at least 2 pixels" in errors
     assert f"{good}: " in output
     assert "of 8 draws agree" in output
-    again, _ = rain(
-        "predict",
-        good,
-        "--classifier",
-        "models:tiny",
-        "--defense",
-        "rain(enhancer=bicubic)",
-        "--seed",
-        1,
-        "--top",
-        2,
-    )
-    assert (
-        again
-        == rain(
-            "predict",
-            good,
-            "--classifier",
-            "models:tiny",
-            "--defense",
-            "rain(enhancer=bicubic)",
-            "--seed",
-            1,
-            "--top",
-            2,
-        )[0]
-    )
-    assert len(again.splitlines()) == 3
 
 
-def test_the_command_is_installed() -> None:
-    output = subprocess.run(
-        [Path(sys.executable).with_name("rain"), "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    import rain as package
+def test_predict_with_a_seed_says_the_same_again(tmp_path: Path, grid: Path) -> None:
+    picture = next((tmp_path / "pictures").rglob("*.png"))
+    command = ("predict", picture, *TINY, "--seed", 1, "--top", 2)
+    output, _ = rain(*command)
+    assert output == rain(*command)[0]
+    assert len(output.splitlines()) == 3
 
-    assert output.strip() == package.__version__
+
+@pytest.mark.parametrize("command", [[str(RAIN)], [sys.executable, "-m", "rain"]], ids=["rain", "module"])
+def test_the_command_is_installed(command: list[str]) -> None:
+    output = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == __version__
+
+
+def test_help_lists_the_commands_in_this_order() -> None:
+    output, _ = rain("--help")
+    commands = output.partition("Commands:")[2]
+    assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
+        *("list", "predict", "run", "report", "demo", "train")
+    ]
 
 
 def test_list_explains_one_entry() -> None:
@@ -195,21 +173,43 @@ def test_list_explains_one_entry() -> None:
 
 
 def test_run_with_another_classifier(grid: Path, tmp_path: Path) -> None:
-    output, _ = rain(
-        "run", grid, "--out", tmp_path / "other", "--classifier", "models:other", "--examples", 2
-    )
+    options = ("--classifier", "models:other", "--examples", 2)
+    output, _ = rain("run", grid, "--out", tmp_path / "other", *options)
     assert output.startswith("models:other on 2 images")
+
+
+@pytest.mark.parametrize(
+    ("options", "batches"),
+    [
+        (("--attack-batch", 6, "--eot-batch", 1), Batches(6, 1)),
+        (("--attack-batch", 6), Batches(6, 4)),
+        ((), Batches.fitting(torch.device("cpu"))),
+    ],
+    ids=["both", "attack", "neither"],
+)
+def test_run_with_other_batches(
+    grid: Path, tmp_path: Path, options: tuple[object, ...], batches: Batches
+) -> None:
+    rain("run", grid, "--out", tmp_path / "out", "--examples", 2, "--device", "cpu", *options)
+    attacked = [result for result in load(tmp_path / "out") if result.cell.attack != "none"]
+    remembered = {value for result in attacked for value in result.made_by["batches"]}
+    assert remembered == {f"attack {batches.attack}, eot {batches.eot}"}
+
+
+def test_a_batch_holds_at_least_one_image(grid: Path, tmp_path: Path) -> None:
+    for option in ("--attack-batch", "--eot-batch"):
+        _, errors = rain("run", grid, "--out", tmp_path / "out", option, 0, status=2)
+        assert option in errors
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["predict", "run"])
 def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> None:
     picture = next(tmp_path.rglob("*.png"))
-    arguments = (
-        ["predict", picture, "--defense", "jpeg"]
-        if command == "predict"
-        else ["run", grid, "--out", tmp_path / "o", "--examples", 2]
-    )
-    with pytest.warns(
-        UserWarning, match=r"small_resnet\(width=8\) has random weights, and its answers mean nothing"
-    ):
-        rain(*arguments, "--classifier", "small_resnet(width=8)")
+    arguments = {
+        "predict": (picture, "--defense", "jpeg"),
+        "run": (grid, "--out", tmp_path / "o", "--examples", 2),
+    }[command]
+    message = r"small_resnet\(width=8\) has random weights, and its answers mean nothing"
+    with pytest.warns(UserWarning, match=message):
+        rain(command, *arguments, "--classifier", "small_resnet(width=8)")

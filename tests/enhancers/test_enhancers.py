@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers import card
-from rain.enhancers.compact import placed
+from rain.enhancers.compact import place_pixels
 from rain.errors import OptionError, WeightsError
 from rain.randomize import draw_choice, pick
 from rain.registry import load_enhancer
@@ -63,11 +63,11 @@ def test_edsr_baseline_has_the_published_layout_and_cost() -> None:
     assert model.state_dict()["sub_mean.bias"].tolist() == pytest.approx(
         [-114.444, -111.4605, -103.02], abs=1e-3
     )
-    told = card(model, side=16)
-    assert told["parameters"] == 1_369_859 == sum(weight.numel() for weight in model.parameters())
+    facts = card(model, side=16)
+    assert facts["parameters"] == sum(weight.numel() for weight in model.parameters()) == 1_369_859
     # 17.2 billion at 112x112, and the cost grows with the area.
-    assert told["multiply_adds_16x16"] * 49 == pytest.approx(17.2e9, rel=0.002)
-    assert told["data"].startswith("none")
+    assert facts["multiply_adds_16x16"] * 49 == pytest.approx(17.2e9, rel=0.002)
+    assert facts["data"].startswith("none")
 
 
 @pytest.mark.parametrize("size", [(5, 8), (2, 2), (7, 3)])
@@ -183,17 +183,12 @@ def test_the_more_pixels_are_kept_the_nearer_is_the_picture() -> None:
     errors = []
     for keep in (1, 2, 3):
         choice = draw_choice(image, torch.Generator().manual_seed(2), keep=keep)
-        _, kept, values = placed(pick(image, choice), choice)
+        _, kept, values = place_pixels(pick(image, choice), choice)
         assert torch.equal(values, kept * F.pixel_unshuffle(image, 2))
         assert (kept.unflatten(1, (3, 4)).sum(2) == keep).all()
-        errors.append(
-            float(
-                (load_enhancer("compact(weights=None)")(pick(image, choice), choice) - image)
-                .detach()
-                .abs()
-                .mean()
-            )
-        )
+        with torch.no_grad():
+            restored = load_enhancer("compact(weights=None)")(pick(image, choice), choice)
+        errors.append(float((restored - image).abs().mean()))
     assert errors[2] < errors[1] < errors[0]
 
 
@@ -207,7 +202,7 @@ def test_mixed_precision_leaves_the_kept_pixels_exact() -> None:
 
 
 def test_knowing_the_places_helps() -> None:
-    """On a slope, bicubic up-sampling of randomly picked pixels is rough; filling in at the true places is not."""
+    """On a slope, bicubic up-sampling of random pixels is rough; filling in at their places is not."""
     slope = (torch.arange(32.0)[:, None] + torch.arange(32.0)).expand(1, 3, -1, -1) / 62
     choice = draw_choice(slope, torch.Generator().manual_seed(0))
     informed = load_enhancer("compact(weights=None)")(pick(slope, choice), choice)
@@ -242,7 +237,10 @@ def test_both_shipped_weights_load_and_differ_in_what_they_know() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[..., Path]:
-    """Write an untrained network of the Compact architecture, by its own names: 3x3 convolutions, PReLUs and a pixel shuffle."""
+    """Write an untrained network of the Compact architecture, by its own names.
+
+    It has 3x3 convolutions, PReLUs and a pixel shuffle.
+    """
     pytest.importorskip("spandrel")
 
     def write(
@@ -275,10 +273,10 @@ def test_spandrel_loads_runs_and_differentiates(checkpoint: Callable[..., Path])
     assert leaf.grad is not None
     assert leaf.grad.abs().sum() > 0
     assert model(leaf[:0]).shape == (0, 3, 10, 14)
-    told = card(model, 8)
-    assert told["licence"] == "MIT"
-    assert "Compact" in told["architecture"]
-    assert told["parameters"] > 0
+    facts = card(model, 8)
+    assert facts["licence"] == "MIT"
+    assert "Compact" in facts["architecture"]
+    assert facts["parameters"] > 0
 
 
 def test_spandrel_pads_to_what_the_architecture_wants(checkpoint: Callable[..., Path]) -> None:

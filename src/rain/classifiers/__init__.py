@@ -4,6 +4,7 @@ Each owns its resize, crop, mean and std. One file each.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from rain.images import INTERPOLATIONS, Images, centre_crop, resize_shorter
 
 
 class Preprocessed(nn.Module):
-    """A network with its own preprocessing: resize the shorter side, crop the centre, subtract the mean, divide by the std.
+    """A network with its own preprocessing.
+
+    It resizes the shorter side, crops the centre, subtracts the mean and divides by the std.
 
     Args:
         network: gets normalised images (N, 3, crop, crop).
@@ -24,10 +27,19 @@ class Preprocessed(nn.Module):
         categories: the names of the classes, if known.
         interpolation: "bicubic" or "bilinear", for the resize.
 
+    Attributes:
+        card: the metadata of its weight file; None if nobody has said it.
+        untrained: True if its weights are known to be random.
+
     Raises:
         OptionError: the crop is larger than the resized image, mean or std are not for values in [0, 1], or
             there is no such interpolation.
     """
+
+    mean: Tensor
+    std: Tensor
+    card: dict[str, str] | None = None
+    untrained: bool = False
 
     def __init__(
         self,
@@ -42,35 +54,19 @@ class Preprocessed(nn.Module):
     ):
         super().__init__()
         if not (isinstance(resize, int) and isinstance(crop, int)):
-            raise OptionError(
-                f"resize and crop are numbers of pixels, of the shorter side and of the square, got {resize!r} and {crop!r}"
-            )
-        for name, values in (("mean", mean), ("std", std)):
-            if (
-                not isinstance(values, Sequence)
-                or len(values) != 3
-                or not all(abs(value) <= 1 for value in values)
-            ):
-                raise OptionError(
-                    f"{name} must be three numbers, for values in [0, 1] (those for 0 to 255 divided by 255), got {values!r}"
-                )
+            what = "numbers of pixels, of the shorter side and of the square"
+            raise OptionError(f"resize and crop are {what}, got {resize!r} and {crop!r}")
+        _check_colour("mean", mean)
+        _check_colour("std", std)
         if min(std) <= 0:
             raise OptionError(f"std must be above 0, got {std!r}")
         if not 1 <= crop <= resize:
             raise OptionError(f"crop must be at least 1 and at most resize = {resize}, got {crop}")
         if interpolation not in INTERPOLATIONS:
-            raise OptionError(
-                f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}"
-            )
-        self.network, self.resize, self.crop, self.categories, self.interpolation = (
-            network,
-            resize,
-            crop,
-            categories,
-            interpolation,
-        )
-        self.mean: Tensor
-        self.std: Tensor
+            names = ", ".join(INTERPOLATIONS)
+            raise OptionError(f"interpolation must be one of {names}, got {interpolation!r}")
+        self.network, self.categories = network, categories
+        self.resize, self.crop, self.interpolation = resize, crop, interpolation
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
@@ -80,3 +76,18 @@ class Preprocessed(nn.Module):
             images = centre_crop(resize_shorter(images, self.resize, self.interpolation), self.crop)
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
+
+
+def own_file(weights: str | Path | None) -> Path | None:
+    """The file that an option ``weights`` names; None if it is another name, or nothing."""
+    if weights is None:
+        return None
+    path = Path(weights).expanduser()
+    return path if path.is_file() else None
+
+
+def _check_colour(name: str, values: object) -> None:
+    """Raise ``OptionError`` unless it is a number for each channel, of images in [0, 1]."""
+    if not isinstance(values, Sequence) or len(values) != 3 or not all(abs(value) <= 1 for value in values):
+        needed = "three numbers, for values in [0, 1] (those for 0 to 255 divided by 255)"
+        raise OptionError(f"{name} must be {needed}, got {values!r}")

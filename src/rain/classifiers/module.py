@@ -15,7 +15,9 @@ from rain.registry import CLASSIFIERS
 
 @CLASSIFIERS.register(argument=":PACKAGE.MODULE:FUNCTION")
 def module(target: str, /, **options: Any) -> nn.Module:
-    """Your own function (or class) that returns an ``nn.Module`` from images (N, 3, H, W) in [0, 1] to logits; set to eval mode.
+    """Your own function (or class) that returns an ``nn.Module``, which is set to eval mode.
+
+    The module goes from images (N, 3, H, W) in [0, 1] to logits (N, classes).
 
     Args:
         target: ``package.module:function``. The working directory is searched first, as for ``python -m``,
@@ -34,20 +36,13 @@ def module(target: str, /, **options: Any) -> nn.Module:
     home = _import(path, target)
     function = getattr(home, name, None)
     if not callable(function):
-        own = [
-            other
-            for other, value in vars(home).items()
-            if getattr(value, "__module__", None) == home.__name__ and callable(value)
-        ]
-        raise UnknownNameError(
-            f"classifier {target!r}: no function {name!r} in {path}; {did_you_mean(name, own)}"
-        )
+        nearest = did_you_mean(name, _functions_of(home))
+        raise UnknownNameError(f"classifier {target!r}: no function {name!r} in {path}; {nearest}")
     try:
         signature = inspect.signature(function)
     except ValueError:  # some classes written in C
-        raise OptionError(
-            f"classifier {target!r} has no signature; write a function that returns the network"
-        ) from None
+        advice = "write a function that returns the network"
+        raise OptionError(f"classifier {target!r} has no signature; {advice}") from None
     try:
         signature.bind(**options)
     except TypeError as error:
@@ -61,6 +56,12 @@ def module(target: str, /, **options: Any) -> nn.Module:
     return network.eval()
 
 
+def _functions_of(home: ModuleType) -> list[str]:
+    """What can be called and was defined in the module itself."""
+    callables = {name: value for name, value in vars(home).items() if callable(value)}
+    return [name for name, value in callables.items() if getattr(value, "__module__", None) == home.__name__]
+
+
 def _import(path: str, target: str) -> ModuleType:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
@@ -70,9 +71,7 @@ def _import(path: str, target: str) -> ModuleType:
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (path == missing or path.startswith(f"{missing}.")):
-            raise UnknownNameError(
-                f"classifier {target!r}: no module {missing!r}, neither in {here} nor installed"
-            ) from None
-        raise OptionError(
-            f"classifier {target!r}: importing {path} raised {type(error).__name__}: {error}"
-        ) from error
+            what = f"no module {missing!r}, neither in {here} nor installed"
+            raise UnknownNameError(f"classifier {target!r}: {what}") from None
+        what = f"importing {path} raised {type(error).__name__}: {error}"
+        raise OptionError(f"classifier {target!r}: {what}") from error

@@ -1,5 +1,9 @@
-"""A ResNet for small pictures (96x96 and less), of a size that a laptop trains in minutes: the classifier of the STL-10 setting."""
+"""A ResNet for small pictures (96x96 and less), of a size that a laptop trains in minutes.
 
+It is the classifier of the STL-10 setting.
+"""
+
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -16,7 +20,7 @@ MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
 def small_resnet(
     weights: str | Path | None = None, *, classes: int = 10, width: int = 32, size: int = 96
 ) -> Preprocessed:
-    """ResNet-18 with a quarter to a half of its channels and a gentle stem, from pictures of ``size`` x ``size`` to ``classes`` logits.
+    """ResNet-18 with half of its channels or less and a gentle stem, for small pictures.
 
     Args:
         weights: name of a shipped file, a safetensors file as ``rain train`` leaves it, or None for an
@@ -38,24 +42,18 @@ def small_resnet(
     if last is not None and last.ndim == 2 and len(last) and last.shape[1] >= 8:
         classes, width = last.shape[0], last.shape[1] // 8
         with torch.device("meta"):
-            checkpoints.check(
-                Preprocessed(SmallResnet(classes, width), resize=size, crop=size, mean=MEAN, std=STD),
-                state,
-                str(path),
-            )
-    network = Preprocessed(
-        SmallResnet(classes, width),
-        resize=size,
-        crop=size,
-        mean=MEAN,
-        std=STD,
-        categories=checkpoints.categories(card),
-    )
+            empty = _preprocessed(classes, width, size, ())
+        checkpoints.check(empty, state, str(path))
+    classifier = _preprocessed(classes, width, size, checkpoints.categories(card))
     if path:
-        checkpoints.fit(network, state, str(path))
-    network.card = card  # type: ignore[assignment]
-    network.untrained = path is None  # type: ignore[assignment]
-    return network.eval()
+        checkpoints.load_state(classifier, state, str(path))
+    classifier.card, classifier.untrained = card, path is None
+    return classifier.eval()
+
+
+def _preprocessed(classes: int, width: int, size: int, categories: tuple[str, ...]) -> Preprocessed:
+    network = SmallResnet(classes, width)
+    return Preprocessed(network, resize=size, crop=size, mean=MEAN, std=STD, categories=categories)
 
 
 class SmallResnet(nn.Module):
@@ -65,10 +63,9 @@ class SmallResnet(nn.Module):
         super().__init__()
         self.stem = _convolution(3, width, 2)
         widths = [width, 2 * width, 4 * width, 8 * width]
-        blocks = [
-            Block(before, after, 1 if stage == 0 or number else 2)
-            for stage, number, before, after in _plan(widths)
-        ]
+        blocks = [Block(width, width, 1), Block(width, width, 1)]
+        for before, after in pairwise(widths):
+            blocks += [Block(before, after, 2), Block(after, after, 1)]
         self.blocks = nn.Sequential(*blocks)
         self.last = nn.Linear(widths[-1], classes)
 
@@ -93,21 +90,10 @@ class Block(nn.Module):
         """From (N, inputs, h, w) to (N, outputs, h / stride, w / stride)."""
         # The stride is taken here, not by the 1x1 convolution: for less than 16 channels its backward pass
         # crashes on some CPUs (oneDNN issue 6035).
-        chosen = values[:, :, :: self.stride, :: self.stride]
-        return torch.relu(self.second(torch.relu(self.first(values))) + self.skip(chosen))
-
-
-def _plan(widths: list[int]) -> list[tuple[int, int, int, int]]:
-    """Stage, number in it, channels before and after, for two blocks in each stage."""
-    before = [widths[0], *widths]
-    return [
-        (stage, number, before[stage] if number == 0 else width, width)
-        for stage, width in enumerate(widths)
-        for number in (0, 1)
-    ]
+        skipped = self.skip(values[:, :, :: self.stride, :: self.stride])
+        return torch.relu(self.second(torch.relu(self.first(values))) + skipped)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
-    )
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))

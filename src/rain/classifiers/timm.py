@@ -2,10 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+
+from torch import nn
 
 from rain import checkpoints, imagenet
-from rain.classifiers import Preprocessed
+from rain.classifiers import Preprocessed, own_file
 from rain.errors import OptionError, UnknownNameError, WeightsError, did_you_mean
 from rain.registry import CLASSIFIERS
 
@@ -45,53 +47,47 @@ def timm(
         raise WeightsError(f'timm/{name} needs timm ({error}): pip install "rain-defense[timm]"') from None
     if not name.startswith(("hf-hub:", "hf_hub:")) and not library.is_model(name):
         raise UnknownNameError(f"timm has no model {name!r}; {_near(name, library.list_models())}")
-    own_file = weights is not None and Path(weights).expanduser().is_file()
-    if weights not in (None, "DEFAULT") and not own_file:
-        raise UnknownNameError(
-            f"timm/{name}: no such file {str(weights)!r}; give the path of a safetensors file, DEFAULT, or None"
-        )
+    file = own_file(weights)
+    if weights not in (None, "DEFAULT") and file is None:
+        advice = "give the path of a safetensors file, DEFAULT, or None"
+        raise UnknownNameError(f"timm/{name}: no such file {str(weights)!r}; {advice}")
     if classes is not None and (weights == "DEFAULT" or classes < 1):
-        raise OptionError(
-            f"timm/{name}: classes must be a positive number and goes with weights=PATH or weights=None, got {classes!r}"
-        )
-    network = _create(
-        library,
-        name,
-        weights == "DEFAULT" and not own_file,
-        {} if classes is None else {"num_classes": classes},
-    )
-    card: dict[str, str] = {}
-    if own_file:
-        card = checkpoints.load(network, Path(str(weights)).expanduser(), within="network.")
+        needed = "a positive number and goes with weights=PATH or weights=None"
+        raise OptionError(f"timm/{name}: classes must be {needed}, got {classes!r}")
+    network = _create(library, name, weights == "DEFAULT" and file is None, classes)
+    card = checkpoints.load(network, file, within="network.") if file else {}
     config = library.data.resolve_model_data_config(network)
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
-        raise OptionError(
-            f"timm/{name} takes {channels} x {height} x {width}; only networks for square RGB images can be used"
-        )
+        what = f"takes {channels} x {height} x {width}"
+        raise OptionError(f"timm/{name} {what}; only networks for square RGB images can be used")
     crop = crop or height
+    categories = checkpoints.categories(card)
+    if not categories and network.num_classes == 1000:
+        categories = imagenet.categories()
     return Preprocessed(
         network,
         resize=resize or max(crop, math.floor(crop / config["crop_pct"])),
         crop=crop,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        categories=checkpoints.categories(card)
-        or (imagenet.categories() if network.num_classes == 1000 else ()),
+        categories=categories,
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
     ).eval()
 
 
-def _create(library: Any, name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+def _create(library: ModuleType, name: str, pretrained: bool, classes: int | None) -> nn.Module:
+    options = {} if classes is None else {"num_classes": classes}
     try:
-        return library.create_model(name, pretrained=pretrained, **options)
+        network: nn.Module = library.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client, urllib and timm fail each in its own way
+        cause = f"{type(error).__name__}: {error}"
         if not pretrained:
-            raise OptionError(f"timm/{name} cannot be built ({type(error).__name__}: {error})") from error
-        raise WeightsError(
-            f"timm/{name}: the pretrained weights could not be had ({type(error).__name__}: {error}). Load the model once where there is a "
-            "network, or give weights=PATH of a safetensors file, or weights=None for an untrained network"
-        ) from error
+            raise OptionError(f"timm/{name} cannot be built ({cause})") from error
+        what = f"timm/{name}: the pretrained weights could not be had ({cause})"
+        advice = "give weights=PATH of a safetensors file, or weights=None for an untrained network"
+        raise WeightsError(f"{what}. Load the model once where there is a network, or {advice}") from error
+    return network
 
 
 def _near(name: str, names: list[str]) -> str:

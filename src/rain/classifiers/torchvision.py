@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from rain import checkpoints, imagenet
-from rain.classifiers import Preprocessed
+from rain.classifiers import Preprocessed, own_file
 from rain.errors import OptionError, UnknownNameError, WeightsError, did_you_mean
 from rain.registry import CLASSIFIERS
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 
 @CLASSIFIERS.register(argument="/NAME")
@@ -21,7 +24,7 @@ def torchvision(
     resize: int | None = None,
     crop: int | None = None,
 ) -> Preprocessed:
-    """A torchvision classifier: torchvision/resnet50, or torchvision/resnet50(weights=PATH) with your own weights.
+    """A torchvision classifier: torchvision/resnet50; with weights of your own, if you give ``weights=PATH``.
 
     Args:
         name: as in ``torchvision.models.list_models(module=torchvision.models)``.
@@ -45,55 +48,52 @@ def torchvision(
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UnknownNameError(f"torchvision has no classifier {name!r}; {did_you_mean(name, known)}")
-    published = models.get_model_weights(name)
-    own_file = weights is not None and Path(weights).expanduser().is_file()
-    named = weights is not None and not own_file
-    if named and str(weights) not in published.__members__:
+    classifiers = models.list_models(module=models)
+    if name not in classifiers:
+        raise UnknownNameError(f"torchvision has no classifier {name!r}; {did_you_mean(name, classifiers)}")
+    what, published = f"torchvision/{name}", models.get_model_weights(name)
+    file = own_file(weights)
+    downloads = weights is not None and file is None
+    if downloads and str(weights) not in published.__members__:
         hint = did_you_mean(str(weights), list(published.__members__))
-        raise UnknownNameError(
-            f"torchvision/{name}: no weights {str(weights)!r}, and there is no such file; {hint}"
-        )
-    if classes is not None and (named or classes < 1):
-        raise OptionError(
-            f"torchvision/{name}: classes must be a positive number and goes with weights=PATH or weights=None, got {classes!r}"
-        )
-    chosen = published[str(weights)] if named else published["DEFAULT"]
-    preprocessing = chosen.transforms()
-    sides = {"resize": resize or preprocessing.resize_size[0], "crop": crop or preprocessing.crop_size[0]}
+        raise UnknownNameError(f"{what}: no weights {str(weights)!r}, and there is no such file; {hint}")
+    if classes is not None and (downloads or classes < 1):
+        needed = "a positive number and goes with weights=PATH or weights=None"
+        raise OptionError(f"{what}: classes must be {needed}, got {classes!r}")
+    version = published[str(weights)] if downloads else published["DEFAULT"]
+    preprocessing = version.transforms()
+    crop = crop or preprocessing.crop_size[0]
     count = classes or 1000
-    network = models.get_model(name, weights=None, num_classes=count, **_arguments(name, sides["crop"]))
-    card: dict[str, str] = {}
-    if own_file:
-        card = checkpoints.load(network, Path(str(weights)).expanduser(), within="network.")
-    elif named:
-        checkpoints.fit(
-            network, _download(chosen, f"torchvision/{name}"), f"torchvision/{name}, {chosen.name}"
-        )
+    network = models.get_model(name, weights=None, num_classes=count, **_arguments(name, crop))
+    card = checkpoints.load(network, file, within="network.") if file else {}
+    if downloads:
+        checkpoints.load_state(network, _download(version, what), f"{what}, {version.name}")
     if weights is not None and hasattr(network, "transform_input"):
         # Inception and GoogLeNet were converted from weights that expect another normalisation, and turn the
         # input around themselves.
         network.transform_input = True
+    categories = checkpoints.categories(card)
+    if not categories and count == 1000:
+        categories = imagenet.categories()
     return Preprocessed(
         network,
-        **sides,
+        resize=resize or preprocessing.resize_size[0],
+        crop=crop,
         mean=tuple(preprocessing.mean),
         std=tuple(preprocessing.std),
-        categories=checkpoints.categories(card) or (imagenet.categories() if count == 1000 else ()),
+        categories=categories,
         interpolation=preprocessing.interpolation.value,
     ).eval()
 
 
-def _arguments(name: str, side: int) -> dict[str, Any]:
+def _arguments(name: str, side: int) -> dict[str, bool | int]:
     """What a builder must be told when it does not get torchvision's own weights."""
     if name in ("googlenet", "inception_v3"):
         return {"init_weights": False}  # the default is about to change, and warns
     return {"image_size": side} if name.startswith("vit_") else {}
 
 
-def _download(weights: Any, what: str) -> dict[str, Tensor]:
+def _download(weights: "WeightsEnum", what: str) -> dict[str, Tensor]:
     """Let torchvision fetch its weights, or find them in its cache.
 
     Raises:
@@ -104,12 +104,13 @@ def _download(weights: Any, what: str) -> dict[str, Tensor]:
             progress=False, check_hash=True, weights_only=True, map_location="cpu"
         )
     except Exception as error:  # urllib, the digest check and torch's loader fail each in its own way
-        raise WeightsError(
-            f"{what}: {weights.name} could not be had ({type(error).__name__}: {error}). With a network, fetch {weights.url} into "
-            f"checkpoints/ below torch.hub.get_dir(); or give weights=PATH of a safetensors file; or weights=None for an untrained network"
-        ) from error
-    # DenseNet's file is older than its module names: norm.1 is now norm1.
-    return {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): value
-        for key, value in state.items()
-    }
+        cause = f"{weights.name} could not be had ({type(error).__name__}: {error})"
+        fetch = f"With a network, fetch {weights.url} into checkpoints/ below torch.hub.get_dir()"
+        advice = "give weights=PATH of a safetensors file; or weights=None for an untrained network"
+        raise WeightsError(f"{what}: {cause}. {fetch}; or {advice}") from error
+    return {_modern(name): value for name, value in state.items()}
+
+
+def _modern(name: str) -> str:
+    """The module's name for a weight of DenseNet, whose file is older: norm.1 is now norm1."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", name)

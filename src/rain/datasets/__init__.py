@@ -6,10 +6,10 @@ logits.
 
 import hashlib
 from collections.abc import Sequence
+
+# Not "import csv": that name becomes our own csv.py as soon as it is loaded.
 from csv import DictReader
-from csv import (
-    Error as CsvError,
-)  # not "import csv": that name becomes our own csv.py as soon as it is loaded
+from csv import Error as CsvError
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,13 +80,11 @@ class Pictures:
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise DatasetError(
-                f"{self.root}: no pictures; the file names must end in {', '.join(sorted(SUFFIXES))}"
-            )
+            endings = ", ".join(sorted(SUFFIXES))
+            raise DatasetError(f"{self.root}: no pictures; the file names must end in {endings}")
         if self.categories and max(self.labels) >= len(self.categories):
-            raise DatasetError(
-                f"{self.root}: label {max(self.labels)} is past the {len(self.categories)} categories"
-            )
+            what = f"label {max(self.labels)} is past the {len(self.categories)} categories"
+            raise DatasetError(f"{self.root}: {what}")
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -102,7 +100,9 @@ class Pictures:
         return read_image(self.root / self.files[index]), self.labels[index]
 
     def digest(self) -> str:
-        """Identify the data: SHA-256, first 16 hex digits, over each file's relative name, label, size and content.
+        """Identify the data: the first 16 hex digits of a SHA-256.
+
+        Convention: over each file's relative name, label, size and content.
 
         Differs: of a set larger than 256 MiB (``SMALL_BYTES``) the contents are left out, since reading them
             takes minutes.
@@ -129,7 +129,8 @@ def existing_folder(path: str | Path, hint: str) -> Path:
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; {hint}")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise DatasetError(f"{folder}: {what}; {hint}")
     return folder
 
 
@@ -139,20 +140,29 @@ def class_folders(root: Path) -> list[str]:
 
 
 def picture_files(root: Path, folder: str) -> list[str]:
-    """List the pictures below ``root / folder``, relative to ``root``, sorted; hidden files and other formats are left out."""
-    paths = [
-        path for path in (root / folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
-    inside = [path.relative_to(root / folder) for path in paths]
-    shown = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
-    return sorted((Path(folder) / path).as_posix() for path in shown)
+    """List the pictures below ``root / folder``, relative to ``root``, sorted.
+
+    Hidden files and other formats are left out.
+    """
+    top = root / folder
+    paths = [path.relative_to(top) for path in top.rglob("*") if _is_picture(path)]
+    return sorted((Path(folder) / path).as_posix() for path in paths if not _is_hidden(path))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file with a header, in UTF-8.
 
     Args:
-        columns: the ones that must be there, with a value in every row; others are kept.
+        path: of the file.
+        columns: the ones that must be there, with a value in every row; others are read too.
 
     Raises:
         DatasetError: the file is missing, is not such a table, is empty, or lacks a column or a value.
@@ -161,14 +171,15 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = DictReader(file, strict=True)
-            rows, found = list(reader), reader.fieldnames or []
+            rows, header = list(reader), reader.fieldnames or []
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; {needs}") from None
     except (OSError, UnicodeDecodeError, CsvError) as error:
         raise DatasetError(f"{path}: not a CSV file in UTF-8 ({error}); {needs}") from None
     for column in columns:
-        if column not in found:
-            raise DatasetError(f"{path}: no column {column!r} among {', '.join(found) or 'none'}; {needs}")
+        if column not in header:
+            names = ", ".join(header) or "none"
+            raise DatasetError(f"{path}: no column {column!r} among {names}; {needs}")
     if not rows:
         raise DatasetError(f"{path}: no entries; {needs}")
     for line, row in enumerate(rows, 2):
@@ -184,8 +195,8 @@ def to_label(text: str, where: str) -> int:
     Raises:
         DatasetError: not a whole number from 0, or more than any classifier has classes.
     """
-    if not (text.strip().isascii() and text.strip().isdigit() and len(text.strip()) <= 6):
-        raise DatasetError(
-            f"{where}: label {text!r} must be a whole number from 0 to 999999, the index of the classifier's logit"
-        )
-    return int(text)
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
+        needed = "a whole number from 0 to 999999, the index of the classifier's logit"
+        raise DatasetError(f"{where}: label {text!r} must be {needed}")
+    return int(digits)

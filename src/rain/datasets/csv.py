@@ -1,5 +1,6 @@
 """Pictures with their labels in a CSV file."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from rain.registry import DATASETS
 
 @DATASETS.register(argument=":PATH")
 def csv(path: str, *, categories: str | None = None, licence: str | None = None) -> Pictures:
-    """Pictures whose labels are in a table: a folder with labels.csv (columns file, label), the files beside it or in images/.
+    """Pictures whose labels are in a table: a folder with labels.csv, which has the columns file and label.
+
+    The picture files lie beside the table, or in images/.
 
     Args:
         path: the folder, or the CSV file itself. Its order is the dataset's.
@@ -26,26 +29,25 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
         OptionError: ``categories`` is something else than "imagenet".
     """
     if categories not in (None, "imagenet"):
-        raise OptionError(
-            f"categories must be imagenet or left out, got {categories!r}; for other names add a column category to the table"
-        )
+        what = f"categories must be imagenet or left out, got {categories!r}"
+        raise OptionError(f"{what}; for other names add a column category to the table")
     table = Path(path).expanduser()
     table = table / "labels.csv" if table.is_dir() else table
     rows = read_table(table, ("file", "label"))
     root = table.parent
     files = tuple(_file(table, row["file"]) for row in rows)
     labels = tuple(to_label(row["label"], f"{table}, file {row['file']}") for row in rows)
-    named = {label: row["category"] for label, row in zip(labels, rows, strict=True) if row.get("category")}
-    names = tuple(named.get(label, str(label)) for label in range(max(labels) + 1)) if named else ()
+    names = imagenet.categories() if categories == "imagenet" else _categories(rows, labels)
     terms = sorted({row.get("licence") or row.get("license") or "" for row in rows} - {""})
-    return Pictures(
-        f"csv:{path}",
-        root,
-        files,
-        labels,
-        imagenet.categories() if categories == "imagenet" else names,
-        licence or ", ".join(terms) or "not said",
-    )
+    licence = licence or ", ".join(terms) or "not said"
+    return Pictures(f"csv:{path}", root, files, labels, names, licence)
+
+
+def _categories(rows: Sequence[Mapping[str, str]], labels: Sequence[int]) -> tuple[str, ...]:
+    """The names in the column category; a label without one is its own name."""
+    pairs = [(label, row.get("category")) for label, row in zip(labels, rows, strict=True)]
+    names = {label: name for label, name in pairs if name}
+    return tuple(names.get(label, str(label)) for label in range(max(labels) + 1)) if names else ()
 
 
 def _file(table: Path, name: str) -> str:
@@ -57,6 +59,5 @@ def _file(table: Path, name: str) -> str:
         with suppress(OSError):  # a name that no file can have
             if (table.parent / candidate).is_file():
                 return candidate.as_posix()
-    raise DatasetError(
-        f"{table}: {name!r} is neither beside the table nor in images/; add the file or delete its line"
-    )
+    what = f"{name!r} is neither beside the table nor in images/"
+    raise DatasetError(f"{table}: {what}; add the file or delete its line")

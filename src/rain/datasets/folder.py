@@ -52,14 +52,8 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
     classes = [[(file, by_folder[name]) for file in picture_files(root, name)] for name in folders]
     # Class by class, the first hundred images of ImageNet would be two classes.
     pairs = [pair for turn in zip_longest(*classes) for pair in turn if pair]
-    return Pictures(
-        f"folder:{path}",
-        root,
-        tuple(file for file, _ in pairs),
-        tuple(label for _, label in pairs),
-        categories,
-        licence,
-    )
+    files, numbers = tuple(file for file, _ in pairs), tuple(label for _, label in pairs)
+    return Pictures(f"folder:{path}", root, files, numbers, categories, licence)
 
 
 def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -68,24 +62,28 @@ def _labels(root: Path, folders: list[str], labels: str) -> tuple[dict[str, int]
         return {name: label for label, name in enumerate(folders)}, tuple(folders)
     if labels not in ("auto", "imagenet"):
         return _labels_from(Path(labels).expanduser(), folders)
-    # ImageNet numbers its classes in the order of their WordNet ids.
-    known = dict(zip(folders, range(1000), strict=True)) if wordnet and len(folders) == 1000 else IMAGENETTE
-    unknown = [name for name in folders if name not in known]
-    if unknown:
-        raise DatasetError(
-            f"{root}: no ImageNet label known for {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; "
-            "give labels=PATH of a CSV file with the columns folder,label, or labels=sorted for 0, 1, 2, ..."
-        )
-    return known, imagenet.categories()
+    by_folder = IMAGENETTE
+    if wordnet and len(folders) == 1000:
+        # ImageNet numbers its classes in the order of their WordNet ids.
+        by_folder = dict(zip(folders, range(1000), strict=True))
+    without = [name for name in folders if name not in by_folder]
+    if without:
+        what = f"no ImageNet label known for {_first_four(without)}"
+        table = "labels=PATH of a CSV file with the columns folder,label"
+        raise DatasetError(f"{root}: {what}; give {table}, or labels=sorted for 0, 1, 2, ...")
+    return by_folder, imagenet.categories()
 
 
 def _labels_from(table: Path, folders: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     rows = read_table(table, ("folder", "label"))
-    known = {row["folder"]: to_label(row["label"], f"{table}, folder {row['folder']}") for row in rows}
-    unknown = [name for name in folders if name not in known]
-    if unknown:
-        raise DatasetError(
-            f"{table}: no label for the folders {', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}; add a line for each"
-        )
-    names = {known[row["folder"]]: row.get("category") or row["folder"] for row in rows}
-    return known, tuple(names.get(label, str(label)) for label in range(max(names) + 1))
+    by_folder = {row["folder"]: to_label(row["label"], f"{table}, folder {row['folder']}") for row in rows}
+    without = [name for name in folders if name not in by_folder]
+    if without:
+        what = f"no label for the folders {_first_four(without)}"
+        raise DatasetError(f"{table}: {what}; add a line for each")
+    names = {by_folder[row["folder"]]: row.get("category") or row["folder"] for row in rows}
+    return by_folder, tuple(names.get(label, str(label)) for label in range(max(names) + 1))
+
+
+def _first_four(names: list[str]) -> str:
+    return ", ".join([*names[:4], "..."] if len(names) > 4 else names)

@@ -25,17 +25,13 @@ def imagenet(root: str, *, split: str = "val") -> Pictures:
     """
     if split not in SPLITS:
         raise OptionError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    how = (
-        "ask for ImageNet at image-net.org, put the archive of the split and the devkit into ROOT and unpack them once with "
-        f'torchvision.datasets.ImageNet("ROOT", split="{split}")'
-    )
+    ask = "ask for ImageNet at image-net.org, put the archive of the split and the devkit into ROOT"
+    how = f'{ask} and unpack them once with torchvision.datasets.ImageNet("ROOT", split="{split}")'
     path = existing_folder(root, how) / split
     count = len(class_folders(existing_folder(path, how)))
     if count != 1000:
-        raise DatasetError(
-            f"{path}: {count} class folders where ImageNet has 1000; {how}, or read a part of it with folder:{path}"
-        )
-    pictures = folder(
-        str(path), labels="imagenet", licence="ImageNet terms: non-commercial research and education"
-    )
+        what = f"{count} class folders where ImageNet has 1000"
+        raise DatasetError(f"{path}: {what}; {how}, or read a part of it with folder:{path}")
+    licence = "ImageNet terms: non-commercial research and education"
+    pictures = folder(str(path), labels="imagenet", licence=licence)
     return replace(pictures, name=f"imagenet ({split})")

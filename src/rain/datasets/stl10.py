@@ -4,7 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rain.errors import DatasetError, OptionError
@@ -42,15 +44,11 @@ class Stl10:
         folder = Path(root).expanduser() / FOLDER
         if download and not (folder / f"{split}_X.bin").is_file():
             _download(folder.parent, split)
-        missing = [
-            name
-            for name in (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt")
-            if not (folder / name).is_file()
-        ]
+        names = (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt")
+        missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise DatasetError(
-                f"{folder}: no {', '.join(missing)}; pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}"
-            )
+            advice = f"pass download=True (2.6 GB), or unpack there stl10_binary.tar.gz from {HOME}"
+            raise DatasetError(f"{folder}: no {', '.join(missing)}; {advice}")
         self.categories = tuple((folder / "class_names.txt").read_text(encoding="utf-8").split())
         self._folder, self._split = folder, split
         self._pixels, self._labels = _read(folder, split, len(self.categories))
@@ -75,7 +73,10 @@ class Stl10:
         return pixels.contiguous().float() / 255, int(self._labels[index]) - 1
 
     def digest(self) -> str:
-        """Identify the data: SHA-256, first 16 hex digits, over the bytes of the labels and then of the pictures."""
+        """Identify the data: the first 16 hex digits of a SHA-256.
+
+        Convention: over the bytes of the labels and then of the pictures.
+        """
         return hashlib.sha256(self._labels.tobytes() + self._pixels.tobytes()).hexdigest()[:16]
 
 
@@ -85,21 +86,21 @@ def _download(root: Path, split: str) -> None:
     try:
         STL10(str(root), split=split, download=True)
     except (OSError, RuntimeError) as error:
-        raise DatasetError(
-            f"STL-10 could not be fetched ({error}); unpack stl10_binary.tar.gz from {HOME} in {root}"
-        ) from error
+        advice = f"unpack stl10_binary.tar.gz from {HOME} in {root}"
+        raise DatasetError(f"STL-10 could not be fetched ({error}); {advice}") from error
 
 
-def _read(folder: Path, split: str, classes: int) -> tuple[Any, Any]:
-    import numpy as np
+def _read(folder: Path, split: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read pictures (N, 3, 96, 96), column by column, and labels (N,), from 1.
 
+    Raises:
+        DatasetError: the two files do not belong together.
+    """
     labels = np.fromfile(folder / f"{split}_y.bin", dtype=np.uint8)
     size = (folder / f"{split}_X.bin").stat().st_size
     if size == 0 or size != len(labels) * 3 * SIDE * SIDE or labels.min() < 1 or labels.max() > classes:
-        raise DatasetError(
-            f"{folder}: {split}_X.bin and {split}_y.bin do not belong together; delete them and unpack the archive again"
-        )
+        what = f"{split}_X.bin and {split}_y.bin do not belong together"
+        raise DatasetError(f"{folder}: {what}; delete them and unpack the archive again")
     # Mapped, not loaded: the test split has 221 MB.
-    return np.memmap(
-        folder / f"{split}_X.bin", dtype=np.uint8, mode="r", shape=(len(labels), 3, SIDE, SIDE)
-    ), labels
+    shape = (len(labels), 3, SIDE, SIDE)
+    return np.memmap(folder / f"{split}_X.bin", dtype=np.uint8, mode="r", shape=shape), labels

@@ -1,10 +1,10 @@
 """JPEG compression, by a real encoder."""
 
 import io
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -17,10 +17,15 @@ from rain.registry import DEFENSES
 
 @DEFENSES.register
 class Jpeg(Defense):
-    """Encode and decode as JPEG (Pillow's libjpeg, chroma at half resolution); the gradient is BPDA's, the identity.
+    """Encode and decode as JPEG; the gradient is BPDA's, the identity.
 
     Args:
         quality: 1 to 100.
+
+    Raises:
+        OptionError: the quality is out of range.
+
+    Convention: Pillow's libjpeg, chroma at half resolution.
 
     Source: Dziugaite, Ghahramani, Roy (arXiv 1608.00853); BPDA after Athalye et al. (arXiv 1802.00420).
     """
@@ -44,13 +49,12 @@ class Jpeg(Defense):
     def _compress(self, images: Images) -> Images:
         if not len(images):
             return images.clone()
-        levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return (
-            torch.stack([self._through_a_file(picture) for picture in levels]).to(images.device, images.dtype)
-            / 255
-        )
+        levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        pictures = levels.permute(0, 2, 3, 1).cpu().numpy()
+        compressed = torch.stack([self._through_a_file(picture) for picture in pictures])
+        return compressed.to(images.device, images.dtype) / 255
 
-    def _through_a_file(self, picture: "np.ndarray[Any, Any]") -> Tensor:
+    def _through_a_file(self, picture: NDArray[np.uint8]) -> Tensor:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
         return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

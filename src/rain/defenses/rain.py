@@ -1,6 +1,7 @@
 """RAIN: structured randomisation (SRd), then detail generation (DG)."""
 
 import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,26 +14,55 @@ from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, res
 from rain.registry import DEFENSES, ENHANCERS
 from rain.specs import parse
 
-DEFAULT: dict[str, Any] = {
-    "down": "channel",
-    "keep": 1,
-    "shift": 0.05,
-    "shared_shift": False,
-    "seam": "mirrored",
-    "enhancer": "compact",
-    "scale_low": 1.5,
-    "scale_high": 2.5,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "released": {"shared_shift": True, "seam": "wrapped"},
-    "no_shift": {"shift": 0.0},
-    "no_pick": {"down": "bicubic", "enhancer": "compact(weights=blind)"},
-    "no_dg": {"enhancer": "bicubic"},
-}
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
 SEAMS = ("mirrored", "wrapped")
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options of RAIN; what they are is said by ``Rain``.
+
+    Raises:
+        OptionError: a value out of range, or values that do not go together.
+    """
+
+    down: str = "channel"
+    keep: int = 1
+    shift: float = 0.05
+    shared_shift: bool = False
+    seam: str = "mirrored"
+    enhancer: str | nn.Module = "compact"
+    scale_low: float = 1.5
+    scale_high: float = 2.5
+
+    def __post_init__(self) -> None:
+        if self.down not in DOWN:
+            raise OptionError(f"down must be one of {', '.join(DOWN)}, got {self.down!r}")
+        if not isinstance(self.shared_shift, bool):
+            raise OptionError(f"shared_shift must be true or false, got {self.shared_shift!r}")
+        if type(self.keep) is not int or self.keep not in (1, 2, 3):
+            raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {self.keep!r}")
+        if self.keep > 1 and self.down not in PICKING:
+            raise OptionError(f"keep says how many pixels are picked, and down = {self.down!r} picks none")
+        if not 0 <= self.shift <= 1:
+            raise OptionError(f"shift must be a fraction of the side in [0, 1], got {self.shift!r}")
+        if self.seam not in SEAMS:
+            raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {self.seam!r}")
+        if self.seam == "mirrored" and self.shift >= 0.5:
+            what = f"a shift of {self.shift} leaves nothing to mirror"
+            raise OptionError(f"{what}: make it less than 0.5, or give seam=wrapped")
+        if not 1 <= self.scale_low <= self.scale_high:
+            raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
+
+
+PRESETS = {
+    "default": Options(),
+    "released": Options(shared_shift=True, seam="wrapped"),
+    "no_shift": Options(shift=0.0),
+    "no_pick": Options(down="bicubic", enhancer="compact(weights=blind)"),
+    "no_dg": Options(enhancer="bicubic"),
+}
 
 
 @DEFENSES.register
@@ -42,24 +72,29 @@ class Rain(Defense):
     Args:
         preset: "default"; "released", the method as published (one shift for the whole batch, its seam as it
             is); and its ablations "no_shift", "no_pick" (bicubic down-sampling) and "no_dg" (bicubic
-            up-sampling). The options below change a preset.
-        down: how images are halved: "channel" (one pixel of each 2x2 cell, drawn for each colour channel
-            apart, as released), "pixel" (one draw for all three), "bicubic" (nothing random), "scale"
+            up-sampling). The options below change a preset; None leaves what it says. What each of them
+            calls its default is that of "default".
+        down: how images are halved: "channel" (the default: one pixel of each 2x2 cell, drawn for each colour
+            channel apart, as released), "pixel" (one draw for all three), "bicubic" (nothing random), "scale"
             (bicubic, by a random factor).
-        keep: how many pixels of each cell are kept, 1 (as released) to 3. DG gets them all if it is informed
-            (``compact``), else their mean. More of them need a DG that was trained for them: the shipped
-            weights know one, and restore less of more.
-        shift: the largest circular shift, as a fraction of the halved side; 0 for none.
-        shared_shift: one shift for the whole batch instead of one for each image.
-        seam: what DG hands on where the circular shift has brought a strip to the other side: "mirrored", the
-            mirror image of what stands beside it, or "wrapped", the strip (as released). Needs a shift below
-            0.5.
-        enhancer: spec of DG (``rain list enhancers``) or a module from (N, 3, h, w) to (N, 3, 2h, 2w), both
-            in [0, 1].
-        scale_low, scale_high: the bounds of the random factor, for down = "scale".
+        keep: how many pixels of each cell are kept, 1 (the default, as released) to 3. DG gets them all if it
+            is informed (``compact``), else their mean. More of them need a DG that was trained for them: the
+            shipped weights know one, and restore less of more.
+        shift: the largest circular shift, as a fraction of the halved side; 0.05 is the default, 0 is none.
+        shared_shift: True for one shift for the whole batch; False, the default, for one for each image.
+        seam: what DG hands on where the circular shift has brought a strip to the other side: "mirrored" (the
+            default: the mirror image of what stands beside it; needs a shift below 0.5), or "wrapped" (the
+            strip, as released).
+        enhancer: a spec of DG (``rain list enhancers``), "compact" by default, or a module from (N, 3, h, w)
+            to (N, 3, 2h, 2w), both in [0, 1].
+        scale_low: the lower bound of the random factor, for down = "scale": at least 1, 1.5 by default.
+        scale_high: its upper bound, 2.5 by default.
 
     Shape: (N, 3, H, W) to (N, 3, H, W). An odd side is padded to even by repeating its edge; the result is
         cropped.
+
+    Raises:
+        OptionError: no such preset, an option out of range, or options that do not go together.
 
     Source: RAIN (arXiv 2004.14798), section 3.
 
@@ -67,7 +102,7 @@ class Rain(Defense):
         ``enhancer="edsr(weights=PATH)"``.
     """
 
-    turn = 4  # pixels of a cell: of four copies of an image, each keeps another one
+    turn = 4  # a cell has four pixels: of four copies of an image, each keeps another one
 
     def __init__(
         self,
@@ -85,142 +120,143 @@ class Rain(Defense):
         super().__init__()
         if preset not in PRESETS:
             raise OptionError(f"rain has no preset {preset!r}; {did_you_mean(preset, list(PRESETS))}")
-        given: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "down": down,
             "keep": keep,
             "shift": shift,
             "shared_shift": shared_shift,
             "seam": seam,
+            "enhancer": enhancer,
+            "scale_low": scale_low,
+            "scale_high": scale_high,
         }
-        given |= {"enhancer": enhancer, "scale_low": scale_low, "scale_high": scale_high}
-        options = (
-            DEFAULT | PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
-        )
-        if options["down"] not in DOWN:
-            raise OptionError(f"down must be one of {', '.join(DOWN)}, got {options['down']!r}")
-        if not isinstance(options["shared_shift"], bool):
-            raise OptionError(f"shared_shift must be true or false, got {options['shared_shift']!r}")
-        if type(options["keep"]) is not int or options["keep"] not in (1, 2, 3):
-            raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {options['keep']!r}")
-        if options["keep"] > 1 and options["down"] not in PICKING:
-            raise OptionError(
-                f"keep says how many pixels are picked, and down = {options['down']!r} picks none"
-            )
-        if not 0 <= options["shift"] <= 1:
-            raise OptionError(f"shift must be a fraction of the side in [0, 1], got {options['shift']!r}")
-        if options["seam"] not in SEAMS:
-            raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {options['seam']!r}")
-        if options["seam"] == "mirrored" and options["shift"] >= 0.5:
-            raise OptionError(
-                f"a shift of {options['shift']} leaves nothing to mirror: make it less than 0.5, or give seam=wrapped"
-            )
-        if not 1 <= options["scale_low"] <= options["scale_high"]:
-            raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
-        self.down: str = options["down"]
-        self.keep: int = options["keep"]
-        self.shift: float = options["shift"]
-        self.shared_shift: bool = options["shared_shift"]
-        self.seam: str = options["seam"]
-        self.scale: tuple[float, float] = (options["scale_low"], options["scale_high"])
-        self.enhancer = _enhancer(options["enhancer"])
-        card = getattr(self.enhancer, "card", None)
-        if (
-            self.keep > 1
-            and card
-            and getattr(self.enhancer, "informed", False)
-            and f"keep={self.keep}" not in card.get("recipe", "")
-        ):
-            warnings.warn(
-                f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that: it will restore less",
-                stacklevel=2,
-            )
+        changes = {name: value for name, value in changes.items() if value is not None}
+        options = replace(PRESETS[preset], **changes)
+        self.down, self.keep = options.down, options.keep
+        self.shift, self.shared_shift, self.seam = options.shift, options.shared_shift, options.seam
+        self.scale = (options.scale_low, options.scale_high)
+        self.enhancer = _enhancer(options.enhancer)
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
+        if self.keep > 1 and not _may_know(self.enhancer, self.keep):
+            what = f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that"
+            warnings.warn(f"{what}: it will restore less", stacklevel=2)
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
-        """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in pixels of the halved image)."""
+        """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in halved pixels)."""
         return self.spread(images, 1, generator)
 
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
-        """Draw so that of each four copies in turn, every one keeps other pixels of a cell (``rain.randomize.draw_choice``)."""
-        draw = {}
+        """Draw so that of each four copies in turn, every one keeps other pixels of a cell.
+
+        ``rain.randomize.draw_choice`` says how.
+        """
+        draw: dict[str, Tensor] = {}
+        height, width = _half(images)
         if self.down in PICKING:
             channels = 3 if self.down == "channel" else 1
             draw["choice"] = draw_choice(images, generator, channels=channels, keep=self.keep, copies=copies)
         if self.down == "scale":
             draw["size"] = draw_size(images, generator, scale=self.scale)
+            height, width = (int(side) for side in draw["size"])
         if self.shift > 0:
-            height, width = (
-                (int(side) for side in draw["size"])
-                if "size" in draw
-                else ((side + 1) // 2 for side in images.shape[2:])
-            )
-            draw["offsets"] = draw_offsets(
-                images[:, :, :height, :width], generator, fraction=self.shift, shared=self.shared_shift
-            )
+            halved = images[:, :, :height, :width]  # of which only the shape counts
+            draw["offsets"] = draw_offsets(halved, generator, fraction=self.shift, shared=self.shared_shift)
         return draw
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
-        """Give "randomized" (after SRd, at half size; of several kept pixels their mean) and "enhanced" (after DG, the seam mended or not)."""
+        """Give the pictures after SRd and after DG.
+
+        Returns: "randomized", at half size, of several kept pixels their mean; and "enhanced", at full size,
+            the seam mended or not.
+
+        Raises:
+            OptionError: DG does not double height and width.
+        """
         height, width = images.shape[2:]
-        if "choice" in draw:
-            low = pick(images, draw["choice"])
+        pixels = self._down_sampled(images, draw)
+        if "offsets" in draw:
+            pixels = shift(pixels, draw["offsets"])
+        randomized = pixels if pixels.shape[1] == 3 else pixels.unflatten(1, (-1, 3)).mean(1)
+        if _is_informed(self.enhancer):
+            enhanced = self.enhancer(pixels, _shifted_choice(draw))
         else:
-            low = (
-                resize(images, draw["size"])
-                if "size" in draw
-                else resize(_even(images), ((height + 1) // 2, (width + 1) // 2))
-            )
-        shifted = shift(low, draw["offsets"]) if "offsets" in draw else low
-        randomized = shifted if shifted.shape[1] == 3 else shifted.unflatten(1, (-1, 3)).mean(1)
-        enhanced = (
-            self._enhance(shifted, draw)
-            if getattr(self.enhancer, "informed", False)
-            else self.enhancer(randomized)
-        )
-        wanted = (len(low), 3, 2 * low.shape[2], 2 * low.shape[3])
-        if not isinstance(enhanced, Tensor) or enhanced.shape != wanted:
-            got = tuple(enhanced.shape) if isinstance(enhanced, Tensor) else type(enhanced).__name__
-            raise OptionError(
-                f"DG must double height and width: {type(self.enhancer).__name__} gave {got} where {wanted} was asked for"
-            )
+            enhanced = self.enhancer(randomized)
+        self._check_doubled(randomized, enhanced)
         if "offsets" in draw and self.seam == "mirrored":
             enhanced = mend(enhanced, 2 * draw["offsets"])
-        if "size" in draw:
-            return {"randomized": randomized, "enhanced": resize(enhanced, (height, width))}
-        return {"randomized": randomized, "enhanced": enhanced[:, :, :height, :width]}
+        whole = resize(enhanced, (height, width)) if "size" in draw else enhanced[:, :, :height, :width]
+        return {"randomized": randomized, "enhanced": whole}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply SRd, then DG."""
         return self.stages(images, draw)["enhanced"]
 
     def target(self, images: Images, draw: Draw) -> Images:
-        """What a perfect DG would give: the images, shifted as the draw shifts them, the seam mended or not."""
+        """What a perfect DG would give: the images, shifted as the draw shifts them, the seam mended or not.
+
+        Raises:
+            OptionError: down = "scale" with a shift has no target.
+        """
         if "offsets" not in draw:
             return images
         if "size" in draw:
-            raise OptionError(
-                'down = "scale" shifts by parts of a pixel, so that no image is its target: train with shift=0.0'
-            )
+            what = 'down = "scale" shifts by parts of a pixel, so that no image is its target'
+            raise OptionError(f"{what}: train with shift=0.0")
         height, width = images.shape[2:]
         offsets = 2 * draw["offsets"]
         shifted = shift(_even(images), offsets)
-        return (mend(shifted, offsets) if self.seam == "mirrored" else shifted)[:, :, :height, :width]
+        if self.seam == "mirrored":
+            shifted = mend(shifted, offsets)
+        return shifted[:, :, :height, :width]
 
-    def _enhance(self, shifted: Tensor, draw: Draw) -> Images:
-        """Apply a DG that is told which pixels were picked."""
-        choice = draw.get("choice")
-        if choice is not None and "offsets" in draw:
-            choice = shift(choice, draw["offsets"])
-        return self.enhancer(shifted, choice)
+    def _down_sampled(self, images: Images, draw: Draw) -> Images:
+        """SRd before the shift: (N, 3, h, w), or (N, keep * 3, h, w)."""
+        if "choice" in draw:
+            return pick(images, draw["choice"])
+        if "size" in draw:
+            return resize(images, draw["size"])
+        return resize(_even(images), _half(images))
+
+    def _check_doubled(self, randomized: Images, enhanced: object) -> None:
+        count, channels, height, width = randomized.shape
+        needed = (count, channels, 2 * height, 2 * width)
+        if isinstance(enhanced, Tensor) and enhanced.shape == needed:
+            return
+        answer = tuple(enhanced.shape) if isinstance(enhanced, Tensor) else type(enhanced).__name__
+        what = f"{type(self.enhancer).__name__} gave {answer} where {needed} was asked for"
+        raise OptionError(f"DG must double height and width: {what}")
+
+
+def _half(images: Images) -> tuple[int, int]:
+    """Height and width of the halved images, rounded up."""
+    height, width = images.shape[2:]
+    return (height + 1) // 2, (width + 1) // 2
 
 
 def _even(images: Images) -> Images:
     """Repeat the edge where a side is odd."""
-    height, width = images.shape[2:]
-    return (
-        F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if height % 2 or width % 2 else images
-    )
+    below, right = (side % 2 for side in images.shape[2:])
+    return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
+
+
+def _shifted_choice(draw: Draw) -> Tensor | None:
+    """Which pixel of its cell each one was, at the place to which it was shifted; None if it was a mean."""
+    choice = draw.get("choice")
+    if choice is None or "offsets" not in draw:
+        return choice
+    return shift(choice, draw["offsets"])
+
+
+def _is_informed(enhancer: nn.Module) -> bool:
+    """Whether a DG is told which pixels were picked."""
+    return bool(getattr(enhancer, "informed", False))
+
+
+def _may_know(enhancer: nn.Module, keep: int) -> bool:
+    """Whether a DG may have been trained for so many kept pixels; an informed one's card says it."""
+    card = getattr(enhancer, "card", None)
+    return not card or not _is_informed(enhancer) or f"keep={keep}" in card.get("recipe", "")
 
 
 def _enhancer(enhancer: str | nn.Module) -> nn.Module:
@@ -228,9 +264,11 @@ def _enhancer(enhancer: str | nn.Module) -> nn.Module:
         return enhancer
     if not isinstance(enhancer, str):
         raise OptionError(f"enhancer must be a name (rain list enhancers) or a module, got {enhancer!r}")
-    built: nn.Module = ENHANCERS.build(enhancer)
-    untrained = any(True for _ in built.parameters()) and getattr(built, "card", {}) is None
+    network: nn.Module = ENHANCERS.build(enhancer)
+    has_weights = any(True for _ in network.parameters())
+    untrained = has_weights and getattr(network, "card", {}) is None
     if untrained and "weights" not in parse(enhancer)[1]:
-        advice = f"give {enhancer}(weights=PATH), a safetensors file, or {enhancer}(weights=None) if it is to answer noise"
-        raise OptionError(f"enhancer {enhancer!r} comes without weights: {advice}")
-    return built
+        named = f"{enhancer}(weights=PATH), a safetensors file"
+        noise = f"{enhancer}(weights=None) if it is to answer noise"
+        raise OptionError(f"enhancer {enhancer!r} comes without weights: give {named}, or {noise}")
+    return network

@@ -18,6 +18,9 @@ class ResizePad(Defense):
     Args:
         smallest: the least size, as a fraction of the side, in (0, 1]. The default is the paper's 299 of 331.
 
+    Raises:
+        OptionError: ``smallest`` is out of range.
+
     Source: Xie et al., "Mitigating adversarial effects through randomization" (arXiv 1711.01991).
 
     Differs: the paper enlarges (299 to at most 331) for a network that takes 331; here the size stays, so
@@ -32,11 +35,10 @@ class ResizePad(Defense):
         self.smallest = smallest
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
-        """Draw for each image the size as a fraction and the place as a fraction of the room left: (N, 3), rows (size, top, left)."""
+        """Draw "uniform": (N, 3), for each image its size, top and left, as fractions of what is possible."""
         device = generator.device if generator is not None else images.device
-        return {
-            "uniform": torch.rand((len(images), 3), device=device, **keyword(generator)).to(images.device)
-        }
+        uniform = torch.rand((len(images), 3), device=device, **keyword(generator))
+        return {"uniform": uniform.to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""
@@ -51,15 +53,14 @@ class ResizePad(Defense):
             start = (uniform[:, axis, None] * (side - size + 1)).floor().clamp(max=side - 1)
             pixel = torch.arange(side, device=images.device) + 0.5
             coordinates.append((pixel - start) / size * 2 - 1)
-        x, y = coordinates
         count, _, height, width = images.shape
-        grid = torch.stack(
-            [x[:, None, :].expand(count, height, width), y[:, :, None].expand(count, height, width)], 3
-        )
+        across, down = coordinates
+        x = across[:, None, :].expand(count, height, width)
+        y = down[:, :, None].expand(count, height, width)
+        grid = torch.stack([x, y], 3)
         inside = (grid.abs() < 1).all(3)[:, None]
         # Coordinates do not fit into half precision: it knows eight bits of a place among 224.
         wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-        sampled = F.grid_sample(
-            wide, grid.to(wide.dtype), mode="bilinear", padding_mode="border", align_corners=False
-        )
+        grid = grid.to(wide.dtype)
+        sampled = F.grid_sample(wide, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return (sampled * inside).clamp(0, 1).to(images.dtype)

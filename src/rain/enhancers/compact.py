@@ -12,12 +12,14 @@ from rain.images import Images
 from rain.registry import ENHANCERS
 
 GREY = 0.45
-"""Roughly the mean of natural images: what is subtracted from a pixel before the network, so that a missing one is no extreme."""
+"""Roughly the mean of natural images. It is subtracted from a pixel, so that a missing one is no extreme."""
 
 
 @ENHANCERS.register
 class Compact(nn.Module):
-    """A x2 network of one and a half billion multiply-adds at 112x112, most of them at half of that resolution, where they see four times as far.
+    """A x2 network of one and a half billion multiply-adds at 112x112.
+
+    Most of them are at half of that resolution, where they see four times as far.
 
     Args:
         weights: shipped name, path, or None for untrained. The file says how large the network is; the
@@ -32,6 +34,9 @@ class Compact(nn.Module):
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]; an odd h or w is padded by repeating the edge,
         and the result cropped.
+
+    Raises:
+        WeightsError: the file cannot be read, or belongs to another architecture.
 
     Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
         pixels were picked.
@@ -53,13 +58,14 @@ class Compact(nn.Module):
         if weights is not None:
             path = checkpoints.find("compact", weights)
             state, self.card = checkpoints.read(path)
-            informed, head, near, features, blocks = _size(state, (informed, head, near, features, blocks))
+            size = _size(state)
+            if size is not None:
+                informed, head, near, features, blocks = size
             with torch.device("meta"):
-                checkpoints.check(
-                    Compact(None, informed=informed, head=head, near=near, features=features, blocks=blocks),
-                    state,
-                    str(path),
+                empty = Compact(
+                    None, informed=informed, head=head, near=near, features=features, blocks=blocks
                 )
+            checkpoints.check(empty, state, str(path))
         self.informed = informed
         self.head = nn.Conv2d(27 if informed else 3, head, 3, padding=1)
         self.near = nn.Sequential(*[Block(head) for _ in range(near)])
@@ -70,7 +76,7 @@ class Compact(nn.Module):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
         if weights is not None:
-            checkpoints.fit(self, state, str(path))
+            checkpoints.load_state(self, state, str(path))
 
     def forward(self, images: Images, choice: Tensor | None = None) -> Images:
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w).
@@ -85,17 +91,16 @@ class Compact(nn.Module):
         height, width = images.shape[2:]
         if not len(images):
             return images.new_zeros(0, 3, 2 * height, 2 * width)
-        if not self.informed:
-            skip, known = upsample(images), images
+        if self.informed:
+            mean, mask, values = place_pixels(images, choice)
+            skip = interpolate(values, mask)
+            inputs = torch.cat([mean, mask, values - GREY * mask], 1)
         else:
-            mean, kept, values = placed(images, choice)
-            skip, known = interpolate(values, kept), torch.cat([mean, kept, values - GREY * kept], 1)
-        even = (
-            F.pad(known, (0, width % 2, 0, height % 2), mode="replicate")
-            if height % 2 or width % 2
-            else known
-        )
-        near = self.near(F.relu(self.head(even)))
+            skip = upsample(images)
+            inputs = images
+        if height % 2 or width % 2:
+            inputs = F.pad(inputs, (0, width % 2, 0, height % 2), mode="replicate")
+        near = self.near(F.relu(self.head(inputs)))
         far = self.up(self.body(self.down(F.pixel_unshuffle(near, 2))))
         detail = F.pixel_shuffle(self.tail(torch.cat([near, F.pixel_shuffle(far, 2)], 1)), 2)
         return (skip + detail[..., : 2 * height, : 2 * width]).clamp(0, 1)
@@ -114,23 +119,27 @@ class Block(nn.Module):
         return values + self.second(F.relu(self.first(values)))
 
 
-def _size(
-    state: dict[str, Tensor], otherwise: tuple[bool, int, int, int, int]
-) -> tuple[bool, int, int, int, int]:
-    """How large the network is whose weights these are; ``otherwise`` if they are another architecture's, which loading them will tell."""
-    if not all(f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4 for name in ("head", "down")):
-        return otherwise
-    head, inputs = state["head.weight"].shape[:2]
-    if not head or not len(state["down.weight"]):
-        return otherwise
+def _size(state: dict[str, Tensor]) -> tuple[bool, int, int, int, int] | None:
+    """How large the network is whose weights these are: informed, head, near, features, blocks.
 
-    def blocks(part: str) -> int:
-        return sum(name.startswith(f"{part}.") and name.endswith(".first.weight") for name in state)
+    None if they are another architecture's, which loading them will tell.
+    """
+    first, down = state.get("head.weight"), state.get("down.weight")
+    if first is None or first.ndim != 4 or down is None or down.ndim != 4:
+        return None
+    head, inputs = first.shape[:2]
+    features = down.shape[0]
+    if not head or not features:
+        return None
+    return inputs == 27, head, _count_blocks(state, "near"), features, _count_blocks(state, "body")
 
-    return inputs == 27, head, blocks("near"), state["down.weight"].shape[0], blocks("body")
+
+def _count_blocks(state: dict[str, Tensor], part: str) -> int:
+    names = [name for name in state if name.startswith(f"{part}.")]
+    return sum(name.endswith(".first.weight") for name in names)
 
 
-def placed(images: Tensor, choice: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def place_pixels(images: Tensor, choice: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Put what SRd kept where it was.
 
     Args:
@@ -142,34 +151,38 @@ def placed(images: Tensor, choice: Tensor | None) -> tuple[Tensor, Tensor, Tenso
     """
     pictures = images.split(3, 1)
     picks = (None,) if choice is None else choice.chunk(len(pictures), 1)
-    masks = [taken(picked, picture) for picked, picture in zip(picks, pictures, strict=True)]
+    masks = [mask_of(pick, picture) for pick, picture in zip(picks, pictures, strict=True)]
     values = [mask * picture.repeat_interleave(4, 1) for mask, picture in zip(masks, pictures, strict=True)]
-    return (
-        sum(pictures[1:], pictures[0]) / len(pictures),
-        sum(masks[1:], masks[0]),
-        sum(values[1:], values[0]),
-    )
+    mean = sum(pictures[1:], pictures[0]) / len(pictures)
+    return mean, sum(masks[1:], masks[0]), sum(values[1:], values[0])
 
 
-def taken(choice: Tensor | None, images: Images) -> Tensor:
-    """For each colour and each of its cell's four places, 1 where the pixel was kept; a quarter everywhere if that is not known. (N, 12, h, w)."""
+def mask_of(choice: Tensor | None, images: Images) -> Tensor:
+    """Mark the places of the pixels that were kept, with 1.
+
+    Args:
+        choice: (N, 3 or 1, h, w), which pixel of its cell each one was; None marks all with a quarter.
+        images: (N, 3, h, w), the kept pixels; only their shape, type and layout are used.
+
+    Shape: returns (N, 12, h, w): colour by colour, the four places of its cell.
+    """
     if choice is None:
         return torch.full_like(images[:, :1], 0.25).expand(-1, 12, -1, -1)
     places = torch.arange(4, device=images.device)[:, None, None]
-    kept = (choice.expand(-1, 3, -1, -1)[:, :, None] == places).to(images.dtype).flatten(1, 2)
-    return kept.contiguous(
-        memory_format=torch.channels_last
-        if images.is_contiguous(memory_format=torch.channels_last)
-        else torch.contiguous_format
-    )
+    mask = (choice.expand(-1, 3, -1, -1)[:, :, None] == places).to(images.dtype).flatten(1, 2)
+    is_channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if is_channels_last else torch.contiguous_format
+    return mask.contiguous(memory_format=layout)
 
 
-def interpolate(values: Tensor, kept: Tensor) -> Images:
-    """Fill in what was not kept by a mean of what was, with Gaussian weights (sigma 0.9 pixels): a normalised convolution.
+def interpolate(values: Tensor, mask: Tensor) -> Images:
+    """Fill in what was not kept by a mean of what was: a normalised convolution.
+
+    Convention: the weights are Gaussian, with a sigma of 0.9 pixels, and end three pixels away.
 
     Args:
         values: (N, 12, h, w), the kept pixels at their places (colour, place), 0 elsewhere.
-        kept: the same, 1 where one was kept.
+        mask: the same, 1 where one was kept.
 
     Shape: returns (N, 3, 2h, 2w).
 
@@ -178,10 +191,9 @@ def interpolate(values: Tensor, kept: Tensor) -> Images:
     steps = torch.arange(-3, 4, device=values.device, dtype=values.dtype)
     kernel = torch.exp(-steps.square() / (2 * 0.9**2))
     # Along each axis in turn: two passes of 7 instead of one of 49.
-    weights = torch.cat([F.pixel_shuffle(values, 2), F.pixel_shuffle(kept, 2)], 1)
-    with torch.autocast(
-        values.device.type, enabled=False
-    ):  # what the network corrects shall be exact, whatever the network computes in
+    weights = torch.cat([F.pixel_shuffle(values, 2), F.pixel_shuffle(mask, 2)], 1)
+    # What the network corrects shall be exact, whatever the network computes in.
+    with torch.autocast(values.device.type, enabled=False):
         across = F.conv2d(weights, kernel.expand(6, 1, 1, 7), padding=(0, 3), groups=6)
         total = F.conv2d(across, kernel[:, None].expand(6, 1, 7, 1), padding=(3, 0), groups=6)
     return total[:, :3] / total[:, 3:].clamp_min(1e-6)

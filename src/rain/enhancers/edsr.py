@@ -52,18 +52,16 @@ class Edsr(nn.Module):
         super().__init__()
         self.sub_mean = MeanShift(-1)
         self.head = nn.Sequential(_convolution(3, features))
-        self.body = nn.Sequential(
-            *[Block(features, residual_scale) for _ in range(blocks)], _convolution(features, features)
-        )
-        self.tail = nn.Sequential(
-            nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2)), _convolution(features, 3)
-        )
+        residual = [Block(features, residual_scale) for _ in range(blocks)]
+        self.body = nn.Sequential(*residual, _convolution(features, features))
+        double = nn.Sequential(_convolution(features, 4 * features), nn.PixelShuffle(2))
+        self.tail = nn.Sequential(double, _convolution(features, 3))
         self.add_mean = MeanShift(1)
         self.card: dict[str, str] | None = None
         if weights is not None:
             path = checkpoints.find("edsr", weights)
             state, self.card = checkpoints.read(path)
-            checkpoints.fit(self, self._with_constants(state, path), str(path))
+            checkpoints.load_state(self, self._with_constants(state, path), str(path))
 
     def forward(self, images: Images) -> Images:
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w)."""
@@ -72,28 +70,32 @@ class Edsr(nn.Module):
         return (enlarged / WHITE).clamp(0, 1)
 
     def _with_constants(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-        """Put our constants in the place of the file's, which may be missing but must not be others: the network would get wrong colours.
+        """Put our constants in the place of the file's, which may be missing.
+
+        They must not be others: the network would get wrong colours.
 
         Raises:
             WeightsError: the file's constants are others.
         """
-        own = {
-            name: value
-            for name, value in self.state_dict().items()
-            if name.startswith(("sub_mean.", "add_mean."))
-        }
-        for name, value in own.items():
-            told = state.get(name, value)
-            if told.shape != value.shape or not torch.allclose(told.to(value), value, rtol=0, atol=0.01):
-                raise WeightsError(
-                    f"{path}: {name} is {told.flatten().tolist()[:9]}, not the {value.flatten().tolist()} of EDSR on 0-255; "
-                    "these weights were trained with another mean or range"
+        weights = self.state_dict()
+        names = [name for name in weights if name.startswith(("sub_mean.", "add_mean."))]
+        constants = {name: weights[name] for name in names}
+        for name, ours in constants.items():
+            theirs = state.get(name, ours)
+            if theirs.shape != ours.shape or not torch.allclose(theirs.to(ours), ours, rtol=0, atol=0.01):
+                values = (
+                    f"{theirs.flatten().tolist()[:9]}, not the {ours.flatten().tolist()} of EDSR on 0-255"
                 )
-        return state | own
+                why = "these weights were trained with another mean or range"
+                raise WeightsError(f"{path}: {name} is {values}; {why}")
+        return state | constants
 
 
 class MeanShift(nn.Module):
-    """Add ``sign`` times the mean colour: a 1x1 convolution whose weights are constants, so that no optimiser ever finds them."""
+    """Add ``sign`` times the mean colour.
+
+    It is a 1x1 convolution whose weights are constants: no optimiser ever gets them.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -113,9 +115,8 @@ class Block(nn.Module):
 
     def __init__(self, features: int, scale: float):
         super().__init__()
-        self.body = nn.Sequential(
-            _convolution(features, features), nn.ReLU(), _convolution(features, features)
-        )
+        first, second = (_convolution(features, features) for _ in range(2))
+        self.body = nn.Sequential(first, nn.ReLU(), second)
         self.scale = scale
 
     def forward(self, values: Tensor) -> Tensor:

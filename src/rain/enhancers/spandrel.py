@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,10 +12,13 @@ from rain.errors import WeightsError
 from rain.images import Images
 from rain.registry import ENHANCERS
 
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
 
 @ENHANCERS.register(argument=":PATH")
 class Spandrel(nn.Module):
-    """A x2 checkpoint of any architecture that spandrel knows (RCAN, SwinIR, SPAN, Compact, OmniSR, DAT, ...).
+    """A x2 checkpoint of any architecture that spandrel knows: RCAN, SwinIR, SPAN, Compact, OmniSR, ...
 
     Args:
         path: a safetensors file; spandrel finds out the architecture and its sizes from the names and shapes
@@ -40,11 +43,10 @@ class Spandrel(nn.Module):
         state, card = checkpoints.read(Path(path).expanduser())
         checkpoints.check_finite(state, str(path))
         descriptor = _recognise(state, path)
-        if descriptor.scale != 2 or descriptor.input_channels != 3 or descriptor.output_channels != 3:
-            raise WeightsError(
-                f"{path}: {descriptor.architecture.name} from {descriptor.input_channels} to {descriptor.output_channels} channels at "
-                f"x{descriptor.scale}; detail generation needs 3 to 3 at x2"
-            )
+        scale, inputs, outputs = descriptor.scale, descriptor.input_channels, descriptor.output_channels
+        if (scale, inputs, outputs) != (2, 3, 3):
+            what = f"{descriptor.architecture.name} from {inputs} to {outputs} channels at x{scale}"
+            raise WeightsError(f"{path}: {what}; detail generation needs 3 to 3 at x2")
         self.network: nn.Module = descriptor.model
         self.card = card | {"architecture": descriptor.architecture.name, "tags": ", ".join(descriptor.tags)}
         # Some architectures take more than the image, or give more than one; spandrel knows how each is
@@ -64,25 +66,22 @@ class Spandrel(nn.Module):
         return enlarged[..., : 2 * height, : 2 * width].clamp(0, 1)
 
 
-def _recognise(state: dict[str, Tensor], path: str | Path) -> Any:
+def _recognise(state: dict[str, Tensor], path: str | Path) -> "ImageModelDescriptor[nn.Module]":
     try:
         from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
     except ImportError as error:
-        raise WeightsError(
-            f'checkpoints of other architectures need spandrel ({error}): pip install "rain-defense[spandrel]"'
-        ) from None
+        what = f"checkpoints of other architectures need spandrel ({error})"
+        raise WeightsError(f'{what}: pip install "rain-defense[spandrel]"') from None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's copies of old code
             descriptor = ModelLoader().load_from_state_dict(state)
     except UnsupportedModelError:
         raise WeightsError(f"{path}: no architecture that spandrel knows") from None
-    except (
-        Exception
-    ) as error:  # the architectures take a state apart without checking it, and fail each in its own way
+    except Exception as error:
+        # The architectures take a state apart without checking it, and fail each in its own way.
         raise WeightsError(f"{path}: spandrel cannot load it ({type(error).__name__}: {error})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
-        raise WeightsError(
-            f"{path}: {descriptor.architecture.name} needs a mask beside the image; detail generation has none"
-        )
+        what = f"{descriptor.architecture.name} needs a mask beside the image"
+        raise WeightsError(f"{path}: {what}; detail generation has none")
     return descriptor

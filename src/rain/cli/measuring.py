@@ -1,0 +1,126 @@
+"""``rain run`` and ``rain demo``: measure a grid, and say what comes of it."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rain.cli.errors import clean_errors
+from rain.cli.options import Device
+from rain.cli.reporting import print_report
+
+if TYPE_CHECKING:
+    from rain.bench.cells import Cell
+    from rain.bench.grid import Grid
+
+EXAMPLES = 400
+"""Images of a user's own dataset that the demo measures at most."""
+
+OUT_HELP = "Folder of the results; a run into it again does only what is missing."
+PRECISION_HELP = (
+    "Of attacks on random defences: 32-true; bf16-mixed, faster on GPUs and on CPUs with AMX or "
+    "AVX-512 BF16; or auto."
+)
+ATTACK_BATCH_HELP = (
+    "Images times EOT draws in one gradient step of an attack; by default what half of the device's "
+    "memory holds. Another number gives other draws, and the same figures up to noise."
+)
+EOT_BATCH_HELP = "Images in one forward pass of these; by default two thirds of --attack-batch."
+DEMO_DATASET_HELP = f"Other images than the samples, for example csv:PATH; the first {EXAMPLES} of them."
+DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example package.module:function."
+
+
+def run(
+    grid: Annotated[
+        str, typer.Argument(help="A grid file (TOML), or the name of a shipped grid.", metavar="GRID")
+    ],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
+    dataset: Annotated[
+        str | None, typer.Option(help="Another dataset than the grid's, for example csv:PATH.")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Another number of images than the grid's.")
+    ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(help="Another classifier than the grid's, for example package.module:function."),
+    ] = None,
+    device: Device = None,
+    precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "32-true",
+    attack_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=ATTACK_BATCH_HELP)] = None,
+    eot_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=EOT_BATCH_HELP)] = None,
+) -> None:
+    """Measure what a grid asks for and is not yet in the folder. Ctrl-C keeps what is finished."""
+    with clean_errors(out):
+        from rain.bench import runners
+        from rain.bench.grid import read
+
+        cells_to_measure = read(grid, dataset=dataset, examples=examples, classifier=classifier)
+        _announce(cells_to_measure, out)
+        runners.run(
+            cells_to_measure,
+            out,
+            device=device,
+            precision=precision,
+            attack_batch=attack_batch,
+            eot_batch=eot_batch,
+            progress=True,
+        )
+        print_report(out)
+
+
+def demo(
+    dataset: Annotated[str | None, typer.Option(help=DEMO_DATASET_HELP)] = None,
+    classifier: Annotated[str | None, typer.Option(help=DEMO_CLASSIFIER_HELP)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results and the report; by default runs/demo.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """See RAIN at work: real images, a real classifier, four defences, and attackers who know ever more."""
+    out = out or Path("runs") / _demo_name(dataset, classifier)
+    with clean_errors(out):
+        from rain.bench import runners
+        from rain.bench.grid import read
+        from rain.registry import load_dataset
+        from rain.report.exports import write_html
+
+        examples = min(EXAMPLES, len(load_dataset(dataset))) if dataset else None
+        grid = read("demo", dataset=dataset, examples=examples, classifier=classifier)
+        _announce(grid, out)
+        runners.run(grid, out, device=device, progress=True)
+        print_report(out)
+        page = out / "report.html"
+        write_html(out, page)
+        print(f"\nreport: {page.resolve().as_uri()}")
+
+
+def _demo_name(dataset: str | None, classifier: str | None) -> str:
+    """The folder of a demo: one of its own for other images or another classifier."""
+    specs = " ".join(filter(None, (dataset, classifier)))
+    slug = re.sub(r"\W+", "-", specs).strip("-")
+    return f"demo-{slug}" if slug else "demo"
+
+
+def _announce(grid: "Grid", out: Path) -> None:
+    """Say what is about to be measured, and keep the memory for it."""
+    from rain.runtime.memory import keep_freed_memory
+
+    keep_freed_memory()
+    cells = grid.cells
+    images = f"{_values(cells, 'examples')} images of {_values(cells, 'dataset')}"
+    pixels = _values(cells, "size") or "their own"
+    print(f"{_values(cells, 'classifier')} on {images}, at {pixels} pixels; into {out}")
+    attacks = _values(cells, "attack") or "none"
+    eot = max(cell.eot for cell in cells)
+    averaged = f"; adaptive ones average over up to {eot} draws a step" if eot > 1 else ""
+    draws = max(cell.draws for cell in cells)
+    print(f"attacks: {attacks}{averaged}; a random defence is scored on {draws} fresh draws")
+
+
+def _values(cells: "Iterable[Cell]", field: str) -> str:
+    """The different values of a field, in the grid's order."""
+    values = dict.fromkeys(getattr(cell, field) for cell in cells)
+    return ", ".join(str(value) for value in values if value not in (None, "none"))

@@ -1,0 +1,56 @@
+from pathlib import Path
+from typing import Any
+
+from synthetic import cell, result, share, write
+from typer.testing import CliRunner
+
+from rain.bench.cells import Result
+from rain.cli.main import app
+
+HERE, THERE = "folder:here", "folder:there"
+
+
+def attacked(**changes: Any) -> Result:
+    return result(cell(**changes), share(0.5, 4))
+
+
+def sentences(folder: Path, *results: Result) -> list[str]:
+    """The lines that ``rain report`` prints above the table, between two empty lines."""
+    write(folder, results)
+    outcome = CliRunner().invoke(app, ["report", str(folder)])
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    first, *lines = outcome.stdout.splitlines()
+    assert first == ""
+    return [line for line in lines[: lines.index("")] if not line.startswith(" ")]
+
+
+def test_only_the_largest_budget_of_each_defence_is_said(tmp_path: Path) -> None:
+    small, large, other = (
+        attacked(eps=1 / 255),
+        attacked(eps=8 / 255),
+        attacked(eps=2 / 255, defense="jpeg", eot=1),
+    )
+    text = "\n".join(sentences(tmp_path, small, large, other))
+    assert "at 8/255" in text
+    assert "at 2/255" in text
+    assert "at 1/255" not in text
+
+
+def test_budgets_of_two_norms_are_not_compared(tmp_path: Path) -> None:
+    text = "\n".join(sentences(tmp_path, attacked(eps=8 / 255), attacked(eps=1.0, norm="l2")))
+    assert "at 8/255" in text
+    assert "at 1 in l2" in text
+
+
+def test_places_are_named_where_there_are_several(tmp_path: Path) -> None:
+    assert not any(line.endswith(":") for line in sentences(tmp_path / "one", attacked(dataset=HERE)))
+    lines = sentences(tmp_path / "two", attacked(dataset=HERE), attacked(dataset=THERE))
+    headings = [line for line in lines if line.endswith(":")]
+    assert headings == [f"{HERE}, 224 pixels, small:", f"{THERE}, 224 pixels, small:"]
+    assert lines.index(headings[0]) == 0
+    assert lines.index(headings[1]) > 1
+
+
+def test_square_brackets_are_no_markup(tmp_path: Path) -> None:
+    text = "\n".join(sentences(tmp_path, attacked(defense="mine:defence[red]")))
+    assert "mine:defence[red]" in text

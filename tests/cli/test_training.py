@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import rain.train
+from rain.cli.main import app
+
+WARNING = "nothing was better than what it began with"
+
+
+def train(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    recipe: str,
+    before: dict[str, float],
+    after: dict[str, float],
+) -> tuple[list[str], str]:
+    """What ``rain train`` prints after a run that measured this: lines, and standard error."""
+    trained = rain.train.Trained(tmp_path / "weights.safetensors", 7, after, before)
+    monkeypatch.setattr(rain.train, "fit", lambda *arguments, **options: trained)
+    command = ["train", recipe, "--images", "mine", "--validation", "others", "--out", str(tmp_path)]
+    outcome = CliRunner().invoke(app, command)
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    return outcome.stdout.splitlines(), outcome.stderr
+
+
+def test_it_says_what_was_measured_and_what_it_was_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = {"accuracy": 0.25, "robust": 0.1}
+    after = {"accuracy": 0.5, "robust": 0.2, "psnr": 30.0}
+    lines, errors = train(monkeypatch, tmp_path, "adversarial", before, after)
+    attacker = "pgd(steps=5, step=2/255, confidence=inf), adaptive, eot 2, eps 4/255 (linf), one draw"
+    measured = f"accuracy 0.5 (before 0.25), robust ({attacker}) 0.2 (before 0.1), psnr 30"
+    assert lines == [f"best at step 7: {measured}", f"weights: {tmp_path / 'weights.safetensors'}"]
+    assert errors == ""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "measure", "before", "after", "better"),
+    [
+        ("classifier", "accuracy", 0.5, 0.6, True),
+        ("classifier", "accuracy", 0.5, 0.5, False),
+        ("classifier", "accuracy", 0.5, 0.4, False),
+        ("accuracy", "kl", 0.5, 0.4, True),
+        ("accuracy", "kl", 0.5, 0.6, False),
+        ("accuracy", "kl", None, 0.6, True),
+    ],
+)
+def test_it_warns_where_training_did_not_help(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    recipe: str,
+    measure: str,
+    before: float | None,
+    after: float,
+    better: bool,
+) -> None:
+    began = {} if before is None else {measure: before}
+    _, errors = train(monkeypatch, tmp_path, recipe, began, {measure: after})
+    assert (WARNING in errors) is not better
+
+
+@pytest.mark.parametrize("variable", ["LOCAL_RANK", "NODE_RANK"])
+def test_only_the_first_process_speaks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert train(monkeypatch, tmp_path, "classifier", {}, {"accuracy": 0.5}) == ([], "")
