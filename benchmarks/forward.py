@@ -18,12 +18,12 @@ import rain
 from rain.randomize import draw_choice, draw_offsets, pick, shift
 
 SIDE = 224
+DEFENSES = ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr(weights=None))")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--classifier", default="efficientnet_lite0")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
@@ -32,21 +32,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(
-        arguments.device
-    )
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=generator).to(arguments.device)
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
     work: dict[str, Callable[[Tensor], object]] = {
         f"{arguments.classifier}, bare": classifier,
         "SRd: pick and shift": randomize,
     }
-    for defense in (
-        "jpeg",
-        "resize_pad",
-        "rain(enhancer=bicubic)",
-        "rain",
-        "rain(enhancer=edsr(weights=None))",
-    ):
+    for defense in DEFENSES:
         work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))

@@ -18,6 +18,8 @@ import torch
 from rain import checkpoints
 from rain.training.recipe import read, shipped
 
+COLUMNS = "{:16} {:28} {:>5} {:>6} {:>9} {:>11}  {}"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -27,51 +29,48 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--recipes", nargs="*", default=list(shipped()))
     arguments = parser.parse_args()
-    labelled = f"{arguments.images}(labels=sorted)"
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; memory is the whole process's")
-    print(
-        f"{'recipe':16} {'classifier':28} {'side':>5} {'batch':>6} {'images/s':>9} {'memory, MB':>11}  computed"
-    )
+    heads = ("recipe", "classifier", "side", "batch", "images/s", "memory, MB", "computed")
+    print(COLUMNS.format(*heads))
     for name in arguments.recipes:
-        recipe = read(name, images=labelled, validation=labelled)
-        # The classifier of the paper's ImageNet setting is a download.
-        images = arguments.images if recipe.classifier == "efficientnet_lite0" else labelled
-        classifier = "efficientnet_lite0" if "torchvision" in recipe.classifier else recipe.classifier
-        changes = {
-            "steps": arguments.steps,
-            "epochs": 0,
-            "validation_images": 20,
-            "validate_every": arguments.steps,
-            "sr_sets": "[]",
-        }
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "run"
-            command = [
-                sys.executable,
-                "-m",
-                "rain",
-                "train",
-                name,
-                "--images",
-                images,
-                "--validation",
-                images,
-                "--out",
-                str(out),
-            ]
-            for key, value in (changes | {"classifier": classifier}).items():
-                command += ["--set", f"{key}={value}"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"{name}: {done.stderr}")
-            card = checkpoints.read(out / "weights.safetensors")[1]
-            rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-        told = next(row for row in rows if "validation/images_per_second" in row)
-        speed, memory = told["validation/images_per_second"], told["validation/memory_mb"]
-        print(
-            f"{name:16} {classifier:28} {recipe.side:5} {recipe.batch:6} {speed:9.1f} {memory:11.0f}  {card['computed']}",
-            flush=True,
-        )
+        print(row(name, arguments.images, arguments.steps), flush=True)
+
+
+def row(name: str, images: str, steps: int) -> str:
+    """Train a recipe for a few steps, and write its line of the table."""
+    labelled = f"{images}(labels=sorted)"
+    recipe = read(name, images=labelled, validation=labelled)
+    if recipe.classifier != "efficientnet_lite0":
+        images = labelled
+    # The classifier of the paper's ImageNet setting is a download.
+    classifier = "efficientnet_lite0" if "torchvision" in recipe.classifier else recipe.classifier
+    changes = {
+        "steps": steps,
+        "epochs": 0,
+        "validation_images": 20,
+        "validate_every": steps,
+        "sr_sets": "[]",
+        "classifier": classifier,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        train(name, images, out, changes)
+        card = checkpoints.read(out / "weights.safetensors")[1]
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    cost = next(line for line in log if "validation/images_per_second" in line)
+    speed, memory = cost["validation/images_per_second"], cost["validation/memory_mb"]
+    shape = (recipe.side, recipe.batch)
+    return COLUMNS.format(name, classifier, *shape, f"{speed:.1f}", f"{memory:.0f}", card["computed"])
+
+
+def train(name: str, images: str, out: Path, changes: dict[str, object]) -> None:
+    command = [sys.executable, "-m", "rain", "train", name, "--out", str(out)]
+    command += ["--images", images, "--validation", images]
+    for field, value in changes.items():
+        command += ["--set", f"{field}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{name}: {done.stderr}")
 
 
 if __name__ == "__main__":

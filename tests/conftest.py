@@ -52,19 +52,19 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def held(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def held_out(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same pictures once more, to validate on: of files that are learnt from, training warns."""
-    return Path(shutil.copytree(folder, tmp_path_factory.mktemp("held") / "pictures"))
+    return Path(shutil.copytree(folder, tmp_path_factory.mktemp("held_out") / "pictures"))
 
 
 @pytest.fixture
-def config(folder: Path, held: Path) -> Callable[..., Config]:
+def config(folder: Path, held_out: Path) -> Callable[..., Config]:
     """A run of six steps on these pictures; keywords replace its fields."""
 
     def make(**changes: Any) -> Config:
-        known: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "images": f"folder:{folder}",
-            "validation": f"folder:{held}",
+            "validation": f"folder:{held_out}",
             "classifier": "models:tiny",
             "defense": SMALL,
             "distillation": 1.0,
@@ -76,6 +76,6 @@ def config(folder: Path, held: Path) -> Callable[..., Config]:
             "accelerator": "cpu",
             "precision": "32-true",  # "auto" depends on the machine
         }
-        return Config(**known | changes)
+        return Config(**fields | changes)
 
     return make

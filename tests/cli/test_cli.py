@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from rain.bench.cells import load
+from rain.cli.catalogue import Kind
 from rain.cli.main import app
 from rain.registry import REGISTRIES
 from rain.runtime.memory import Batches
@@ -62,6 +63,31 @@ def rain(*arguments: object, status: int = 0) -> tuple[str, str]:
 def test_list_prints_one_name_a_line(kind: str) -> None:
     output, _ = rain("list", kind)
     assert output.splitlines() == REGISTRIES[kind].usages()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_list_explains_every_name_that_it_prints(kind: str) -> None:
+    names, _ = rain("list", kind)
+    assert names
+    for name in names.splitlines():
+        text, _ = rain("list", kind, name)
+        assert len(text) > len(name) + 20, name
+
+
+def test_list_takes_a_name_with_what_is_meant_in_its_place() -> None:
+    assert rain("list", "classifiers", "torchvision/resnet50") == rain("list", "classifiers", "torchvision")
+
+
+def test_list_says_where_the_grids_of_the_studies_are() -> None:
+    names, note = rain("list", "grids")
+    assert names.splitlines() == ["demo"]
+    assert "in the folder grids of its repository" in note
+    assert (Path(__file__).parents[2] / "grids" / "nips2017.toml").is_file()
+
+
+def test_help_is_not_cut() -> None:
+    output, _ = rain("--help")
+    assert not any(line.endswith("...") for line in output.splitlines()[1:])
 
 
 def test_list_without_a_kind_prints_all_of_them() -> None:

@@ -11,12 +11,12 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.05)
-    with progress.bar([("first", 10), ("second", 30)], shown=True) as ticks:
+    with progress.bar([("first", 10), ("second", 30)], visible=True) as ticks:
         for tick in ticks:
             tick(5)
             time.sleep(0.5)
-    with progress.steps_bar(8, 2, shown=True) as tell:
-        tell(3, {"loss": 0.25})
+    with progress.steps_bar(8, 2, visible=True) as tick:
+        tick(3, {"loss": 0.25})
         time.sleep(0.5)
     output, lines = capfd.readouterr()
     assert not output
@@ -32,9 +32,9 @@ def test_nothing_is_shown_that_was_not_asked_for(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
-    with progress.bar([("first", 10)], shown=False) as ticks:
+    with progress.bar([("first", 10)], visible=False) as ticks:
         next(ticks)(5)
         time.sleep(0.05)
-    with progress.steps_bar(8, 2, shown=False) as tell:
-        tell(3, {})
+    with progress.steps_bar(8, 2, visible=False) as tick:
+        tick(3, {})
     assert capfd.readouterr() == ("", "")

@@ -9,8 +9,9 @@ from PIL import Image
 
 from rain.errors import DatasetError
 from rain.seeding import generator_for
-from rain.training.feed import Feed, Sources, augmented, batches, fixed
+from rain.training.feed import Feed, augmented, batches
 from rain.training.recipe import Config
+from rain.training.sources import Sources, validation_batch
 
 
 @pytest.fixture
@@ -25,9 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config(**changes: object) -> Config:
-    return Config(
-        **{"images": "a", "validation": "b", "steps": 5, "pixel": 1.0, "side": 16, "batch": 4} | changes
-    )  # type: ignore[arg-type]
+    fields = {"images": "a", "validation": "b", "steps": 5, "pixel": 1.0, "side": 16, "batch": 4}
+    return Config(**fields | changes)  # type: ignore[arg-type]
 
 
 def test_a_sample_depends_on_its_number_and_the_seed_only(folder: Path) -> None:
@@ -119,10 +119,10 @@ def test_a_scaled_crop_shows_the_pictures_own_pixels_half_of_the_time_and_makes_
 
 
 def test_validation_images_are_spread_over_a_folder_and_never_move(folder: Path) -> None:
-    images, labels = fixed(Sources((str(folder),)), config(validation_images=3))
+    images, labels = validation_batch(Sources((str(folder),)), config(validation_images=3))
     # The folders come in order: class0 holds 0 and 3, class1 1 and 4, class2 2 and 5.
     assert [round(float(image.mean()) * 255 / 40) for image in images] == [0, 1, 2]
     assert labels.tolist() == [-1] * 3
-    again, _ = fixed(Sources((str(folder),)), config(validation_images=3, seed=5))
+    again, _ = validation_batch(Sources((str(folder),)), config(validation_images=3, seed=5))
     assert torch.equal(images, again)
-    assert len(fixed(Sources((str(folder),)), config(validation_images=100))[0]) == 6
+    assert len(validation_batch(Sources((str(folder),)), config(validation_images=100))[0]) == 6

@@ -5,15 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from fitting import SMALL, rows, weights
 from interrupting import finish, said, start
 from PIL import Image
+from torch import Tensor
 
 from rain import checkpoints
 from rain.errors import DatasetError, OptionError, RecipeError, TrainError
@@ -67,6 +68,15 @@ def test_what_is_wrong_is_said_before_the_first_step(config: Callable[..., Confi
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
+def test_only_sr_sets_need_torchmetrics(
+    config: Callable[..., Config], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    fit(config(steps=1), tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"sr_sets needs torchmetrics .*rain-defense\[train\]"):
+        fit(config(sr_sets=(str(folder),)), tmp_path / "other")
+
+
 def test_machines_that_share_no_folder_do_not_go_on(
     config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,12 +97,12 @@ def test_a_card_says_what_the_attacker_of_robust_knew(config: Callable[..., Conf
 
 
 def test_pictures_that_are_learnt_from_are_no_validation(
-    config: Callable[..., Config], folder: Path, held: Path, tmp_path: Path
+    config: Callable[..., Config], folder: Path, held_out: Path, tmp_path: Path
 ) -> None:
     with pytest.warns(UserWarning, match="2 of 2 validation pictures are learnt from, too"):
         fit(config(validation=str(folder / "class1"), steps=3), tmp_path / "a")
     with pytest.warns(UserWarning, match="10 of 10 validation pictures are learnt from, too"):
-        fit(config(images=(f"folder:{held}", f"folder:{folder}"), steps=3), tmp_path / "b")
+        fit(config(images=(f"folder:{held_out}", f"folder:{folder}"), steps=3), tmp_path / "b")
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +126,12 @@ def test_a_picture_of_one_pixel_costs_one_sample(
 
 
 def test_labels_are_asked_for_where_they_are_needed(
-    config: Callable[..., Config], folder: Path, held: Path, tmp_path: Path
+    config: Callable[..., Config], folder: Path, held_out: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match="cross_entropy needs labels"):
         fit(config(images=str(folder), cross_entropy=1.0), tmp_path / "a")
     with pytest.raises(RecipeError, match="needs labels"):
-        fit(config(validation=str(held), choose="accuracy"), tmp_path / "b")
+        fit(config(validation=str(held_out), choose="accuracy"), tmp_path / "b")
     classifier = {
         "trains": "classifier",
         "classifier": "small_resnet(width=4, classes=3)",
@@ -148,10 +158,11 @@ def test_a_folder_belongs_to_one_recipe_and_one_process(
         fit(config(), out)
     with pytest.raises(TrainError, match=r"another recipe \(rate was 0.001 and is 0.1\)"):
         fit(config(rate=0.1), out, resume=True)
-    held = lock(out)
+    foreign_lock = lock(out)
+    assert foreign_lock is not None
     with pytest.raises(TrainError, match="another process is training"):
         fit(config(), out, resume=True)
-    held.close()
+    foreign_lock.close()
     # A finished run has nothing left to do; where it computes may change.
     assert rows(out)[-1]["step"] == 6
     fit(config(workers=1), out, resume=True)
@@ -169,17 +180,28 @@ def test_a_folder_belongs_to_one_recipe_and_one_process(
         fit(config(), tmp_path / "file")
 
 
+def fill_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Leave room on the disk for files of so many bytes."""
+
+    def sync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size > room:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
     config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     fit(config(steps=3), out)
     before = (out / "state.safetensors").read_bytes()
-
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    fill_disk(monkeypatch, room=0)
+    with pytest.raises(TrainError, match=r"No space left on device; make room, or choose another folder"):
+        fit(config(steps=3), tmp_path / "none")
+    assert not list((tmp_path / "none").glob("*.json*"))
+    # A recipe and a log are written, weights are not.
+    fill_disk(monkeypatch, room=(out / "recipe.json").stat().st_size)
     with pytest.raises(TrainError, match=r"No space left on device\. Make room, and begin again"):
         fit(config(steps=3), tmp_path / "other")
     (tmp_path / "begun").mkdir()
@@ -196,46 +218,38 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
 # --- killed, resumed, on two processes
 
 
+SETTINGS = (
+    "classifier=models:tiny",
+    f"defense={SMALL}",
+    "side=32",
+    "batch=4",
+    "steps=120",
+    "validate_every=40",
+    "rate=2e-3",
+)
+
+
+def settings(*fields: str) -> list[str]:
+    """Write fields of a recipe as the command line has them."""
+    return [part for field in fields for part in ("--set", field)]
+
+
 def train(folder: Path, out: Path, *more: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
-    settings = [
-        "classifier=models:tiny",
-        f"defense={SMALL}",
-        "side=32",
-        "batch=4",
-        "steps=120",
-        "validate_every=40",
-        "rate=2e-3",
-    ]
-    command = [
-        "train",
-        "accuracy",
-        "--images",
-        str(folder),
-        "--validation",
-        str(folder),
-        "--accelerator",
-        "cpu",
-    ]
-    return start(
-        out,
-        *command,
-        *[part for setting in settings for part in ("--set", setting)],
-        *more,
-        sign=sign,
-        after=after,
-    )
+    command = ["train", "accuracy", "--images", str(folder), "--validation", str(folder)]
+    command += ["--accelerator", "cpu", *settings(*SETTINGS), *more]
+    return start(out, *command, sign=sign, after=after)
 
 
 def losses(out: Path) -> list[dict[str, float]]:
-    measured = ("images_per_second", "memory_mb")
-    return [{name: value for name, value in row.items() if not name.endswith(measured)} for row in rows(out)]
+    cost = ("validation/images_per_second", "validation/memory_mb")
+    return [{name: value for name, value in row.items() if name not in cost} for row in rows(out)]
 
 
 def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
     single, other = tmp_path / "single", tmp_path / "other"
     finish(train(folder, single), single)
 
-    often = ("--set", "checkpoint_minutes=0.0001")
+    often = settings("checkpoint_minutes=0.0001")
     assert train(folder, other, *often, sign=signal.SIGKILL, after=2).wait(300) == -signal.SIGKILL
     assert max(row["step"] for row in rows(other)) == 20
     assert train(folder, other, *often, "--resume", sign=signal.SIGINT, after=6).wait(300) == 130
@@ -243,28 +257,21 @@ def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path,
     assert max(row["step"] for row in rows(other)) == 80
     finish(train(folder, other, "--resume"), other)
     assert losses(other) == losses(single)
-    assert {name: value.tolist() for name, value in weights(other).items()} == {
-        name: value.tolist() for name, value in weights(single).items()
-    }
+    check_equal(weights(other), weights(single))
     states = [checkpoints.read(out / "state.safetensors")[0] for out in (single, other)]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    check_equal(*states)
+
+
+def check_equal(tensors: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
-    """The processes draw apart, so that only what is random differs: without randomness the weights agree to rounding."""
+    """The processes draw apart: without randomness their weights agree with one process's, to rounding."""
     spec = SMALL.replace("rain(", "rain(down=bicubic, shift=0.0, ")
     # Adam's first steps go by the sign of the gradient, which rounding can turn.
-    few = (
-        "--set",
-        f"defense={spec}",
-        "--set",
-        "steps=4",
-        "--set",
-        "validate_every=2",
-        "--set",
-        "optimizer=sgd",
-    )
+    few = settings(f"defense={spec}", "steps=4", "validate_every=2", "optimizer=sgd")
     one, two = tmp_path / "one", tmp_path / "two"
     finish(train(folder, one, *few), one)
     finish(train(folder, two, *few, "--devices", "2"), two)

@@ -1,8 +1,10 @@
 """``rain list``: what there is, and what it takes."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,17 @@ from rain import specs
 from rain.cli.errors import clean_errors, print_error
 from rain.errors import PluginError, UnknownNameError, did_you_mean
 
-Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes"])
+Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes", "grids"])
 OF_THE_CALL = ("eps", "norm", "generator")
 """What an attack is given by the grid or with the call: no options of its spec."""
 
 WITH_CARDS = ("enhancers", "classifiers")
 """Kinds that may ship weight files."""
+
+OTHER_GRIDS = (
+    "The grids of this project's own studies are in the folder grids of its repository: they name pictures "
+    "that may not be shipped. Give a grid file's path in place of a name."
+)
 
 
 def list_names(
@@ -30,17 +37,21 @@ def list_names(
         typer.Option("--verbose", "-v", help="Add what each is, and the cards of the weights that it ships."),
     ] = False,
 ) -> None:
-    """List attacks, defenses, enhancers, classifiers, datasets and recipes by name, one a line.
+    """List what there is by name, one a line; a NAME prints all of it.
 
-    Grids and options take these names.
+    Grids and options take these names. Where one is followed by /NAME or :PATH, you write what is meant in
+    its place.
     """
     with clean_errors():
         if kind and name:
-            print(_recipe_text(name) if kind == "recipes" else _entry_text(kind, name))
+            print(_file_text(kind, name) if kind in _files() else _entry_text(kind, name))
             return
         _list_entries(kind, verbose)
-        if kind in (None, "recipes"):
-            _list_recipes(kind, verbose)
+        for group, files in _files().items():
+            if kind in (None, group):
+                _list_files(group, files, kind, verbose)
+        if kind == "grids":
+            print(OTHER_GRIDS, file=sys.stderr)
 
 
 def _list_entries(kind: str | None, verbose: bool) -> None:
@@ -60,11 +71,25 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
                 _print_cards(group, entry)
 
 
-def _list_recipes(kind: str | None, verbose: bool) -> None:
+def _files() -> dict[str, dict[str, Path]]:
+    """What is shipped as files, by kind and name."""
+    from rain.bench import grid
     from rain.training import recipe
 
-    for name in recipe.shipped():
-        _print_line(name, "recipes", kind, recipe.summary(name) if verbose else None)
+    return {"recipes": recipe.shipped(), "grids": grid.shipped()}
+
+
+def _list_files(group: str, files: Mapping[str, Path], kind: str | None, verbose: bool) -> None:
+    for name, path in files.items():
+        _print_line(name, group, kind, _first_sentence(path) if verbose else None)
+
+
+def _first_sentence(path: Path) -> str:
+    """What the comment at the head of a TOML file says first."""
+    head = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    text = " ".join(line.removeprefix("#").strip() for line in head)
+    sentence, _, _ = text.partition(". ")
+    return f"{sentence.removesuffix('.')}."
 
 
 def _print_line(usage: str, group: str, kind: str | None, summary: str | None) -> None:
@@ -75,14 +100,12 @@ def _print_line(usage: str, group: str, kind: str | None, summary: str | None) -
     print("\t".join(columns))
 
 
-def _recipe_text(name: str) -> str:
-    """The file of a shipped recipe."""
-    from rain.training import recipe
-
-    recipes = recipe.shipped()
-    if name not in recipes:
-        raise UnknownNameError(f"no recipe {name!r}; {did_you_mean(name, list(recipes))}")
-    return recipes[name].read_text().rstrip()
+def _file_text(kind: str, name: str) -> str:
+    """The text of a shipped recipe or grid."""
+    files = _files()[kind]
+    if name not in files:
+        raise UnknownNameError(f"no {kind.removesuffix('s')} {name!r}; {did_you_mean(name, files)}")
+    return files[name].read_text().rstrip()
 
 
 def _entry_text(kind: str, name: str) -> str:
@@ -90,8 +113,9 @@ def _entry_text(kind: str, name: str) -> str:
     from rain.registry import REGISTRIES
 
     registry = REGISTRIES[kind]
-    definition = registry.get(name)
-    usage = registry.usage(name) + _options_text(definition)
+    entry, _, _ = registry.look_up(name)
+    definition = registry.get(entry)
+    usage = registry.usage(entry) + _options_text(definition)
     return f"{usage}\n\n{inspect.getdoc(definition) or ''}".rstrip()
 
 

@@ -52,7 +52,10 @@ def run(
     attack_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=ATTACK_BATCH_HELP)] = None,
     eot_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=EOT_BATCH_HELP)] = None,
 ) -> None:
-    """Measure what a grid asks for and is not yet in the folder. Ctrl-C keeps what is finished."""
+    """Measure a grid: what is not yet in the folder.
+
+    Ctrl-C keeps what is finished; the same command goes on from there.
+    """
     with clean_errors(out):
         from rain.bench import runners
         from rain.bench.grid import read
@@ -79,7 +82,10 @@ def demo(
     ] = None,
     device: Device = None,
 ) -> None:
-    """See RAIN at work: real images, a real classifier, four defences, and attackers who know ever more."""
+    """See RAIN at work on real images.
+
+    A real classifier, four defences, and attackers who know ever more of them.
+    """
     out = out or Path("runs") / _demo_name(dataset, classifier)
     with clean_errors(out):
         from rain.bench import runners

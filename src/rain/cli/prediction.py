@@ -27,7 +27,10 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes shown for each image.")] = 3,
     device: Device = None,
 ) -> None:
-    """Classify image files behind a defence, and say how many draws agree."""
+    """Classify image files behind a defence.
+
+    It says for each how many draws agree.
+    """
     with clean_errors():
         from rain.checkpoints import warn_if_untrained
         from rain.defense import harden

@@ -24,7 +24,10 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
 ) -> None:
-    """Print what results say: the verdict, losses first, the table, and what the checklist misses."""
+    """Print what results say, losses first.
+
+    The verdict on each defence, the table, and what the checklist misses.
+    """
     with clean_errors():
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
@@ -44,53 +47,49 @@ def report(
 
 
 def print_report(folder: Path) -> None:
-    """Print the sentences, the table and the checklist of the results in a folder."""
+    """Print the verdict, the table and the checklist of the results in a folder."""
     from rich.console import Console
 
     from rain.bench.cells import load
     from rain.bench.checks import check
     from rain.bench.metrics import rows
+    from rain.report.labels import defense_labels, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
 
     results = load(folder)
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
-    _print_sentences(console, summary(results))
+    _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
     console.print()
     console.print(table(rows(results)))
+    labels = defense_labels(result.cell.defense for result in results)
     for finding in check(results):
-        defense = f"{finding.defense}: " if finding.defense else ""
+        defense = f"{labels[finding.defense]}: " if finding.defense else ""
         _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 
 
-def _print_sentences(console: "Console", headlines: "list[Headline]") -> None:
-    """Print each defence's sentence at its largest budget (the page has them all), below their places.
+def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: dict[str, str]) -> None:
+    """Print what all defences come to, what the words mean, and each defence at its largest budget.
 
-    The place is left out where there is only one.
+    The page has the other budgets. The place is left out where there is only one.
     """
     from rain.bench.metrics import place_text
+    from rain.report.sentences import overall
+    from rain.report.verdict import at_largest_budgets
 
-    places = {place_text(headline) for headline in headlines}
-    for place, group in groupby(_at_largest_budget(headlines), key=place_text):
+    largest = at_largest_budgets(headlines)
+    if largest:
+        _print_plainly(console, f"{overall(largest)}\n")
+    for access, meaning in meanings.items():
+        _print_plainly(console, f"{access}: {meaning}")
+    console.print()
+    places = {place_text(headline) for headline in largest}
+    for place, group in groupby(largest, key=place_text):
         if len(places) > 1:
             _print_plainly(console, f"{place}:")
         for headline in group:
-            _print_plainly(console, headline.sentence)
-
-
-def _at_largest_budget(headlines: "list[Headline]") -> "list[Headline]":
-    """Of each defence, norm and place those at the largest eps, in the same order."""
-    from rain.bench.metrics import place_text
-
-    def column(headline: "Headline") -> tuple[str, str, str]:
-        return headline.defense, headline.norm, place_text(headline)
-
-    largest: dict[tuple[str, str, str], float] = {}
-    for headline in headlines:
-        eps = largest.get(column(headline), headline.eps)
-        largest[column(headline)] = max(eps, headline.eps)
-    return [headline for headline in headlines if headline.eps == largest[column(headline)]]
+            _print_plainly(console, f"- {headline.sentence}")
 
 
 def _print_plainly(console: "Console", text: str) -> None:

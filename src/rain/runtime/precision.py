@@ -8,28 +8,38 @@ from torch import Tensor, nn
 
 from rain.images import Images
 
-SLOW = 'this CPU has no instructions for bfloat16: "bf16-mixed" may take ten times as long as float32; "auto" takes what is faster'
+SLOW = (
+    'this CPU has no instructions for bfloat16: "bf16-mixed" may take ten times as long as float32; '
+    '"auto" takes what is faster'
+)
 
 
 def is_mixed(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16.
 
     Args:
-        precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with
-            instructions for it (AMX, AVX-512 BF16); on others it is many times slower than float32, and
-            "bf16-mixed" warns of it.
+        precision: one of ``rain.specs.PRECISIONS``. "32-true" never does. "bf16-mixed" always does, and warns
+            where that is slow. "auto" does where it is fast: on GPUs that have bfloat16, and on CPUs with
+            instructions for it (AMX, AVX-512 BF16).
+        device: where to compute.
     """
     if precision == "32-true":
         return False
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and any(
-            getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16")
-        )
+    fast = _is_bfloat16_fast(device)
     if precision == "bf16-mixed" and device.type == "cpu" and not fast:
         warnings.warn(SLOW, stacklevel=3)
     return fast or precision == "bf16-mixed"
+
+
+def _is_bfloat16_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    # Private names of torch, which may go: bool() is False.
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)
+    has_avx512 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    return has_amx() or has_avx512()
 
 
 def autocast(device: torch.device, mixed: bool) -> torch.autocast:
@@ -38,7 +48,7 @@ def autocast(device: torch.device, mixed: bool) -> torch.autocast:
 
 
 class Sparing(nn.Module):
-    """A classifier under autocast: its logits are float32, and so is all of it where bfloat16 would be slower.
+    """A classifier under autocast that answers in float32, and computes in it where bfloat16 is slower.
 
     Args:
         network: from images to logits.
@@ -47,14 +57,12 @@ class Sparing(nn.Module):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
-        self.depthwise = any(isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules())
+        convolutions = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+        self.depthwise = any(layer.groups > 1 for layer in convolutions)
 
     def forward(self, images: Images) -> Tensor:
         """Classify images (N, 3, H, W) in [0, 1]; logits (N, classes)."""
         # On CPUs depthwise convolutions are slower in bfloat16 than in float32.
-        with (
-            torch.autocast("cpu", enabled=False)
-            if self.depthwise and images.device.type == "cpu"
-            else nullcontext()
-        ):
+        in_float32 = self.depthwise and images.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if in_float32 else nullcontext():
             return self.network(images.float()).float()

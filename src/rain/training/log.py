@@ -2,24 +2,29 @@
 
 import io
 import json
-import os
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
 from rain.errors import TrainError
+from rain.files import write_atomically
 from rain.training.recipe import PLACES, Config
 
-STATE, RECIPE, LOG, LOCK = "state.safetensors", "recipe.json", "log.jsonl", ".lock"
+STATE, RECIPE, LOG, LOCK, SHEETS = "state.safetensors", "recipe.json", "log.jsonl", ".lock", "sheets"
+
+ELSEWHERE = "choose another folder by --out"
 
 
-def lock(out: Path) -> Any:
-    """Keep other processes out of a run's folder for as long as the returned file is open; a killed process lets go by itself.
+def lock(out: Path) -> IO[str] | None:
+    """Keep other processes out of a run's folder for as long as the returned file is open.
+
+    A killed process lets go by itself. On Windows there is no such lock.
 
     Raises:
         TrainError: another one is at it, or the folder cannot be written.
@@ -31,21 +36,20 @@ def lock(out: Path) -> Any:
     try:
         file = (out / LOCK).open("w")
     except OSError as error:
-        raise TrainError(
-            f"{out}: cannot be written: {error.strerror or error}; choose another folder by --out"
-        ) from None
+        raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise TrainError(
-            f"{out}: another process is training in it; wait for it, or choose another folder by --out"
-        ) from None
+        what = f"{out}: another process is training in it"
+        raise TrainError(f"{what}; wait for it, or {ELSEWHERE}") from None
     return file
 
 
 def prepare(out: Path, config: Config, *, resume: bool) -> None:
-    """Make the folder of a run, or see that the run in it is this recipe's. Before its first checkpoint a run is none, and is begun anew.
+    """Make the folder of a run, or see that the run in it is this recipe's.
+
+    Before its first checkpoint a run is none, and is begun anew.
 
     Raises:
         TrainError: there is a run already and ``resume`` is False, it was another recipe's, or the folder
@@ -56,115 +60,105 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
         if not (out / STATE).is_file():
             return
         if not resume:
-            raise TrainError(
-                f"{out} holds a training run: go on with it by --resume, or choose another folder by --out"
-            )
-        begun, wanted = json.loads((out / RECIPE).read_text()), _what(config)
+            raise TrainError(f"{out} holds a training run: go on with it by --resume, or {ELSEWHERE}")
+        begun = json.loads((out / RECIPE).read_text())
     except (ValueError, FileNotFoundError) as error:
-        raise TrainError(f"{out / RECIPE} is damaged ({error}); choose another folder by --out") from None
+        raise TrainError(f"{out / RECIPE} is damaged ({error}); {ELSEWHERE}") from None
     except OSError as error:
-        raise TrainError(
-            f"{out}: cannot be written: {error.strerror or error}; choose another folder by --out"
-        ) from None
-    other = [
-        f"{name} was {begun.get(name)!r} and is {wanted[name]!r}"
-        for name in wanted
-        if begun.get(name) != wanted[name]
+        raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
+    recipe = _recipe_of(config)
+    changes = [
+        f"{name} was {begun.get(name)!r} and is {value!r}"
+        for name, value in recipe.items()
+        if begun.get(name) != value
     ]
-    if other:
-        raise TrainError(
-            f"{out} was begun with another recipe ({'; '.join(other[:3])}): choose another folder by --out"
-        )
+    if changes:
+        what = f"{out} was begun with another recipe ({'; '.join(changes[:3])})"
+        raise TrainError(f"{what}: {ELSEWHERE}")
 
 
-def _what(config: Config) -> dict[str, Any]:
+def _recipe_of(config: Config) -> dict[str, Any]:
     """What a run does, as JSON has it, without where it computes."""
-    what: dict[str, Any] = json.loads(
-        json.dumps({name: value for name, value in asdict(config).items() if name not in PLACES})
-    )
-    return what
+    fields = {name: value for name, value in asdict(config).items() if name not in PLACES}
+    recipe: dict[str, Any] = json.loads(json.dumps(fields))
+    return recipe
+
+
+def _cannot_write(what: str, error: OSError, advice: str) -> TrainError:
+    return TrainError(f"{what} cannot be written: {error.strerror or error}; {advice}")
 
 
 class Journal:
-    """Writes the log of a run as JSON lines and for TensorBoard, and its contact sheets as PNG.
+    """Writes the log of a run as JSON lines, and its contact sheets as PNG.
 
     Args:
         out: folder of the run.
-        config: kept beside the log, for ``prepare``.
+        config: written beside the log, for ``prepare``.
         step: at which it goes on; what a killed run logged after that is dropped, since it will be logged
             again.
+
+    Raises:
+        TrainError: the folder cannot be written.
     """
 
     def __init__(self, out: Path, config: Config, step: int):
         self.out = out
-        temporary = out / f".{RECIPE}.tmp"
+        recipe = json.dumps(_recipe_of(config), indent=1) + "\n"
         try:
-            temporary.write_text(json.dumps(_what(config), indent=1) + "\n")
-            os.replace(temporary, out / RECIPE)
+            write_atomically(out / RECIPE, recipe.encode())
+            write_atomically(out / LOG, _log_until(out / LOG, step).encode())
+            (out / SHEETS).mkdir(exist_ok=True)
+            self._log = (out / LOG).open("a")
         except OSError as error:
-            raise TrainError(
-                f"{out}: cannot be written: {error.strerror or error}; make room, or choose another folder by --out"
-            ) from None
-        try:
-            self._open(out, step)
-        except OSError as error:
-            raise TrainError(
-                f"{out}: the log cannot be written: {error.strerror or error}; make room, or choose another folder by --out"
-            ) from None
-
-    def _open(self, out: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        log = out / LOG
-        kept = (
-            [line for line in log.read_text().splitlines(keepends=True) if _step(line) <= step]
-            if step and log.is_file()
-            else []
-        )
-        log.write_text("".join(kept))
-        self._log = log.open("a")
-        self._board = SummaryWriter(str(out), purge_step=step + 1 if step else None)
-        (out / "sheets").mkdir(exist_ok=True)
+            raise _cannot_write(f"{out}:", error, f"make room, or {ELSEWHERE}") from None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Log values by name."""
+        """Log values by name.
+
+        Raises:
+            TrainError: there is no room.
+        """
         try:
             self._log.write(json.dumps({"step": step, **values}) + "\n")
             self._log.flush()
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
         except OSError as error:
-            raise TrainError(
-                f"{self.out}: the log cannot be written: {error.strerror or error}; make room, and add --resume"
-            ) from error
+            raise _cannot_write(f"{self.out}: the log", error, "make room, and add --resume") from error
 
     def draw(self, step: int, sheet: Tensor) -> None:
-        """Keep a contact sheet (3, H, W) in [0, 1]."""
+        """Keep a contact sheet (3, H, W) in [0, 1].
+
+        Raises:
+            TrainError: there is no room.
+        """
         from PIL import Image
 
+        pixels = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         file = io.BytesIO()
-        Image.fromarray((sheet * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()).save(
-            file, "PNG"
-        )
+        Image.fromarray(pixels).save(file, "PNG")
         try:
-            (self.out / "sheets" / f"{step:07d}.png").write_bytes(file.getvalue())
-            self._board.add_image("sheet", sheet, step)
+            (self.out / SHEETS / f"{step:07d}.png").write_bytes(file.getvalue())
         except OSError as error:
-            raise TrainError(
-                f"{self.out}: a contact sheet cannot be written: {error.strerror or error}; make room, and add --resume"
-            ) from error
+            what = f"{self.out}: a contact sheet"
+            raise _cannot_write(what, error, "make room, and add --resume") from error
 
     def close(self) -> None:
-        """Finish the files."""
-        for file in (self._log, self._board):
-            with suppress(OSError):  # what could not be written was said; closing flushes it again
-                file.close()
+        """Finish the log."""
+        with suppress(OSError):  # what could not be written was reported; closing flushes it again
+            self._log.close()
 
 
-def _step(line: str) -> float:
+def _log_until(log: Path, step: int) -> str:
+    """The lines that a run logged before it was stopped, up to its last checkpoint at ``step``."""
+    if not step or not log.is_file():
+        return ""
+    lines = log.read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if _step_of(line) <= step)
+
+
+def _step_of(line: str) -> float:
     """The step of a line of the log; a line that a kill cut off is later than any."""
     try:
         row: dict[str, Any] = json.loads(line)
         return float(row["step"])
     except (ValueError, KeyError):
-        return float("inf")
+        return math.inf

@@ -1,32 +1,33 @@
 """Recipes: a TOML file to the frozen configuration of a training run. Never imports torch.
 
 A recipe holds fields of ``Config``, at the top level; what it leaves out has the default. ``rain train RECIPE
---set rate=1e-4`` replaces single fields. The shipped recipes are in ``rain/recipes``.
+--set rate=1e-4`` replaces single fields. The shipped recipes are in ``rain/training/recipes``.
 """
 
-import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from rain.errors import OptionError, RecipeError, did_you_mean
-from rain.specs import NORMS, PRECISIONS, fraction
+from rain.specs import fraction
+from rain.training.rules import check
 
-CHOICES = {
-    "trains": ("enhancer", "classifier"),
-    "augment": ("crop", "scale", "zoom"),
-    "optimizer": ("adam", "sgd"),
-    "schedule": ("cosine", "steps"),
-    "choose": ("kl", "agreement", "psnr", "accuracy", "robust", "balance"),
-    "access": ("transfer", "adaptive", "known"),
-    "norm": NORMS,
-    "precision": PRECISIONS,
-}
-LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
 PLACES = ("accelerator", "devices", "nodes", "workers", "checkpoint_minutes", "sr_sets")
-"""Fields that say where a run computes and what is measured when it is over, not what it learns: they may change when it is resumed."""
+"""Fields that say where a run computes and what is measured when it is over, not what it learns.
+
+They may change when it is resumed.
+"""
+
+KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    tuple[str, ...]: "a list of texts",
+    tuple[float, ...]: "a list of numbers",
+}
+"""The types of fields, as errors call them."""
 
 
 @dataclass(frozen=True)
@@ -141,97 +142,15 @@ class Config:
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        kinds = get_type_hints(Config)
-        for name, value in asdict(self).items():
-            object.__setattr__(self, name, _kind(name, value, kinds[name]))
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise RecipeError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("side", "batch", "eot", "devices", "nodes", "validate_every", "validation_images"):
-            if getattr(self, name) < (2 if name == "side" else 1):
-                raise RecipeError(
-                    f"{name} must be at least {2 if name == 'side' else 1}, got {getattr(self, name)}"
-                )
-        for name in (
-            *LOSSES,
-            "steps",
-            "epochs",
-            "eps",
-            "momentum",
-            "weight_decay",
-            "warmup",
-            "clip",
-            "patience",
-            "workers",
-            "checkpoint_minutes",
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise RecipeError(f"{name} must be a number of at least 0, got {getattr(self, name)}")
-        for name, low, high in (
-            ("zoom", 0, 1),
-            ("attacked", 0, 1),
-            ("average", -1, 0.99999),
-            ("decay", 0, 1),
-            ("rate", 0, 100),
-        ):
-            if not low < getattr(self, name) <= high:
-                raise RecipeError(
-                    f"{name} must be above {max(low, 0)} and at most {high}, got {getattr(self, name)}"
-                )
-        self._check_sense()
-
-    def _check_sense(self) -> None:
-        if not self.images:
-            raise RecipeError('no pictures to learn from: give images = ["PATH"], or --images PATH')
-        if not self.validation:
-            raise RecipeError(
-                'nothing to choose the best weights on: give validation = ["PATH"], or --validation PATH; never the test set'
-            )
-        if not (self.window == 0 or 2 <= self.window <= self.side):
-            raise RecipeError(
-                f"window must be 0, or at least 2 and at most side = {self.side}, got {self.window}"
-            )
-        if bool(self.steps) == bool(self.epochs):
-            raise RecipeError("give either steps or epochs")
-        if not any(getattr(self, name) for name in LOSSES):
-            raise RecipeError(f"nothing to minimise: give one of {', '.join(LOSSES)} a weight")
-        if not self.classifier and (
-            self.trains == "classifier"
-            or any(getattr(self, name) for name in LOSSES if name != "pixel")
-            or self.attack
-        ):
-            raise RecipeError("only the pixel loss goes without a classifier")
-        if not self.classifier and self.choose != "psnr":
-            raise RecipeError('without a classifier, choose = "psnr"')
-        if self.trains == "classifier" and (self.pixel or self.distillation or self.feature):
-            raise RecipeError(
-                "pixel, distillation and feature train an enhancer; a classifier learns by cross_entropy and trades"
-            )
-        if self.trains == "classifier" and self.choose not in ("accuracy", "robust", "balance"):
-            raise RecipeError('a classifier is chosen by "accuracy", "robust" or "balance"')
-        if self.trains == "classifier" and self.sr_sets:
-            raise RecipeError(
-                "sr_sets measures an enhancer's PSNR and SSIM: leave it out where a classifier is trained"
-            )
-        if self.trades and self.trains != "classifier":
-            raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
-        if not self.attack and (self.trades or self.choose in ("robust", "balance")):
-            raise RecipeError(f"{'trades' if self.trades else f'choose = {self.choose!r}'} needs an attack")
-        if any(not 0 < milestone < 1 for milestone in self.milestones):
-            raise RecipeError(
-                f"milestones are fractions of the run, between 0 and 1, got {list(self.milestones)}"
-            )
+        for name, kind in get_type_hints(Config).items():
+            object.__setattr__(self, name, _converted(name, getattr(self, name), kind))
+        check(self)
 
 
 def shipped() -> dict[str, Path]:
     """The recipes inside the package, by name."""
     folder = Path(str(files("rain.training") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def summary(name: str) -> str:
-    """The first line of a shipped recipe."""
-    return shipped()[name].read_text().partition("\n")[0].removeprefix("# ")
 
 
 def read(path: Path | str, **changes: Any) -> Config:
@@ -244,18 +163,18 @@ def read(path: Path | str, **changes: Any) -> Config:
     Raises:
         RecipeError: the file is missing, is not TOML, or is no recipe.
     """
-    found = shipped().get(str(path), Path(path))
+    file = shipped().get(str(path), Path(path))
     try:
-        table = tomllib.loads(found.read_text())
+        table = tomllib.loads(file.read_text())
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; shipped recipes: {', '.join(shipped())}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     table |= {name: value for name, value in changes.items() if value is not None}
-    known = [field.name for field in fields(Config)]
+    names = [field.name for field in fields(Config)]
     for name in table:
-        if name not in known:
-            raise RecipeError(f"{path}: a recipe has no {name!r}; {did_you_mean(name, known)}")
+        if name not in names:
+            raise RecipeError(f"{path}: a recipe has no {name!r}; {did_you_mean(name, names)}")
     try:
         return Config(**table)
     except RecipeError as error:
@@ -277,22 +196,37 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _kind(name: str, value: Any, kind: Any) -> Any:
-    """Check the kind of a field; a number may stand for a float, ``4/255`` too, and one text for a tuple of one."""
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return fraction(value) if isinstance(value, str) else float(value)
-        except OptionError as error:
-            raise RecipeError(f"{name}: {error}") from None
-    if kind in (tuple[str, ...], tuple[float, ...]):
-        items = [value] if isinstance(value, str) else value
-        if isinstance(items, list | tuple) and all(
-            isinstance(item, str if kind == tuple[str, ...] else int | float) for item in items
-        ):
-            return tuple(items)
-    if kind in (str, int) and isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    wanted = {str: "text", int: "a whole number", float: "a number"}.get(
-        kind, "a list of texts" if kind == tuple[str, ...] else "a list of numbers"
-    )
-    raise RecipeError(f"{name} must be {wanted}, got {value!r}")
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    """Give a field's value in its type: a number as a float, ``4/255`` too, and one text as a tuple of one.
+
+    Raises:
+        RecipeError: it is of another type.
+    """
+    converted: Any = None
+    if kind is float:
+        converted = _as_float(name, value)
+    elif kind == tuple[str, ...]:
+        converted = _as_tuple(value, str)
+    elif kind == tuple[float, ...]:
+        converted = _as_tuple(value, int | float)
+    elif isinstance(value, kind) and not isinstance(value, bool):
+        converted = value
+    if converted is None:
+        raise RecipeError(f"{name} must be {KINDS[kind]}, got {value!r}")
+    return converted
+
+
+def _as_float(name: str, value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return fraction(value) if isinstance(value, str) else float(value)
+    except OptionError as error:
+        raise RecipeError(f"{name}: {error}") from None
+
+
+def _as_tuple(value: Any, kind: Any) -> tuple[Any, ...] | None:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, kind) for item in items):
+        return None
+    return tuple(items)

@@ -1,0 +1,114 @@
+"""What a run is made of, built from its recipe and checked against its data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rain.images import Images
+from rain.runtime.precision import is_mixed
+from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
+from rain.training.objective import Objective
+from rain.training.optimizer import MovingAverage, build_optimizer
+from rain.training.recipe import Config
+from rain.training.sources import Sources, validation_batch, warn_of_shared
+from rain.training.superresolution import check_sr_sets
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a run is made of.
+
+    Args:
+        config: its recipe.
+        fabric: the processes that share it.
+        mixed: whether to compute in bfloat16.
+        sources: what is learnt from.
+        validation: images (N, 3, side, side) and labels (N,) that the weights are chosen on.
+        classes: how many the classifier has; None without a classifier.
+        objective: what is minimised.
+        module: the objective as Fabric wraps it, so that processes share its gradients.
+        optimizer: of the learner's weights.
+        average: of the learner's weights; None if the recipe wants the weights themselves.
+        steps: of the whole run.
+        start: the card of the weights that the learner begins with; empty if there is none.
+    """
+
+    config: Config
+    fabric: "Fabric"
+    mixed: bool
+    sources: Sources
+    validation: tuple[Images, Tensor]
+    classes: int | None
+    objective: Objective
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage | None
+    steps: int
+    start: Mapping[str, str]
+
+    @property
+    def learner(self) -> nn.Module:
+        """The part whose weights move."""
+        return self.objective.learner
+
+    @property
+    def computed(self) -> str:
+        """On what device, and in which precision, in words."""
+        return f"on {self.fabric.device.type} in {'bf16-mixed' if self.mixed else '32-true'}"
+
+    @property
+    def picture_counts(self) -> dict[str, str]:
+        """What a run is given besides its recipe, and must find again when it goes on."""
+        images, _ = self.validation
+        return {"pictures": str(len(self.sources)), "validation pictures": str(len(images))}
+
+
+def build(config: Config, fabric: "Fabric") -> Pieces:
+    """Build the pieces of a run, and check that they fit together.
+
+    Raises:
+        RecipeError, UnknownNameError, OptionError, WeightsError, DatasetError, ImageError: as ``fit``.
+    """
+    mixed = is_mixed(config.precision, fabric.device)
+    torch.manual_seed(config.seed)  # of weights that begin at random
+    objective = Objective(config).to(memory_format=torch.channels_last)
+    learner = objective.learner
+    sources, validation = _sources(config, is_speaker=fabric.is_global_zero)
+    images, labels = validation_batch(validation, config)
+    classes = None if objective.classifier is None else count_classes(objective.classifier, config.side)
+    check_labels(labels, classes, config.validation, config.classifier)
+    if config.trains == "enhancer":
+        check_target(objective, images[:1])
+    if config.sr_sets and fabric.is_global_zero:
+        check_sr_sets(config.sr_sets)
+    module, optimizer = fabric.setup(objective, build_optimizer(config, learner))
+    return Pieces(
+        config=config,
+        fabric=fabric,
+        mixed=mixed,
+        sources=sources,
+        validation=(images, labels),
+        classes=classes,
+        objective=objective,
+        module=module,
+        optimizer=optimizer,
+        average=MovingAverage(learner, config.average) if config.average else None,
+        steps=config.steps or config.epochs * math.ceil(len(sources) / config.batch),
+        start=getattr(learner, "card", None) or {},
+    )
+
+
+def _sources(config: Config, *, is_speaker: bool) -> tuple[Sources, Sources]:
+    """Open what is learnt from, and what is validated on."""
+    sources, validation = Sources(config.images), Sources(config.validation)
+    check_labels_are_there(config, sources, validation)
+    if is_speaker:
+        warn_of_shared(sources, validation)
+    return sources, validation

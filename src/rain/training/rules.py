@@ -1,0 +1,152 @@
+"""What a recipe may say: choices, ranges, and what goes together. Never imports torch."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rain.errors import RecipeError
+from rain.specs import NORMS, PRECISIONS
+
+if TYPE_CHECKING:
+    from rain.training.recipe import Config
+
+CHOICES = {
+    "trains": ("enhancer", "classifier"),
+    "augment": ("crop", "scale", "zoom"),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "steps"),
+    "choose": ("kl", "agreement", "psnr", "accuracy", "robust", "balance"),
+    "access": ("transfer", "adaptive", "known"),
+    "norm": NORMS,
+    "precision": PRECISIONS,
+}
+LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
+"""The terms of the sum that is minimised; a field of the same name is the weight of each."""
+
+LEAST = {
+    "side": 2,
+    "batch": 1,
+    "eot": 1,
+    "devices": 1,
+    "nodes": 1,
+    "validate_every": 1,
+    "validation_images": 1,
+}
+"""The smallest value of a field that counts something which must be there."""
+
+NOT_NEGATIVE = (
+    *LOSSES,
+    "steps",
+    "epochs",
+    "eps",
+    "momentum",
+    "weight_decay",
+    "warmup",
+    "clip",
+    "patience",
+    "workers",
+    "checkpoint_minutes",
+)
+"""Fields that are finite, and at least 0."""
+
+MOST = {"zoom": 1.0, "attacked": 1.0, "decay": 1.0, "rate": 100.0, "average": 0.99999}
+"""The largest value of a field that is above 0."""
+
+MAY_BE_ZERO = ("average",)
+"""Of the fields in ``MOST`` the ones that 0 switches off."""
+
+
+def check(config: "Config") -> None:
+    """Check what a recipe says.
+
+    Raises:
+        RecipeError: a field is out of range, or contradicts another one.
+    """
+    _check_choices(config)
+    _check_ranges(config)
+    _check_pictures(config)
+    _check_losses(config)
+    _check_without_classifier(config)
+    _check_training_a_classifier(config)
+    _check_attack(config)
+    _check_milestones(config)
+
+
+def _check_choices(config: "Config") -> None:
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise RecipeError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_ranges(config: "Config") -> None:
+    for name, least in LEAST.items():
+        value = getattr(config, name)
+        if value < least:
+            raise RecipeError(f"{name} must be at least {least}, got {value}")
+    for name in NOT_NEGATIVE:
+        value = getattr(config, name)
+        if not 0 <= value < math.inf:
+            raise RecipeError(f"{name} must be a number of at least 0, got {value}")
+    for name, most in MOST.items():
+        value = getattr(config, name)
+        is_off = value == 0 and name in MAY_BE_ZERO
+        if not (is_off or 0 < value <= most):
+            raise RecipeError(f"{name} must be above 0 and at most {most:g}, got {value}")
+
+
+def _check_pictures(config: "Config") -> None:
+    if not config.images:
+        raise RecipeError('no pictures to learn from: give images = ["PATH"], or --images PATH')
+    if not config.validation:
+        advice = 'give validation = ["PATH"], or --validation PATH; never the test set'
+        raise RecipeError(f"nothing to choose the best weights on: {advice}")
+    if config.window and not 2 <= config.window <= config.side:
+        limits = f"0, or at least 2 and at most side = {config.side}"
+        raise RecipeError(f"window must be {limits}, got {config.window}")
+
+
+def _check_losses(config: "Config") -> None:
+    if bool(config.steps) == bool(config.epochs):
+        raise RecipeError("give either steps or epochs")
+    if not any(getattr(config, name) for name in LOSSES):
+        raise RecipeError(f"nothing to minimise: give one of {', '.join(LOSSES)} a weight")
+
+
+def _check_without_classifier(config: "Config") -> None:
+    if config.classifier:
+        return
+    other_losses = any(getattr(config, name) for name in LOSSES if name != "pixel")
+    if config.trains == "classifier" or other_losses or config.attack:
+        raise RecipeError("only the pixel loss goes without a classifier")
+    if config.choose != "psnr":
+        raise RecipeError('without a classifier, choose = "psnr"')
+
+
+def _check_training_a_classifier(config: "Config") -> None:
+    if config.trains != "classifier":
+        return
+    if config.pixel or config.distillation or config.feature:
+        advice = "a classifier learns by cross_entropy and trades"
+        raise RecipeError(f"pixel, distillation and feature train an enhancer; {advice}")
+    if config.choose not in ("accuracy", "robust", "balance"):
+        raise RecipeError('a classifier is chosen by "accuracy", "robust" or "balance"')
+    if config.sr_sets:
+        advice = "leave it out where a classifier is trained"
+        raise RecipeError(f"sr_sets measures an enhancer's PSNR and SSIM: {advice}")
+
+
+def _check_attack(config: "Config") -> None:
+    if config.trades and config.trains != "classifier":
+        raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
+    if config.attack:
+        return
+    if config.trades:
+        raise RecipeError("trades needs an attack")
+    if config.choose in ("robust", "balance"):
+        raise RecipeError(f"choose = {config.choose!r} needs an attack")
+
+
+def _check_milestones(config: "Config") -> None:
+    if any(not 0 < milestone < 1 for milestone in config.milestones):
+        milestones = list(config.milestones)
+        raise RecipeError(f"milestones are fractions of the run, between 0 and 1, got {milestones}")

@@ -1,0 +1,84 @@
+"""The files of weights in a run's folder: the best ones, and the checkpoint that it goes on from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rain import checkpoints
+from rain.errors import TrainError
+from rain.training.card import weight_card
+from rain.training.log import STATE
+from rain.training.pieces import Pieces
+from rain.training.state import Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
+
+WEIGHTS = "weights.safetensors"
+
+
+def save_best(pieces: Pieces, progress: Progress, out: Path) -> None:
+    """Write the learner's weights as the best ones, with their card.
+
+    Raises:
+        TrainError: there is no room.
+    """
+    card = weight_card(pieces.config, pieces.sources, progress, pieces.start, pieces.computed)
+    _save(pieces.learner, out / WEIGHTS, card)
+
+
+def save_checkpoint(pieces: Pieces, progress: Progress, out: Path) -> None:
+    """Write all that a resumed run needs.
+
+    Raises:
+        TrainError: there is no room.
+    """
+    checkpoint = Checkpoint(
+        progress=progress,
+        weights=pieces.learner.state_dict(),
+        average=pieces.average.weights if pieces.average else {},
+        slots=slots_of(pieces.optimizer),
+        pictures=pieces.picture_counts,
+    )
+    _save(checkpoint.tensors(), out / STATE, checkpoint.card())
+
+
+def restore(pieces: Pieces, out: Path) -> Progress:
+    """Load the checkpoint of a run into its pieces, if it has one.
+
+    Returns: how far the run had come.
+
+    Raises:
+        TrainError: the run was given other pictures, or not all processes have the same checkpoint.
+        WeightsError: the checkpoint is damaged.
+    """
+    progress = Progress()
+    if (out / STATE).is_file():
+        checkpoint = parse_checkpoint(*checkpoints.read(out / STATE))
+        _check_pictures(checkpoint.pictures, pieces.picture_counts, out)
+        checkpoints.load_state(pieces.learner, dict(checkpoint.weights), str(out / STATE))
+        if pieces.average:
+            pieces.average.load(checkpoint.average)
+        load_slots(pieces.optimizer, checkpoint.slots)
+        progress = checkpoint.progress
+    steps = pieces.fabric.all_gather(torch.tensor(progress.step)).flatten().tolist()
+    if len(set(steps)) > 1:
+        what = f"{out}: the processes found checkpoints of steps {', '.join(map(str, steps))}"
+        raise TrainError(f"{what}: give all machines one folder that they share")
+    return progress
+
+
+def _check_pictures(begun: Mapping[str, str], counts: Mapping[str, str], out: Path) -> None:
+    for name, count in counts.items():
+        if begun.get(name, count) != count:
+            what = f"{out} was begun with {begun[name]} {name}, and there are {count} now"
+            raise TrainError(f"{what}: choose another folder by --out")
+
+
+def _save(weights: nn.Module | dict[str, Tensor], path: Path, card: dict[str, str]) -> None:
+    try:
+        checkpoints.save(weights, path, card)
+    except OSError as error:
+        advice = "Make room, and begin again"
+        if path.with_name(STATE).is_file():
+            advice = "The last checkpoint is kept; make room, and add --resume"
+        raise TrainError(f"{path}: cannot be written: {error.strerror or error}. {advice}") from None
