@@ -1,4 +1,6 @@
-"""Time PGD and APGD, plain and averaged over draws (EOT), against foolbox, torchattacks, ART and adv-lib: same steps, same draws, same images.
+"""Time PGD and APGD, plain and averaged over draws (EOT), against foolbox, torchattacks, ART and adv-lib.
+
+All make the same steps, with as many draws, for the same images.
 
     pip install foolbox torchattacks adversarial-robustness-toolbox adv-lib
     python benchmarks/attacks.py [--images 16] [--rounds 3] [--threads 2] [--classifier SPEC] [--defense SPEC]
@@ -44,34 +46,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
 
-    data = load_dataset(given.dataset)
-    pictures = [data[number][0][None] for number in range(min(given.images, len(data)))]
-    images = torch.cat(
-        [centre_crop(resize_shorter(picture, given.side), given.side) for picture in pictures]
-    ).to(given.device)
-    bare = rain.harden(rain.load_classifier(given.classifier).requires_grad_(False), "none").to(given.device)
-    hardened = rain.harden(bare.classifier, given.defense).requires_grad_(False).to(given.device)
+    images = pictures(options.dataset, options.images, options.side).to(options.device)
+    classifier = rain.load_classifier(options.classifier).requires_grad_(False)
+    bare = rain.harden(classifier, "none").to(options.device)
+    hardened = rain.harden(bare.classifier, options.defense).requires_grad_(False).to(options.device)
     with torch.no_grad():
         labels = bare(images).argmax(1)
-    print(
-        f"{len(images)} images of {given.side}x{given.side}, {given.classifier}, {given.rounds} rounds, {given.device}, {given.threads} threads"
-    )
-    print(
-        f"torch {torch.__version__}, eps 4/255, {given.steps} steps of 1/255 (PGD), {given.draws} draws a step behind {given.defense}\n"
-    )
+    print(f"{len(images)} images of {options.side}x{options.side}, {options.classifier}", end=", ")
+    print(f"{options.rounds} rounds, {options.device}, {options.threads} threads")
+    print(f"torch {torch.__version__}, eps 4/255, {options.steps} steps of 1/255 (PGD)", end=", ")
+    print(f"{options.draws} draws a step behind {options.defense}\n")
     for kind in ("PGD", "APGD"):
-        for title, model, draws in ((kind, bare, 1), (f"{kind} and EOT", hardened, given.draws)):
-            report(
-                title,
-                contenders(kind, model, draws, given.steps, given.side),
-                model,
-                images,
-                labels,
-                given.rounds,
-            )
+        for title, model, draws in ((kind, bare, 1), (f"{kind} and EOT", hardened, options.draws)):
+            attacks = contenders(kind, model, draws, options.steps, options.side)
+            report(title, attacks, model, images, labels, options.rounds)
+
+
+def pictures(dataset: str, count: int, side: int) -> Tensor:
+    """The first images of a dataset, all of one size."""
+    data = load_dataset(dataset)
+    first = [data[number][0][None] for number in range(min(count, len(data)))]
+    return torch.cat([centre_crop(resize_shorter(picture, side), side) for picture in first])
 
 
 def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -> dict[str, Attack]:
@@ -79,19 +77,18 @@ def contenders(kind: str, model: nn.Module, draws: int, steps: int, side: int) -
     # An image may leave when the mean of its draws is wrong by 3; at 0, single fresh draws may still be
     # right.
     leaving = {"rain": 3.0 if draws > 1 else 0.0, "rain, all steps": float("inf")}
-    found = {name: ours(kind, model, draws, steps, confidence) for name, confidence in leaving.items()}
+    attacks = {name: ours(kind, model, draws, steps, confidence) for name, confidence in leaving.items()}
     makers: dict[str, Callable[..., Attack | None]] = {
         "foolbox": foolbox,
         "torchattacks": torchattacks,
         "art": partial(art, side=side),
         "adv_lib": adv_lib,
     }
-    made = {
-        name: make(kind, model, draws, steps)
-        for name, make in makers.items()
-        if importlib.util.find_spec(name)
-    }
-    return found | {name: attack for name, attack in made.items() if attack}
+    for name, make in makers.items():
+        attack = make(kind, model, draws, steps) if importlib.util.find_spec(name) else None
+        if attack is not None:
+            attacks[name] = attack
+    return attacks
 
 
 class Averaged(nn.Module):
@@ -133,11 +130,9 @@ def torchattacks(kind: str, model: nn.Module, draws: int, steps: int) -> Attack:
 
     if kind == "APGD":
         return library.APGD(model, eps=EPS, steps=steps, eot_iter=draws)
-    return (
-        library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws)
-        if draws > 1
-        else library.PGD(model, EPS, STEP, steps)
-    )
+    if draws > 1:
+        return library.EOTPGD(model, eps=EPS, alpha=STEP, steps=steps, eot_iter=draws)
+    return library.PGD(model, EPS, STEP, steps)
 
 
 def art(kind: str, model: nn.Module, draws: int, steps: int, *, side: int) -> Attack:
@@ -187,20 +182,19 @@ def report(
     for _ in range(rounds):
         for name, attack in attacks.items():
             begin = time.perf_counter()
-            found = attack(images.clone(), labels.clone())
+            adversarial = attack(images.clone(), labels.clone())
             if images.is_cuda:
                 torch.cuda.synchronize()
             seconds[name].append((time.perf_counter() - begin) / len(images))
-            assert float((found.detach() - images).abs().max()) <= EPS + 1e-5, f"{name} leaves its budget"
-            success[name].append(fooled(model, found, labels))
+            largest = float((adversarial.detach() - images).abs().max())
+            assert largest <= EPS + 1e-5, f"{name} leaves its budget"
+            success[name].append(fooled(model, adversarial, labels))
     first = statistics.median(next(iter(seconds.values())))
     print(f"{title:24} {'s an image':>12} {'ratio':>8} {'success':>9}")
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(
-            f"  {name:22} {median:12.3f} {median / first:8.2f} {100 * statistics.median(success[name]):8.1f}%",
-            flush=True,
-        )
+        share = 100 * statistics.median(success[name])
+        print(f"  {name:22} {median:12.3f} {median / first:8.2f} {share:8.1f}%", flush=True)
     print()
 
 

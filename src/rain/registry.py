@@ -39,9 +39,10 @@ class Traits:
         follows: whether it follows the model that it is to fool. One that does not (noise, or images made on
             another model) is not adaptive, whatever its access.
         sees: what it asks the model for: "gradients", "scores" or "labels".
-        stops: where it lets an image go before all its steps are made, unless its option ``confidence`` asks
-            for more: "fooled", at the first success; "boundary", as near to the boundary as it can, since it
-            looks for the smallest perturbation; "never", which makes them all.
+        stops: where an attack by gradients lets an image go before all its steps are made, unless its option
+            ``confidence`` asks for more: "fooled", at the first success; "boundary", as near to the boundary
+            as it can, since it looks for the smallest perturbation; "never", which makes them all. One by
+            queries leaves it at "never": what it spends is counted.
         targeted: whether it drives images to one class, and leaves those of that class.
         steps: gradient steps that it makes, where no option ``steps`` says it; 0 if that is not known.
 

@@ -18,7 +18,7 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 
 
 class Shaken:
-    """A linear classifier of two classes whose weights are shaken anew at each call, far more than they differ."""
+    """A linear classifier of two classes whose weights are shaken at each call, far more than they differ."""
 
     def __init__(self, size: int):
         self.generator = torch.Generator().manual_seed(7)
@@ -34,9 +34,9 @@ class Shaken:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_memory_replaces_samples(norm: str) -> None:
-    """With one draw a step, the aggregated velocities find the direction that PGD's single gradients do not."""
+    """With one draw a step, aggregated velocities find a direction that single gradients do not show."""
     images, eps = 0.3 + 0.4 * rand(6, 3, 8, 8), 8 / 255 if norm == "linf" else 0.5
-    found = {}
+    falls = {}
     for name in ("aggmo", "pgd"):
         model = Shaken(3 * 64)
         labels = model.expected(images).argmax(1)
@@ -48,19 +48,16 @@ def test_memory_replaces_samples(norm: str) -> None:
         assert distance(adversarial, images, norm).max() <= eps * (1 + 1e-5)
         logits, clean = model.expected(adversarial), model.expected(images)
         fall = (clean - logits).gather(1, labels[:, None]) - (clean - logits).gather(1, 1 - labels[:, None])
-        found[name] = float(fall.mean())
-    assert found["aggmo"] > 1.3 * found["pgd"]
+        falls[name] = float(fall.mean())
+    assert falls["aggmo"] > 1.3 * falls["pgd"]
 
 
 def test_the_enhancement_is_driven_away_without_asking_the_model() -> None:
     def never(images: Tensor) -> Tensor:
         raise AssertionError("the model was asked")
 
-    spec, images, labels = (
-        "rain(enhancer=bicubic, down=bicubic)",
-        rand(3, 3, 24, 24) * 0.5 + 0.25,
-        torch.zeros(3, dtype=torch.long),
-    )
+    spec = "rain(enhancer=bicubic, down=bicubic)"
+    images, labels = rand(3, 3, 24, 24) * 0.5 + 0.25, torch.zeros(3, dtype=torch.long)
     generator = torch.Generator().manual_seed(0)
     adversarial = load_attack("distort", defense=spec, steps=10)(
         never, images, labels, eps=8 / 255, norm="linf", generator=generator
@@ -71,10 +68,8 @@ def test_the_enhancement_is_driven_away_without_asking_the_model() -> None:
 
     def moved(others: Tensor) -> float:
         draws = [defense.draw(images, torch.Generator().manual_seed(seed)) for seed in range(20)]
-        return sum(
-            float((defense.transform(others, draw) - defense.transform(images, draw)).square().sum())
-            for draw in draws
-        )
+        changes = [defense.transform(others, draw) - defense.transform(images, draw) for draw in draws]
+        return sum(float(change.square().sum()) for change in changes)
 
     assert moved(adversarial) > 1.2 * moved(noise)
 
@@ -133,7 +128,7 @@ def test_a_targeted_attack_goes_through_a_defence() -> None:
 
 @pytest.mark.parametrize("name", ["pgd", "bim", "mifgsm", "aggmo"])
 def test_with_a_confidence_the_last_point_counts_and_not_the_luckiest_draw(name: str) -> None:
-    """The first answer is the luckiest; the point it was given to is the worst of all."""
+    """The first answer is the luckiest; its point is the worst of all."""
     images, labels = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, dtype=torch.long)
     calls = 0
 

@@ -1,4 +1,7 @@
-"""What the attacks that see labels only promise, and what is particular to each; see also test_contracts.py and test_oracle.py."""
+"""What the attacks that see labels only promise, and what is particular to each.
+
+See also test_contracts.py and test_oracle.py.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,11 +9,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from test_attacks_query import hold, seeded, spread
+from test_attacks_query import hold, run_example, seeded, spread
 from test_oracle import optima
 from torch import Tensor
 
-from rain.attacks._labels import Labels, at
+from rain.attacks import _labels
+from rain.attacks._labels import Labels, at_distance
 from rain.attacks.boundary import beside, boundary
 from rain.attacks.hopskipjump import hopskipjump, normal
 from rain.attacks.rays import flipped, rays
@@ -24,7 +28,10 @@ REACHED = {
     ("hopskipjump", "linf"): {1000: 1.75, 2000: 1.4, 4000: 1.25},
     ("rays", "linf"): {500: 1.65, 1000: 1.25, 1500: 1.1},
 }
-"""How many times the optimum the worst of ten images is away at most, after so many queries, on the linear classifier with 192 values."""
+"""How many times the optimum the worst of ten images is away at most, after so many queries.
+
+This is on the linear classifier with 192 values.
+"""
 
 
 def noisy(model: Callable[[Tensor], Tensor], flips: float, seed: int = 9) -> Callable[[Tensor], Tensor]:
@@ -67,17 +74,17 @@ class TestLabels:
         self, name: str, norm: str, queries: int, eps: float
     ) -> None:
         images, labels = spread()
-        asked: list[int] = []
+        sizes: list[int] = []
 
         def counted(batch: Tensor) -> Tensor:
             assert not torch.is_grad_enabled()
-            asked.append(len(batch))
+            sizes.append(len(batch))
             return hold(batch)
 
         adversarial = load_attack(name, queries=queries)(
             counted, images, labels, eps=eps, norm=norm, generator=seeded()
         )
-        assert sum(asked) == 4 * queries
+        assert sum(sizes) == 4 * queries
         assert torch.equal(adversarial, images)
 
     @pytest.mark.parametrize("queries", [1, 2, 3, 10, 100, 333])
@@ -87,10 +94,10 @@ class TestLabels:
     ) -> None:
         model, images, labels, _ = optima(norm)
         for index in range(3):
-            asked: list[int] = []
+            sizes: list[int] = []
 
-            def counted(batch: Tensor, asked: list[int] = asked) -> Tensor:
-                asked.append(len(batch))
+            def counted(batch: Tensor, sizes: list[int] = sizes) -> Tensor:
+                sizes.append(len(batch))
                 return model(batch)
 
             attack = load_attack(name, queries=queries, confirm=confirm)
@@ -102,41 +109,41 @@ class TestLabels:
                 norm=norm,
                 generator=seeded(),
             )
-            assert sum(asked) == queries
+            assert sum(sizes) == queries
 
     def test_leaves_an_image_that_is_fooled_already_for_one_query(self, name: str, norm: str) -> None:
         images, labels = spread()
         labels[1] = 2
-        asked: list[int] = []
+        sizes: list[int] = []
 
         def counted(batch: Tensor) -> Tensor:
-            asked.append(len(batch))
+            sizes.append(len(batch))
             return hold(batch)
 
         adversarial = load_attack(name, queries=40)(
             counted, images, labels, eps=0.01, norm=norm, generator=seeded()
         )
-        assert sum(asked) == 1 + 3 * 40
+        assert sum(sizes) == 1 + 3 * 40
         assert torch.equal(adversarial[1], images[1])
 
     def test_stops_at_the_first_success_within_the_budget(self, name: str, norm: str) -> None:
         model, images, labels, optimum = optima(norm)
         spent = []
         for factor in (8.0, 4.0, 1.5):
-            answers: list[Tensor] = []
+            batches: list[Tensor] = []
 
-            def heard(batch: Tensor, answers: list[Tensor] = answers) -> Tensor:
-                answers.append(batch.clone())
+            def remembering(batch: Tensor, batches: list[Tensor] = batches) -> Tensor:
+                batches.append(batch.clone())
                 return model(batch)
 
             eps = factor * float(optimum[0])
             adversarial = load_attack(name, queries=3000)(
-                heard, images[:1], labels[:1], eps=eps, norm=norm, generator=seeded()
+                remembering, images[:1], labels[:1], eps=eps, norm=norm, generator=seeded()
             )
             assert model(adversarial).argmax(1) != labels[0]
             assert distance(adversarial, images[:1], norm) <= eps
-            assert torch.equal(answers[-1], adversarial)
-            spent.append(len(torch.cat(answers)))
+            assert torch.equal(batches[-1], adversarial)
+            spent.append(len(torch.cat(batches)))
         assert spent[0] <= spent[1] < spent[2] < 3000
 
     def test_a_budget_that_holds_the_box_is_none(self, name: str, norm: str) -> None:
@@ -189,13 +196,13 @@ class TestLabels:
     ) -> None:
         model, images, labels, _ = optima(norm)
         for eps, flips in ((1e-3, 0.5), (math.inf, 0.5), (math.inf, 1.0)):
-            asked: list[int] = []
+            sizes: list[int] = []
             answer = noisy(model, flips)
 
             def counted(
-                batch: Tensor, asked: list[int] = asked, answer: Callable[[Tensor], Tensor] = answer
+                batch: Tensor, sizes: list[int] = sizes, answer: Callable[[Tensor], Tensor] = answer
             ) -> Tensor:
-                asked.append(len(batch))
+                sizes.append(len(batch))
                 return answer(batch)
 
             adversarial = load_attack(name, queries=400, confirm=confirm)(
@@ -204,7 +211,7 @@ class TestLabels:
             assert torch.isfinite(adversarial).all()
             assert 0 <= adversarial.min() <= adversarial.max() <= 1
             assert (distance(adversarial, images, norm) <= eps).all()
-            assert sum(asked) <= 10 * 400
+            assert sum(sizes) <= 10 * 400
 
     def test_an_image_that_never_gives_in_harms_itself_only(self, name: str, norm: str) -> None:
         images = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 0.6)])
@@ -285,8 +292,8 @@ class Script:
         return Labels(self, images, labels, "l2", eps, queries, confirm), images
 
     def __call__(self, batch: Tensor) -> Tensor:
-        said, self.answers = self.answers[: len(batch)], self.answers[len(batch) :]
-        return F.one_hot(torch.tensor(said), 2).float()
+        now, self.answers = self.answers[: len(batch)], self.answers[len(batch) :]
+        return F.one_hot(torch.tensor(now), 2).float()
 
 
 class TestSearch:
@@ -294,32 +301,32 @@ class TestSearch:
 
     def test_a_success_leaves_only_after_as_many_answers_agree(self) -> None:
         search, images = Script([1, 1, 0, 1, 1, 1]).search(eps=5.0, confirm=2)
-        assert not search.look(self.row, images + 0.1)
+        assert not search.try_points(self.row, images + 0.1)
         assert len(search.active) == 1
         assert torch.equal(search.best, images + 0.1)  # two answers of three are better than nothing
-        assert search.look(self.row, images + 0.2)
+        assert search.try_points(self.row, images + 0.2)
         assert torch.equal(search.best, images + 0.2)  # larger, but sure
         assert len(search.active) == 0
-        assert int(search.left) == 100 - 7
-        assert not search.look(self.row, images + 0.1)  # who is gone is not asked
-        assert int(search.left) == 100 - 7
+        assert int(search.queries_left) == 100 - 7
+        assert not search.try_points(self.row, images + 0.1)  # who is gone is not asked
+        assert int(search.queries_left) == 100 - 7
 
     def test_the_smallest_of_equals_is_kept_and_nothing_beyond_the_budget(self) -> None:
         search, images = Script([1, 1, 1, 1]).search(eps=math.inf)
         for step in (0.3, 0.2, 0.25, 0.1):
-            assert search.look(self.row, images + step)
+            assert search.try_points(self.row, images + step)
         assert torch.equal(search.best, images + 0.1)
         near, images = Script([1, 1]).search(eps=1.0)
-        assert near.look(self.row, images + 0.3)
+        assert near.try_points(self.row, images + 0.3)
         assert torch.equal(near.best, images)
-        assert near.look(self.row, images + 0.05)
+        assert near.try_points(self.row, images + 0.05)
         assert torch.equal(near.best, images + 0.05)
 
     def test_confirms_with_what_is_left(self) -> None:
         search, images = Script([1, 1, 1]).search(eps=5.0, confirm=9, queries=4)
-        assert search.look(self.row, images + 0.1)
+        assert search.try_points(self.row, images + 0.1)
         assert torch.equal(search.best, images + 0.1)
-        assert int(search.left) == 0
+        assert int(search.queries_left) == 0
 
     def test_bisection_asks_at_the_rim_of_the_budget_first(self) -> None:
         search, _ = Script([]).search(eps=0.5)
@@ -331,11 +338,11 @@ class TestSearch:
         for norm in ("l2", "linf"):
             model, images, labels, _ = optima(norm)
             search = Labels(model, images, labels, norm, math.inf, 2000, 0)
-            start = search.begin(seeded())
+            start = search.find_starts(seeded())
             rows = search.active
-            near, nearer = search.approach(rows, start, 20), search.approach(rows, start, 5)
+            near, nearer = search.bisect(rows, start, 20), search.bisect(rows, start, 5)
             assert (model(near).argmax(1) != labels).all()
-            inside = at(start, images, norm, 0.999 * distance(near, images, norm))
+            inside = at_distance(start, images, norm, 0.999 * distance(near, images, norm))
             assert (model(inside).argmax(1) == labels).all()
             assert (distance(near, images, norm) <= distance(nearer, images, norm)).all()
 
@@ -348,16 +355,25 @@ class TestSearch:
             return torch.stack([torch.full_like(unlike, 0.2), unlike], dim=1)
 
         search = Labels(smooth, images, labels, "l2", math.inf, 200, 0)
-        start = search.begin(seeded())
+        start = search.find_starts(seeded())
         assert (smooth(start).argmax(1) == 1).all()
-        assert (search.left > 100).all()
+        assert (search.queries_left > 100).all()
 
-    def test_at_keeps_to_the_distance(self) -> None:
+    def test_at_distance_keeps_to_the_distance(self) -> None:
         clean, points = torch.rand(2, 4, 3, 5, 6, generator=seeded()).unbind(0)
         for norm in ("l2", "linf"):
             reach = 0.5 * distance(points, clean, norm)
-            assert torch.allclose(distance(at(points, clean, norm, reach), clean, norm), reach, rtol=1e-4)
-            assert torch.allclose(at(points, clean, norm, 2 * reach), points, atol=1e-6)
+            halfway = at_distance(points, clean, norm, reach)
+            assert torch.allclose(distance(halfway, clean, norm), reach, rtol=1e-4)
+            assert torch.allclose(at_distance(points, clean, norm, 2 * reach), points, atol=1e-6)
+
+
+def test_the_example_of_the_module_is_an_attack() -> None:
+    model, images, labels, optimum = optima("l2")
+    eps, norm, queries, confirm, generator = 20 * float(optimum.max()), "l2", 100, 0, seeded()
+    adversarial = run_example(_labels, {**vars(_labels), **locals()})
+    assert (distance(adversarial, images, norm) <= eps).all()
+    assert (model(adversarial).argmax(1) != labels).any()
 
 
 class TestRays:
@@ -383,15 +399,15 @@ class TestRays:
 
     def test_a_best_that_fools_no_longer_is_set_farther_away(self) -> None:
         model, images, labels, optimum = optima("linf")
-        asked: list[Tensor] = []
+        batches: list[Tensor] = []
 
         def lucky(batch: Tensor) -> Tensor:
             """Fooled at the first 30 points, wherever they are: the bisection goes far too near."""
-            asked.append(batch.clone())
-            return model(batch) if not 1 < len(asked) <= 30 else model(batch).roll(2, 1)
+            batches.append(batch.clone())
+            return model(batch) if not 1 < len(batches) <= 30 else model(batch).roll(2, 1)
 
         rays(lucky, images[:1], labels[:1], eps=math.inf, queries=500, patience=5, generator=seeded())
-        far = torch.stack([distance(points, images[:1], "linf")[0] for points in asked])
+        far = torch.stack([distance(points, images[:1], "linf")[0] for points in batches])
         assert far[29] < 0.01 * optimum[0]
         assert optimum[0] < far[-1] < 5 * optimum[0]
 
@@ -400,33 +416,33 @@ class TestHopSkipJump:
     def test_estimates_the_normal_of_the_boundary(self) -> None:
         model, images, labels, _ = two_classes()
         search = Labels(model, images, labels, "l2", math.inf, 10**5, 0)
-        near = search.approach(search.active, search.begin(seeded()), 20)
+        near = search.bisect(search.active, search.find_starts(seeded()), 20)
         count = torch.tensor([4000, 1000] * 5)
-        found = normal(search, search.active, near, count, 0.05, 500, seeded(1)).flatten(1)
+        estimate = normal(search, search.active, near, count, 0.05, 500, seeded(1)).flatten(1)
         weight = optima("l2")[0][1].weight.detach()
         toward = (weight[1] - weight[0]) * (1 - 2 * labels[:, None])
-        likeness = torch.cosine_similarity(found, toward)
+        likeness = torch.cosine_similarity(estimate, toward)
         assert (likeness[::2] > 0.93).all()
         assert (likeness[1::2] > 0.8).all()
 
     def test_asks_on_a_sphere_around_the_boundary_and_no_more_than_counted(self) -> None:
         images, labels = spread(2)
-        asked: list[Tensor] = []
+        batches: list[Tensor] = []
 
         def heard(batch: Tensor) -> Tensor:
-            asked.append(batch.clone())
+            batches.append(batch.clone())
             return hold(batch)
 
         search = Labels(heard, images, labels, "l2", math.inf, 100, 0)
         centre = images + 0.01
-        asked.clear()
+        batches.clear()
         normal(search, torch.arange(2), centre, torch.tensor([7, 0]), 0.5, 4, seeded())
-        points = torch.cat(asked)
-        assert [len(batch) for batch in asked] == [2, 2, 2, 1]
+        points = torch.cat(batches)
+        assert [len(batch) for batch in batches] == [2, 2, 2, 1]
         assert torch.allclose(
             distance(points, centre[:1], "l2"), 0.5 * distance(centre[:1], images[:1], "l2"), rtol=1e-3
         )
-        assert search.left.tolist() == [92, 99]
+        assert search.queries_left.tolist() == [92, 99]
 
     def test_a_wide_sphere_is_heard_through_noise(self) -> None:
         model, images, labels, optimum = optima("l2")
@@ -460,21 +476,21 @@ class TestBoundary:
 def test_a_lucky_first_draw_lets_no_image_go(name: str) -> None:
     """Of a random model the clean image is fooled only when all of the answers agree."""
     images, labels = spread()
-    asked = 0
+    queries = 0
 
     def unlucky(batch: Tensor) -> Tensor:
-        nonlocal asked
-        asked += len(batch)
-        return -hold(batch) if asked == len(images) else hold(batch)
+        nonlocal queries
+        queries += len(batch)
+        return -hold(batch) if queries == len(images) else hold(batch)
 
     norm, eps = ("linf", 0.01) if name in ("rays", "substitute") else ("l2", 0.01)
     options = {"rounds": 1, "epochs": 1, "attack": "fgsm"} if name == "substitute" else {}
     load_attack(name, queries=12, confirm=2, **options)(
         unlucky, images, labels, eps=eps, norm=norm, generator=seeded()
     )
-    assert asked == 12 * len(images)
-    asked = 0
+    assert queries == 12 * len(images)
+    queries = 0
     load_attack(name, queries=12, confirm=0, **options)(
         unlucky, images, labels, eps=eps, norm=norm, generator=seeded()
     )
-    assert asked == len(images)
+    assert queries == len(images)

@@ -1,4 +1,7 @@
-"""What is particular to the attacks that train or borrow a network; see also test_contracts.py, test_oracle.py and test_attacks_query.py."""
+"""What is particular to the attacks that train or borrow a network.
+
+See also test_contracts.py, test_oracle.py and test_attacks_query.py.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -94,18 +97,13 @@ class TestAutozoom:
 
     def test_few_values_are_what_smooth_weights_call_for(self) -> None:
         images, labels = torch.full((1, 3, 24, 24), 0.5), torch.zeros(1, dtype=torch.long)
-        fallen = [
-            100
-            - float(
-                heights(
-                    smooth,
-                    autozoom(smooth, images, labels, eps=0.02, queries=101, side=side, generator=seeded()),
-                    labels,
-                )
+        falls = []
+        for side in (24, 3):
+            adversarial = autozoom(
+                smooth, images, labels, eps=0.02, queries=101, side=side, generator=seeded()
             )
-            for side in (24, 3)
-        ]
-        assert fallen[1] > 2 * fallen[0]
+            falls.append(100 - float(heights(smooth, adversarial, labels)))
+        assert falls[1] > 2 * falls[0]
 
     def test_the_autoencoder_learns_and_serves_as_decoder(self, tmp_path: Path) -> None:
         ramps = torch.rand(20, 3, 1, 1, generator=seeded()) * torch.linspace(0, 1, 16)[:, None].expand(16, 16)
@@ -116,17 +114,17 @@ class TestAutozoom:
         assert checkpoints.digest(after) == checkpoints.digest(again)
         checkpoints.save(after, tmp_path / "decoder.safetensors", {})
         images, labels = torch.full((2, 3, 24, 30), 0.5), torch.zeros(2, dtype=torch.long)
-        asked: list[Tensor] = []
+        points: list[Tensor] = []
 
-        def heard(batch: Tensor) -> Tensor:
-            asked.extend(batch)
+        def remembering(batch: Tensor) -> Tensor:
+            points.extend(batch)
             return smooth(batch)
 
         attack = load_attack(f"autozoom(decoder={tmp_path}/decoder.safetensors)", queries=101, delta=0.02)
         with torch.no_grad():
-            adversarial = attack(heard, images, labels, eps=0.05, generator=seeded())
-        assert len(asked) == 2 * 101
-        assert 0.005 < (asked[2] - images[0]).square().mean().sqrt() < 0.08
+            adversarial = attack(remembering, images, labels, eps=0.05, generator=seeded())
+        assert len(points) == 2 * 101
+        assert 0.005 < (points[2] - images[0]).square().mean().sqrt() < 0.08
         assert (distance(adversarial, images, "linf") <= 0.05 + 1e-6).all()
         assert (heights(smooth, adversarial, labels) < 95).all()
 
@@ -161,15 +159,15 @@ class TestMeta:
             fits=1,
             generator=seeded(),
         )
-        measured: list[int] = []
+        values: list[int] = []
         points = [point.flatten() for _, point, _ in counting.points[1:]]
         for start in range(0, 9 * 49, 49):
             for plus, minus in zip(points[start : start + 24], points[start + 24 : start + 48], strict=True):
                 (which,) = (plus - minus).nonzero()
                 assert torch.allclose(plus[which] - minus[which], torch.tensor(0.2), atol=1e-6)
-                measured.append(int(which))
-        assert len(measured) == 216
-        assert set(measured) == set(range(216))
+                values.append(int(which))
+        assert len(values) == 216
+        assert set(values) == set(range(216))
 
     def test_follows_the_network_between_measurements(self) -> None:
         images, labels = spread(1)
@@ -193,23 +191,23 @@ class TestMeta:
         networks = [Predictor(images, seeded(seed)) for seed in (1, 2)]
         for network in networks:
             nn.init.normal_(network.layers[2].weight, generator=seeded(3))
-        both = [
-            torch.stack(pair) for pair in zip(*(network.parameters() for network in networks), strict=True)
-        ]
+        pairs = zip(*(network.parameters() for network in networks), strict=True)
+        both = [torch.stack(pair) for pair in pairs]
         together = predict(both, images)
         for row, network in enumerate(networks):
             assert torch.allclose(together[row], network(images)[row], atol=1e-5)
-        wanted, known = (
-            torch.randn(images.shape, generator=seeded()),
-            torch.rand(images.shape, generator=seeded()) < 0.3,
-        )
-        fitted = fit(both, images, wanted, known, 5, 0.01)
-        other = torch.stack([wanted[0], -wanted[1]])
-        apart_fitted = fit(both, images, other, known, 5, 0.01)
+        gradient = torch.randn(images.shape, generator=seeded())
+        measured = torch.rand(images.shape, generator=seeded()) < 0.3
+        fitted = fit(both, images, gradient, measured, 5, 0.01)
+        other = torch.stack([gradient[0], -gradient[1]])
+        apart_fitted = fit(both, images, other, measured, 5, 0.01)
         assert all(torch.equal(one[0], two[0]) for one, two in zip(fitted, apart_fitted, strict=True))
         assert not any(torch.equal(one[1], two[1]) for one, two in zip(fitted, apart_fitted, strict=True))
-        error = [((predict(weights, images) - wanted).square() * known).sum() for weights in (both, fitted)]
-        assert error[1] < error[0]
+
+        def error(weights: list[Tensor]) -> Tensor:
+            return ((predict(weights, images) - gradient).square() * measured).sum()
+
+        assert error(fitted) < error(both)
 
     def test_an_untrained_network_says_nothing(self) -> None:
         images = torch.rand(2, 3, 8, 8, generator=seeded())
@@ -377,19 +375,19 @@ class TestSubstitute:
     def test_spends_its_queries_on_each_image_and_one_on_what_is_fooled(self, queries: int) -> None:
         images, labels = spread()
         labels[1] = 2
-        asked: list[int] = []
+        sizes: list[int] = []
 
         def counted(batch: Tensor) -> Tensor:
             assert not torch.is_grad_enabled()
             assert not batch.requires_grad
-            asked.append(len(batch))
+            sizes.append(len(batch))
             return hold(batch)
 
         adversarial = substitute(
             counted, images, labels, eps=0.1, queries=queries, generator=seeded(), **QUICK
         )
-        assert sum(asked) == 1 + 3 * queries
-        assert max(asked) <= 50
+        assert sum(sizes) == 1 + 3 * queries
+        assert max(sizes) <= 50
         assert torch.equal(adversarial[1], images[1])
         assert (distance(adversarial, images, "linf") <= 0.1 + 1e-6).all()
 

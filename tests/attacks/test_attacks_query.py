@@ -1,7 +1,12 @@
-"""What the attacks that ask for scores only promise, and what is particular to each; see also test_contracts.py and test_oracle.py."""
+"""What the attacks that ask for scores only promise, and what is particular to each.
 
+See also test_contracts.py and test_oracle.py.
+"""
+
+import re
 from collections import Counter
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,16 +15,17 @@ from models import tiny
 from test_oracle import asks_scores, minimises, optima
 from torch import Tensor
 
-from rain.attacks import margins
-from rain.attacks._scores import Scores, gaussian
+from rain.attacks import _scores, margins
+from rain.attacks._draws import gaussian, signs
+from rain.attacks._scores import Scores
 from rain.attacks.bandits import bandits
 from rain.attacks.nes import nes
 from rain.attacks.simba import cosines, pixels, simba
 from rain.attacks.spsa import spsa
-from rain.attacks.square import flat, moved, pattern, side_at, square, tiles
+from rain.attacks.square import move_norm, pattern, set_square, side_at, square, tiles
 from rain.attacks.zoo import zoo
 from rain.errors import OptionError
-from rain.images import distance
+from rain.images import distance, project
 from rain.registry import ATTACKS, load_attack
 
 NAMES = [name for name in ATTACKS.names() if asks_scores(name) and not minimises(name)]
@@ -40,8 +46,19 @@ def heights(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -
     return margins(model(images), labels)
 
 
+def run_example(module: ModuleType, scope: dict[str, Any]) -> Tensor:
+    """Run the attack that a module's docstring shows, and return what it returns."""
+    (example,) = re.findall(r"(?<=:\n\n)(    search = .*?)(?=\n\n)", str(module.__doc__), re.DOTALL)
+    exec(f"def attack():\n{example}", scope)
+    adversarial: Tensor = scope["attack"]()
+    return adversarial
+
+
 class Counting:
-    """A model that knows from which image each query came: the images differ in a corner that no budget of the tests can bridge."""
+    """A model that knows from which image each query came.
+
+    The images are farther from each other than any budget of the tests can bridge.
+    """
 
     def __init__(self, model: Callable[[Tensor], Tensor], images: Tensor):
         self.model, self.images = model, images
@@ -59,16 +76,15 @@ class Counting:
 
 
 def hold(batch: Tensor) -> Tensor:
-    """Three classes; the first one wins whatever comes, by a margin of 10 and a little that depends on the image."""
+    """Three classes; the first one always wins, by a margin of 10 and a little that depends on the image."""
     depends = batch.mean((1, 2, 3))
     return torch.stack([10 + depends, depends.sin(), torch.zeros_like(depends)], dim=1)
 
 
 def spread(count: int = 4) -> tuple[Tensor, Tensor]:
     """Images far from each other, all labelled 0."""
-    return torch.linspace(0.1, 0.9, count)[:, None, None, None].expand(-1, 3, 8, 9).contiguous(), torch.zeros(
-        count, dtype=torch.long
-    )
+    grey = torch.linspace(0.1, 0.9, count)[:, None, None, None]
+    return grey.expand(-1, 3, 8, 9).contiguous(), torch.zeros(count, dtype=torch.long)
 
 
 @pytest.mark.parametrize(("name", "norm"), NORMED)
@@ -108,17 +124,18 @@ class TestScores:
     def test_stops_at_the_first_success_or_as_far_beyond_as_asked(self, name: str, norm: str) -> None:
         model, images, labels, optimum = optima(norm)
         eps, images, labels = 6 * float(optimum[0]), images[:1], labels[:1]
-        found = {}
+        reached, spent = {}, {}
         for confidence in (0.0, 0.01, float("inf")):
             counting = Counting(model, images)
             adversarial = attack_of(name, queries=600, confidence=confidence)(
                 counting, images, labels, eps=eps, norm=norm, generator=seeded()
             )
-            found[confidence] = (float(heights(model, adversarial, labels)), counting.counts[0])
-        assert found[0.0][0] < 0
-        assert found[0.01][0] < -0.01
-        assert found[0.0][1] <= found[0.01][1] < found[float("inf")][1] == 600
-        assert found[float("inf")][0] <= found[0.01][0]
+            reached[confidence] = float(heights(model, adversarial, labels))
+            spent[confidence] = counting.counts[0]
+        assert reached[0.0] < 0
+        assert reached[0.01] < -0.01
+        assert spent[0.0] <= spent[0.01] < spent[float("inf")] == 600
+        assert reached[float("inf")] <= reached[0.01]
 
     def test_returns_a_point_that_was_asked_within_the_budget(self, name: str, norm: str) -> None:
         model, images, labels, optimum = optima(norm)
@@ -220,11 +237,11 @@ def test_pieces_of_a_batch_change_nothing_but_the_order_of_draws() -> None:
 def test_the_slope_of_a_linear_model_is_its_gradient() -> None:
     model, images, labels, _ = optima("l2")
     search, generator = Scores(model, images, labels, queries=40002, confidence=0.0, batch=4000), seeded()
-    estimate = search.slope(images, 0.01, 20000, lambda shape: gaussian(shape, images, generator))
+    estimate = search.estimate_gradient(images, 0.01, 20000, lambda shape: gaussian(shape, images, generator))
     pixels = images.clone().requires_grad_()
     margins(model(pixels), labels).sum().backward()
     assert pixels.grad is not None
-    assert search.left == 1
+    assert search.queries_left == 1
     assert (torch.cosine_similarity(estimate.flatten(1), pixels.grad.flatten(1)) > 0.98).all()
     assert torch.allclose(estimate.flatten(1).norm(dim=1), pixels.grad.flatten(1).norm(dim=1), rtol=0.05)
 
@@ -243,28 +260,39 @@ def test_a_lucky_answer_is_forgotten_after_some_patience() -> None:
     assert not accepted
     assert not refused
     assert torch.equal(search.best, images)
-    assert float(search.least) == 3.0
+    assert float(search.best_margins) == 3.0
     accepted, _, _ = search.challenge(point, patience=4)
     assert accepted
     assert torch.equal(search.best, point)
+
+
+def test_the_example_of_the_module_is_an_attack() -> None:
+    model, images, labels, optimum = optima("linf")
+    eps, norm, queries, confidence, generator = 5 * float(optimum.max()), "linf", 400, 0.0, seeded()
+    counting = Counting(model, images)
+    scope = {**vars(_scores), "signs": signs, "project": project, **locals(), "model": counting}
+    adversarial = run_example(_scores, scope)
+    assert max(counting.counts.values()) <= queries
+    assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
+    assert (heights(model, adversarial, labels) < 0).float().mean() >= 0.5
 
 
 class TestSquare:
     def test_the_squares_shrink_on_the_schedule_of_the_paper(self) -> None:
         images = torch.zeros(1, 3, 100, 100)
         sides = [
-            side_at(asked, 10000, 0.64, images, "linf")
-            for asked in (1, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
+            side_at(spent, 10000, 0.64, images, "linf")
+            for spent in (1, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
         ]
         assert sides == [80, 80, 57, 40, 28, 20, 14, 10, 7, 5, 4]
         assert side_at(1000, 1000, 0.64, images, "linf") == 4
-        assert [side_at(asked, 10000, 0.64, images, "l2") for asked in (1, 8001)] == [81, 5]
+        assert [side_at(spent, 10000, 0.64, images, "l2") for spent in (1, 8001)] == [81, 5]
         assert side_at(1, 10000, 1.0, torch.zeros(1, 3, 9, 40), "linf") == 9
         assert side_at(10, 10, 0.01, torch.zeros(1, 3, 9, 40), "linf") == 1
 
     def test_a_candidate_differs_in_one_square_for_each_image(self) -> None:
         before = torch.zeros(5, 3, 20, 30)
-        change = flat(before, 4, 0.1, seeded())
+        change = set_square(before, 4, 0.1, seeded())
         assert ((change != 0).flatten(1).sum(1) == 3 * 16).all()
         assert set(change.unique().tolist()) == {0.0, *torch.tensor([-0.1, 0.1]).tolist()}
         for row in change:
@@ -285,7 +313,7 @@ class TestSquare:
     def test_moving_norm_between_squares_uses_the_budget_and_no_more(self) -> None:
         change = 0.01 * torch.randn(6, 3, 16, 16, generator=seeded())
         eps = 1.2 * float(change.flatten(1).norm(dim=1).max())
-        after = moved(change, 5, eps, seeded())
+        after = move_norm(change, 5, eps, seeded())
         assert torch.allclose(after.flatten(1).norm(dim=1), torch.tensor(eps), rtol=1e-4)
         assert not torch.equal(after, change)
 
@@ -323,26 +351,12 @@ def test_nes_needs_a_wide_sample_against_a_random_model() -> None:
         logits = model(batch)
         return logits + 0.05 * torch.randn(logits.shape, generator=noise)
 
-    reached = [
-        (
-            clean
-            - heights(
-                model,
-                nes(
-                    noisy,
-                    images,
-                    labels,
-                    eps=float(optimum.min()),
-                    norm="l2",
-                    sigma=sigma,
-                    generator=seeded(),
-                ),
-                labels,
-            )
-        ).mean()
-        for sigma in (0.001, 0.1)
-    ]
-    assert reached[1] > 1.5 * reached[0]
+    falls = []
+    for sigma in (0.001, 0.1):
+        options: dict[str, Any] = {"eps": float(optimum.min()), "norm": "l2", "sigma": sigma}
+        adversarial = nes(noisy, images, labels, generator=seeded(), **options)
+        falls.append((clean - heights(model, adversarial, labels)).mean())
+    assert falls[1] > 1.5 * falls[0]
 
 
 class TestSimba:
@@ -361,10 +375,10 @@ class TestSimba:
     def test_takes_every_direction_once_and_the_other_sign_where_one_is_refused(self, norm: str) -> None:
         images = torch.full((1, 3, 2, 2), 0.5)
         signs = torch.tensor([1.0, -1.0]).repeat(6).view(3, 2, 2)
-        asked: list[Tensor] = []
+        moves: list[Tensor] = []
 
         def leaning(batch: Tensor) -> Tensor:
-            asked.extend((batch - images).clone())
+            moves.extend((batch - images).clone())
             lean = 50 + (batch * signs).sum((1, 2, 3))
             return torch.stack([lean, 0 * lean], dim=1)
 
@@ -381,7 +395,7 @@ class TestSimba:
         # Six values rise in vain before they fall, six fall in the second try only: 6 + 12 queries and the
         # clean look.
         assert torch.allclose(adversarial - images, -0.01 * signs, atol=1e-6)
-        assert len(asked) == 19
+        assert len(moves) == 19
 
     def test_the_cosines_reach_the_budget_in_linf(self) -> None:
         model, images, labels, optimum = optima("linf")
@@ -399,18 +413,12 @@ class TestSimba:
             lean = 100 + (batch * slope).sum((1, 2, 3))
             return torch.stack([lean, 0 * lean], dim=1)
 
-        fallen = [
-            100
-            - float(
-                heights(
-                    smooth,
-                    simba(smooth, images, labels, eps=0.02, basis=basis, queries=100, generator=seeded()),
-                    labels,
-                )
-            )
-            for basis in ("pixel", "dct")
-        ]
-        assert fallen[1] > 4 * fallen[0]
+        falls = []
+        for basis in ("pixel", "dct"):
+            options: dict[str, Any] = {"basis": basis, "queries": 100}
+            adversarial = simba(smooth, images, labels, eps=0.02, generator=seeded(), **options)
+            falls.append(100 - float(heights(smooth, adversarial, labels)))
+        assert falls[1] > 4 * falls[0]
 
 
 class TestBandits:
@@ -463,9 +471,8 @@ class TestZoo:
         step = (counting.points[9][1] - images[0]).flatten()
         assert torch.equal(step.nonzero()[:, 0], (moves != 0).any(0).nonzero()[:, 0])
         assert int((step != 0).sum()) == 4
-        assert torch.allclose(
-            step[step != 0], torch.tensor(-0.01), atol=1e-5
-        )  # the margin rises with every value: Adam's first step is -rate
+        # The margin rises with every value: Adam's first step is -rate.
+        assert torch.allclose(step[step != 0], torch.tensor(-0.01), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

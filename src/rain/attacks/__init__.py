@@ -1,4 +1,4 @@
-"""Attacks: plain functions ``attack(model, images, labels, *, eps, norm, generator, ...) -> images``. One file each.
+"""Attacks: plain functions ``attack(model, images, labels, *, eps, norm, ...) -> images``. One file each.
 
 The model is any callable from images (N, 3, H, W) in [0, 1] to logits: an attack sees that and nothing else.
 What makes an attack adaptive is in ``rain.adaptive``. Options of the attack are keyword arguments, and a grid
@@ -11,6 +11,20 @@ numbers are finite, asks for the whole box with 1.0 for linf or 1000 for l2.
 
 Attacks with the option ``queries`` see scores (``_scores``) or labels (``_labels``) only, and send at most so
 many images through the model for each image.
+
+Convention: what all attacks share is said here, and not again in each of them.
+    model: images (N, 3, H, W) in [0, 1] to logits (N, classes). Attacks by queries need no gradient of it.
+    images: (N, 3, H, W) in [0, 1]; N may be 0. They are not changed.
+    labels: (N,), the right answers.
+    eps: the budget, for values in [0, 1].
+    norm: "linf" or "l2", the norm in which eps is measured; an attack that knows one of them only says so.
+    confidence: an image is fooled when the best wrong logit is above the right one by more than this.
+    batch: images in one forward pass.
+    generator: of everything random; its device need not be that of the images. An attack without randomness
+        does not take it (``rain.seeding.keyword_for`` gives it to those that do).
+
+    Every attack returns images like those that it got, detached. It raises ``OptionError`` for an argument
+    out of range, before any work, and where it needs a gradient and the model gives none.
 """
 
 import math
@@ -22,6 +36,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
+from rain.attacks._draws import gaussian, uniform
 from rain.errors import ClassifierError, OptionError
 from rain.images import Images, check_norm, project
 
@@ -37,24 +52,26 @@ def check_arguments(norm: str, eps: float, loss: str = "margin", losses: tuple[s
     if not 0 <= eps < math.inf:
         raise OptionError(f"eps must be at least 0 (4/255 is usual) and finite, got {eps!r}")
     if norm == "linf" and eps > 1:
-        raise OptionError(
-            f"eps = {eps!r} is more than all of [0, 1], in which images lie: {eps:g} grey levels are {eps:g}/255"
-        )
+        what = f"eps = {eps!r} is more than all of [0, 1], in which images lie"
+        raise OptionError(f"{what}: {eps:g} grey levels are {eps:g}/255")
     if loss not in losses:
         raise OptionError(f"loss must be one of {', '.join(losses)}, got {loss!r}")
 
 
 def check_counts(**counts: int) -> None:
-    """Raise ``OptionError`` for a count that is no integer of at least 1; the keyword is how the error calls it."""
+    """Raise ``OptionError`` for a count that is no integer of at least 1; the keyword is its name there."""
     for name, count in counts.items():
         if not (isinstance(count, int) and count >= 1):
             raise OptionError(f"{name} must be an integer of at least 1, got {count!r}")
 
 
-def check_positive(**numbers: float) -> None:
-    """Raise ``OptionError`` for a number that is not above 0, or not finite; the keyword is how the error calls it."""
+def check_positive(**numbers: float | None) -> None:
+    """Raise ``OptionError`` for a number that is not above 0, or not finite; the keyword is its name there.
+
+    None, an option that is left to the attack, passes.
+    """
     for name, number in numbers.items():
-        if not 0 < number < math.inf:
+        if number is not None and not 0 < number < math.inf:
             raise OptionError(f"{name} must be positive, got {number!r}")
 
 
@@ -78,7 +95,8 @@ def rivals(logits: Tensor, labels: Tensor, count: int) -> Tensor:
 
     Shape: (N, count), or as many as there are.
     """
-    return logits.scatter(1, labels[:, None], -torch.inf).topk(min(count, logits.shape[1] - 1), dim=1).indices
+    wrong = logits.scatter(1, labels[:, None], -torch.inf)
+    return wrong.topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
 def differentiate(model: Model, images: Images, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,9 +114,8 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
         logits = model(images)
         check_gradient(logits)
         if logits.isnan().any():
-            raise ClassifierError(
-                "the classifier answers NaN to pictures of an attack: look at its weights, or take float32"
-            )
+            what = "the classifier answers NaN to pictures of an attack"
+            raise ClassifierError(f"{what}: look at its weights, or take float32")
         values = objective(logits)
         (gradient,) = torch.autograd.grad(values.sum(), images)
     return gradient, values.detach(), logits.detach()
@@ -107,59 +124,51 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
 def check_gradient(logits: Tensor) -> None:
     """Raise ``OptionError`` for logits that came without a graph."""
     if not logits.requires_grad:
-        raise OptionError(
-            "this attack needs gradients, and the model gives none; access query is for attacks that ask for scores only"
-        )
+        what = "this attack needs gradients, and the model gives none"
+        raise OptionError(f"{what}; access query is for attacks that ask for scores only")
 
 
 def gradients(
-    model: Model, images: Images, labels: Tensor, loss: str, wanted: Tensor | None = None
+    model: Model, images: Images, labels: Tensor, loss: str, clean_logits: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The gradient of a loss with respect to the images, to be ascended, (N, 3, H, W), and the margins, (N,).
 
     Args:
-        loss: one of ``LOSSES``, or "kl": the divergence from the logits ``wanted`` (N, classes).
+        loss: one of ``LOSSES``, or "kl": the divergence from ``clean_logits``.
+        clean_logits: (N, classes), for "kl" only.
 
     Raises:
         OptionError: the model gives no gradient.
     """
     objective: Objective = partial(F.cross_entropy, target=labels, reduction="none")
-    if loss == "kl" and wanted is not None:
-        # Up to the entropy of what is wanted, which does not move.
-        objective = partial(F.cross_entropy, target=wanted.softmax(1), reduction="none")
+    if loss == "kl" and clean_logits is not None:
+        # The divergence is this cross-entropy up to the entropy of the clean answer, which does not move.
+        objective = partial(F.cross_entropy, target=clean_logits.softmax(1), reduction="none")
     elif loss == "margin":
-        objective = lambda logits: -margins(logits, labels)  # noqa: E731
+        objective = partial(_negative_margins, labels=labels)
     gradient, _, logits = differentiate(model, images, objective)
     return gradient, margins(logits, labels)
 
 
+def _negative_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    return -margins(logits, labels)
+
+
 def ascend(gradient: Tensor, norm: str) -> Tensor:
-    """The direction of steepest ascent with length 1 in the norm: the sign for "linf", the unit vector for "l2"."""
+    """The direction of steepest ascent, of length 1: the sign for "linf", the unit vector for "l2"."""
     if norm == "linf":
         return gradient.sign()
-    return (
-        gradient
-        / gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)[:, None, None, None]
-    )
+    length = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return gradient / length[:, None, None, None]
 
 
 def random_start(images: Images, norm: str, eps: float, generator: Generator | None) -> Images:
     """A uniform random point of the budget around each image, brought into [0, 1]."""
-    device = generator.device if generator is not None else images.device
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device).to(images.device, images.dtype)
-
+    shape = tuple(images.shape)
     if norm == "linf":
-        return project(images + eps * (2 * uniform(*images.shape) - 1), images, norm, eps)
-    direction = ascend(
-        torch.randn(images.shape, generator=generator, device=device).to(images.device, images.dtype), norm
-    )
+        offset = 2 * uniform(shape, images, generator) - 1
+        return project(images + eps * offset, images, norm, eps)
+    direction = ascend(gaussian(shape, images, generator), norm)
     size = images[0].numel() if len(images) else 1
-    return project(images + eps * direction * uniform(len(images), 1, 1, 1) ** (1 / size), images, norm, eps)
-
-
-def keep_lowest(best: Images, least: Tensor, rows: Tensor, points: Images, margin: Tensor) -> None:
-    """Write into ``best`` and ``least`` where ``points``, which belong to these rows, have a lower margin than anything before."""
-    better = margin < least[rows]
-    best[rows[better]], least[rows[better]] = points[better], margin[better].to(least.dtype)
+    radius = uniform((len(images), 1, 1, 1), images, generator) ** (1 / size)
+    return project(images + eps * direction * radius, images, norm, eps)

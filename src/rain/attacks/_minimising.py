@@ -25,7 +25,7 @@ def check_minimising(
 
 
 class Smallest:
-    """What a minimising attack has found so far: the smallest image that fools, within the budget, for each image.
+    """For each image the smallest one so far that fools, within the budget.
 
     Args:
         images: the clean ones.
@@ -33,7 +33,7 @@ class Smallest:
         confidence: an image fools when the best wrong logit is above the right one by more than this.
 
     Attributes:
-        best: what is returned in the end; the clean image where nothing was found.
+        best: what is returned in the end; the clean image where nothing fooled.
         wide: the type to compute in: at least float32, since the small steps of an optimiser vanish in half
             precision.
     """
@@ -41,7 +41,8 @@ class Smallest:
     def __init__(self, images: Images, norm: str, eps: float, confidence: float = 0.0):
         self.images, self.norm, self.eps, self.confidence = images, norm, eps, confidence
         self.wide = torch.promote_types(images.dtype, torch.float32)
-        self.best, self.size = images.clone(), images.new_full((len(images),), torch.inf, dtype=self.wide)
+        self.best = images.clone()
+        self.sizes = images.new_full((len(images),), torch.inf, dtype=self.wide)
 
     def begin(self, model: Model, labels: Tensor) -> Tensor:
         """Look at the clean images, of which the fooled ones are done; returns the numbers of the others."""
@@ -51,7 +52,7 @@ class Smallest:
         return everyone[~self.offer(everyone, self.images, margin)]
 
     def offer(self, rows: Tensor, points: Images, margin: Tensor, size: Tensor | None = None) -> Tensor:
-        """Keep points, which belong to these rows, where they fool, are in the budget and are smaller than what was there.
+        """Keep points, which belong to these rows, where they fool, are in the budget and are the smallest.
 
         Args:
             size: what to compare, (N,); None is the distance.
@@ -61,13 +62,15 @@ class Smallest:
         moved = distance(points.to(self.wide), self.images[rows].to(self.wide), self.norm)
         size = moved if size is None else size
         fooled = margin < -self.confidence
-        better = fooled & (moved <= self.eps) & (size < self.size[rows])
-        self.best[rows[better]], self.size[rows[better]] = points[better], size[better]
+        better = fooled & (moved <= self.eps) & (size < self.sizes[rows])
+        self.best[rows[better]], self.sizes[rows[better]] = points[better], size[better]
         return fooled
 
 
 class ConstantSearch:
-    """Binary search for the smallest constant that fools, image by image: times ten until one does, then halving the interval.
+    """Binary search for the smallest constant that fools, image by image.
+
+    The constant is multiplied by ten until one fools; then the interval is halved.
 
     Args:
         count: of images.
@@ -76,15 +79,14 @@ class ConstantSearch:
     """
 
     def __init__(self, count: int, start: float, device: torch.device):
-        self.constant, self.lower, self.upper = (
-            torch.full((count,), value, device=device) for value in (start, 0.0, torch.inf)
-        )
+        self.constant = torch.full((count,), start, device=device)
+        self.lower = torch.full((count,), 0.0, device=device)
+        self.upper = torch.full((count,), torch.inf, device=device)
 
     def update(self, rows: Tensor, fooled: Tensor) -> None:
         """Tell which of these rows were fooled with their constants; the next ones are set."""
         now = self.constant[rows]
-        self.upper[rows] = torch.where(fooled, now, self.upper[rows])
-        self.lower[rows] = torch.where(fooled, self.lower[rows], now)
-        self.constant[rows] = torch.where(
-            self.upper[rows].isfinite(), (self.lower[rows] + self.upper[rows]) / 2, 10 * now
-        )
+        upper = torch.where(fooled, now, self.upper[rows])
+        lower = torch.where(fooled, self.lower[rows], now)
+        self.upper[rows], self.lower[rows] = upper, lower
+        self.constant[rows] = torch.where(upper.isfinite(), (lower + upper) / 2, 10 * now)

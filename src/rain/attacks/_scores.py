@@ -1,51 +1,43 @@
-"""What the attacks that see scores only share: exact counting, the state of each image, and random directions."""
+"""What the attacks that see scores only share: counted queries, the best point of each image, estimates.
+
+An attack written with it, a random walk:
+
+    search = Scores(model, images, labels, queries, confidence)
+    current = images[search.active]
+    while search.running:
+        move = eps / 10 * signs(tuple(current.shape), current, generator)
+        if search.queries_left > 1:
+            (answers,) = search.ask((current + move).clamp(0, 1)[None])
+            move[answers > search.last_margins] *= -1
+        current = project(current + move, images[search.active], norm, eps)
+        current = current[search.try_points(current)]
+    return search.best
+
+The words:
+    active: the rows (numbers in the batch) of the images that are still attacked. All of them move in step,
+        and what an attack keeps of each image has one entry for each active row.
+    ask: send points through the model, for their margins. It only informs; nothing is kept.
+    try: ask one point for each active image, as a candidate. The best one is kept, and images that are fooled
+        leave. The answer says which images stay; the attack cuts its own tensors with it.
+    challenge: ask one point for each active image, which takes the place of the best only if it is better.
+"""
 
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
 from rain.adaptive import Model
-from rain.attacks import check_counts, keep_lowest, margins
+from rain.attacks import check_counts, margins
+from rain.attacks._lowest import Lowest
 from rain.images import Images
-
-FADE, FADE_SQUARES, SMALL = 0.9, 0.999, 1e-8
-"""Adam's constants: what it keeps of its means, and what it adds to a root."""
-
-
-def gaussian(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
-    """Standard normal values, drawn on the generator's device, of the type and on the device of ``like``."""
-    return torch.randn(
-        shape, generator=generator, device=generator.device if generator is not None else like.device
-    ).to(like)
-
-
-def draw_weights(network: nn.Module, generator: Generator | None) -> None:
-    """Draw a network's first weights, biases zero. Source: He et al. (arXiv 1502.01852)."""
-    for value in network.parameters():
-        value.data = (
-            gaussian(tuple(value.shape), value, generator) * (2 / value[0].numel()) ** 0.5
-            if value.ndim > 1
-            else torch.zeros_like(value)
-        )
-
-
-def below(high: int, shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
-    """Integers from 0 to ``high`` - 1, all as likely, on the device of ``like``."""
-    device = generator.device if generator is not None else like.device
-    return torch.randint(high, shape, generator=generator, device=device).to(like.device)
-
-
-def signs(shape: tuple[int, ...], like: Tensor, generator: Generator | None) -> Tensor:
-    """-1 and 1, as likely (Rademacher), of the type and on the device of ``like``."""
-    return (2 * below(2, shape, like, generator) - 1).to(like.dtype)
 
 
 class Scores:
-    """A search that sees scores only: it counts what it asks, keeps the best, and lets the fooled images go.
+    """A search that sees scores only: it counts queries, keeps the best point, and lets fooled images leave.
 
-    All images that are still there move in step, so that one number counts for each of them. The clean images
-    are asked at once.
+    The clean images are tried at once. All active images have the same number of queries left, since they
+    move in step.
 
     Args:
         model: images to logits.
@@ -58,11 +50,9 @@ class Scores:
         batch: images in one forward pass; None is all that a step asks.
 
     Attributes:
-        active: (A,), the numbers of the images that are still there.
-        left: what may still be asked for each of them.
-        best: (N, 3, H, W), what is returned in the end.
-        least: (N,), the margins heard for it; infinite where there was no number.
-        heard: (A,), the margins of the points last looked at.
+        active: (A,), the rows of the images that are still attacked.
+        queries_left: how many queries each of them has left.
+        last_margins: (A,), of the points tried last.
     """
 
     def __init__(
@@ -75,62 +65,62 @@ class Scores:
         batch: int | None = None,
     ):
         check_counts(queries=queries)
-        self.model, self.labels, self.left, self.confidence, self.batch = (
-            model,
-            labels,
-            queries,
-            confidence,
-            batch,
-        )
-        self.best, self.active = images.clone(), torch.arange(len(images), device=images.device)
-        self.least = torch.full(
-            (len(images),),
-            torch.inf,
-            device=images.device,
-            dtype=torch.promote_types(images.dtype, torch.float32),
-        )
-        self.refused = torch.zeros_like(self.labels)
-        self.look(images)
+        self.model, self.labels = model, labels
+        self.queries_left, self.confidence, self.batch = queries, confidence, batch
+        self.active = torch.arange(len(images), device=images.device)
+        self._lowest = Lowest(images, torch.promote_types(images.dtype, torch.float32))
+        self._refusals = torch.zeros_like(labels)
+        self.try_points(images)
 
-    def __bool__(self) -> bool:
-        """Whether there is an image to go on with, and something left to ask."""
-        return self.left > 0 and len(self.active) > 0
+    @property
+    def running(self) -> bool:
+        """Whether there is an image to go on with, and a query left."""
+        return self.queries_left > 0 and len(self.active) > 0
+
+    @property
+    def best(self) -> Images:
+        """(N, 3, H, W), what the attack returns in the end."""
+        return self._lowest.points
+
+    @property
+    def best_margins(self) -> Tensor:
+        """(N,), the margins that the model answered to ``best``; infinite where that was no number."""
+        return self._lowest.margins
 
     @torch.no_grad()
     def ask(self, points: Images) -> Tensor:
-        """Margins of points: some for each active image, (K, A, 3, H, W) to (K, A); K is what it costs."""
+        """Margins of some points for each active image; infinite where the model's answer is no number.
+
+        Shape: (K, A, 3, H, W) to (K, A), which costs K queries.
+        """
         if not points.numel():
-            return self.least.new_zeros(points.shape[:2])
-        assert len(points) <= self.left, "an attack asks for more than is left"
-        self.left -= len(points)
+            return self.best_margins.new_zeros(points.shape[:2])
+        assert len(points) <= self.queries_left, "an attack asks for more than is left"
+        self.queries_left -= len(points)
         flat = points.flatten(0, 1)
-        logits = torch.cat([self.model(piece) for piece in flat.split(self.batch or len(flat))]).to(
-            self.least.dtype
-        )
-        return (
-            margins(logits, self.labels[self.active].repeat(len(points)))
-            .unflatten(0, points.shape[:2])
-            .nan_to_num(torch.inf, torch.inf)
-        )
+        logits = torch.cat([self.model(piece) for piece in flat.split(self.batch or len(flat))])
+        labels = self.labels[self.active].repeat(len(points))
+        answers = margins(logits.to(self.best_margins.dtype), labels)
+        return answers.unflatten(0, points.shape[:2]).nan_to_num(torch.inf, torch.inf)
 
-    def look(self, points: Images, anew: bool = False) -> Tensor:
-        """Ask one point (A, 3, H, W) for each active image, and keep it where it is the best so far; with a confidence, keep it anyway.
+    def try_points(self, points: Images, *, forget: bool = False) -> Tensor:
+        """Ask one point (A, 3, H, W) for each active image, and keep it where it is the best so far.
 
-        A confidence is asked for where the model is random: the lowest of many margins is then that of the
-        luckiest draw, and no better a point.
+        With a confidence it is kept anyway. A confidence is asked for where the model is random: the lowest
+        of many margins is then that of the luckiest draw, and no better a point.
 
         Args:
-            anew: keep it anyway; what was there before is forgotten.
+            forget: keep it anyway; what was the best before is forgotten.
 
-        Returns: which of the active images stay, for the caller to cut its state.
+        Returns: (A,), which of the active images stay, for the caller to cut its state.
         """
-        (margin,) = self.ask(points[None])
-        if anew or self.confidence > 0:
-            self.least[self.active] = torch.inf
+        (answers,) = self.ask(points[None])
+        if forget or self.confidence > 0:
+            self.best_margins[self.active] = torch.inf
             self.best[self.active] = points
-        keep_lowest(self.best, self.least, self.active, points, margin)
-        stay = self._leave(margin)
-        self.heard = margin[stay]
+        self._lowest.keep(self.active, points, answers)
+        stay = self._let_fooled_leave(answers)
+        self.last_margins = answers[stay]
         return stay
 
     def challenge(self, points: Images, patience: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,19 +131,20 @@ class Scores:
 
         Returns: which were accepted, which were refused (neither: asked again), and which active images stay.
         """
-        again = self.refused[self.active] >= patience
+        again = self._refusals[self.active] >= patience
         points = torch.where(again[:, None, None, None], self.best[self.active], points)
-        (margin,) = self.ask(points[None])
-        lower = margin < self.least[self.active]
-        write = self.active[lower | again]
-        self.best[write], self.least[write] = points[lower | again], margin[lower | again]
-        self.refused[self.active] = torch.where(lower | again, 0, self.refused[self.active] + 1)
-        return lower & ~again, ~lower & ~again, self._leave(margin)
+        (answers,) = self.ask(points[None])
+        lower = answers < self.best_margins[self.active]
+        replaced = lower | again
+        rows = self.active[replaced]
+        self.best[rows], self.best_margins[rows] = points[replaced], answers[replaced]
+        self._refusals[self.active] = torch.where(replaced, 0, self._refusals[self.active] + 1)
+        return lower & ~again, ~lower & ~again, self._let_fooled_leave(answers)
 
-    def slope(
+    def estimate_gradient(
         self, centre: Images, radius: float, pairs: int, draw: Callable[[tuple[int, ...]], Tensor]
     ) -> Tensor:
-        """Estimate the gradient of the margin from differences along random directions, each asked on both sides.
+        """Estimate the margin's gradient from differences along random directions, each asked on both sides.
 
         The points asked are only brought into [0, 1], not into the budget, and are no candidates.
 
@@ -166,85 +157,41 @@ class Scores:
         Returns: (A, 3, H, W).
         """
         total = torch.zeros_like(centre)
-        piece = max(1, (self.batch or 2 * pairs * len(centre)) // (2 * max(1, len(centre))))
+        piece = self._pairs_at_once(len(centre), pairs * len(centre))
         for start in range(0, pairs, piece):
             directions = draw((min(piece, pairs - start), *centre.shape))
-            both = self.ask(
-                torch.cat([centre + radius * directions, centre - radius * directions]).clamp(0, 1)
-            )
-            plus, minus = both.chunk(2)
+            plus, minus = self._both_sides(centre, radius * directions)
             change = (plus - minus).nan_to_num(0.0, 0.0, 0.0).to(centre.dtype)
             total += (change[:, :, None, None, None] * directions).sum(0)
         return total / (2 * radius * max(1, pairs))
 
-    def measure(self, centre: Images, which: Tensor, delta: float) -> Tensor:
+    def measure_slopes(self, centre: Images, values: Tensor, delta: float) -> Tensor:
         """Symmetric differences of the margin along single values, two queries each, asked in [0, 1].
 
         Args:
             centre: (A, 3, H, W), around which to ask.
-            which: (A, count), the numbers of the values in the flat image.
+            values: (A, count), their numbers in the flat image.
             delta: how far to both sides.
 
         Returns: (A, count); 0 where there was no number.
         """
-        found, piece = (
-            [self.least.new_zeros(len(which), 0)],
-            max(1, (self.batch or 2 * which.numel()) // (2 * max(1, len(centre)))),
-        )
-        for numbers in which.T.split(piece):
-            moves = (
-                centre.new_zeros(*numbers.shape, centre[0].numel())
-                .scatter_(2, numbers[:, :, None], delta)
-                .unflatten(2, centre.shape[1:])
-            )
-            plus, minus = self.ask(torch.cat([centre + moves, centre - moves]).clamp(0, 1)).chunk(2)
-            found.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).T)
-        return torch.cat(found, dim=1)
+        slopes = [self.best_margins.new_zeros(len(values), 0)]
+        for numbers in values.T.split(self._pairs_at_once(len(centre), values.numel())):
+            flat = centre.new_zeros(*numbers.shape, centre[0].numel())
+            moves = flat.scatter_(2, numbers[:, :, None], delta).unflatten(2, centre.shape[1:])
+            plus, minus = self._both_sides(centre, moves)
+            slopes.append(((plus - minus) / (2 * delta)).nan_to_num(0.0, 0.0, 0.0).T)
+        return torch.cat(slopes, dim=1)
 
-    def _leave(self, margin: Tensor) -> Tensor:
-        """Let the fooled ones of the active images go; returns which stay."""
-        stay = margin >= -self.confidence
+    def _pairs_at_once(self, images: int, pairs: int) -> int:
+        """So many pairs of points for each image fit into a batch, or all; at least one."""
+        return max(1, (self.batch or 2 * pairs) // (2 * max(1, images)))
+
+    def _both_sides(self, centre: Images, moves: Tensor) -> tuple[Tensor, Tensor]:
+        plus, minus = self.ask(torch.cat([centre + moves, centre - moves]).clamp(0, 1)).chunk(2)
+        return plus, minus
+
+    def _let_fooled_leave(self, answers: Tensor) -> Tensor:
+        stay = answers >= -self.confidence
         self.active = self.active[stay]
         return stay
-
-
-class Adam:
-    """Adam on estimated gradients: (A, ...), one for each active image, in float32 at least.
-
-    Every value has a clock of its own: one that was not measured is as if there had been no step.
-
-    Args:
-        like: zeros of the gradients' shape.
-
-    Source: Kingma and Ba (arXiv 1412.6980), algorithm 1; by coordinates: Chen et al. (arXiv 1708.03999),
-        algorithm 2.
-    """
-
-    def __init__(self, like: Tensor):
-        self.mean, self.squares, self.times = (
-            torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32)) for _ in range(3)
-        )
-
-    def __call__(self, gradient: Tensor, known: Tensor | bool = True) -> Tensor:
-        """Take in a gradient, and say what to subtract, before it is multiplied by a rate.
-
-        Args:
-            gradient: of the state's shape.
-            known: (the same shape), which values were measured; the others do not move.
-        """
-        known = torch.as_tensor(known, device=gradient.device)
-        self.times = self.times + known
-        self.mean = torch.where(known, FADE * self.mean + (1 - FADE) * gradient, self.mean)
-        self.squares = torch.where(
-            known, FADE_SQUARES * self.squares + (1 - FADE_SQUARES) * gradient.square(), self.squares
-        )
-        times = self.times.clamp_min(1)
-        return torch.where(
-            known,
-            self.mean / (1 - FADE**times) / ((self.squares / (1 - FADE_SQUARES**times)).sqrt() + SMALL),
-            0.0,
-        )
-
-    def keep(self, stay: Tensor) -> None:
-        """Cut the state to the images that stay."""
-        self.mean, self.squares, self.times = self.mean[stay], self.squares[stay], self.times[stay]

@@ -1,11 +1,11 @@
-"""Gradient ascent with aggregated momentum: the memory over steps averages over the draws, so that few samples a step suffice."""
+"""Gradient ascent with aggregated momentum: few samples a step suffice against a random model."""
 
 import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_step, random_start
-from rain.attacks._ascent import climb, level
+from rain.attacks._ascent import Settings, climb, level
 from rain.images import Images
 from rain.registry import ATTACKS, Traits
 
@@ -33,10 +33,6 @@ def aggmo(
 
     Args:
         model: images to logits; random, or averaged over a few draws by ``Expectation``.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
         steps: gradient steps.
         step: length of the first step, in the unit of eps; it falls linearly to a tenth. None is 10 eps /
             steps.
@@ -44,9 +40,6 @@ def aggmo(
         loss: "margin" (linear in the logits, so that one draw cannot drown the others) or "cross_entropy".
         confidence: as in ``pgd``.
         generator: of the random start.
-
-    Raises:
-        OptionError: an argument out of range, or the model gives no gradient.
 
     Source: Sitawarin, Golan-Strieb and Wagner, Demystifying the adversarial robustness of random
     transformation defenses (arXiv 2207.03574), for momentum instead of samples; Lucas et al., Aggregated
@@ -59,28 +52,16 @@ def aggmo(
     check_counts(steps=steps, memories=memories)
     length = 10 * eps / steps if step is None else step
     check_step(length, eps)
-    damping = (
-        1
-        - torch.tensor([0.1**power for power in range(memories)], device=images.device, dtype=images.dtype)[
-            :, None, None, None, None
-        ]
-    )
-    velocity = torch.zeros((memories, *images.shape), device=images.device, dtype=images.dtype)
+    friction = [0.1**power for power in range(memories)]
+    damping = 1 - torch.tensor(friction, device=images.device, dtype=images.dtype)[:, None, None, None, None]
+    velocities = torch.zeros((memories, *images.shape), device=images.device, dtype=images.dtype)
 
-    def step_on(rows: Tensor, gradient: Tensor, number: int) -> Tensor:
-        velocity[:, rows] = damping * velocity[:, rows] + level(gradient)
-        return length * (1 - 0.9 * number / steps) * ascend(velocity[:, rows].mean(0), norm)
+    def move(rows: Tensor, gradient: Tensor, number: int) -> Tensor:
+        velocities[:, rows] = damping * velocities[:, rows] + level(gradient)
+        falling = length * (1 - 0.9 * number / steps)
+        return falling * ascend(velocities[:, rows].mean(0), norm)
 
     start = random_start(images, norm, eps, generator)
-    return climb(
-        model,
-        start,
-        images,
-        labels,
-        step_on,
-        eps=eps,
-        norm=norm,
-        steps=steps,
-        loss=loss,
-        confidence=confidence,
-    )[0]
+    settings = Settings(eps, norm, steps, loss, confidence)
+    points, _ = climb(model, start, images, labels, move, settings)
+    return points

@@ -17,7 +17,7 @@ from rain.registry import ATTACKS, Traits
 NORMS = {"linf": "Linf", "l2": "L2"}
 VERSIONS = ("standard", "rand")
 CALLS = {"standard": 7900, "rand": 4100}
-"""Calls of the model for an image that holds, by version (counted, pyautoattack 0.2.0)."""
+"""Calls of the model for an image that holds, by version: counted with pyautoattack 0.2.0."""
 
 
 def _traits(options: Mapping[str, Any]) -> Traits:
@@ -37,14 +37,11 @@ def autoattack(
     batch: int = 50,
     generator: Generator | None = None,
 ) -> Images:
-    """Run the authors' AutoAttack: the usual yardstick for defences without randomness. Needs ``pip install 'rain-defense[attacks]'``.
+    """Run the authors' AutoAttack: the usual yardstick for defences without randomness.
+
+    It needs ``pip install 'rain-defense[attacks]'``.
 
     Args:
-        model: images to logits.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
         version: "standard" (APGD, targeted APGD, targeted FAB and Square, one after the other on what still
             holds), or "rand" for random models (APGD with two losses; each gradient is the mean of 20 calls,
             so give it the model as it is, not averaged already).
@@ -52,8 +49,8 @@ def autoattack(
         generator: sets the seed of the authors' code; the global generators of torch are left as they were.
 
     Raises:
-        OptionError: pyautoattack is not installed, an argument is out of range, or the model has fewer than 4
-            classes or no gradient.
+        OptionError: pyautoattack is not installed, the model has fewer than 4 classes, and what all attacks
+            raise.
 
     Source: Croce, Hein (arXiv 2003.01690); pyautoattack 0.2.0.
 
@@ -67,24 +64,20 @@ def autoattack(
     library = _library()
     if not len(images) or eps == 0:
         return images.clone()
-    _, _, logits = differentiate(model, images[:1], lambda x: -margins(x, labels[:1]))
+    _, _, logits = differentiate(model, images[:1], lambda logits: -margins(logits, labels[:1]))
     classes = logits.shape[1]
     if classes < 4:
-        raise OptionError(
-            f"AutoAttack needs at least 4 classes, the model has {classes}; take apgd(loss=margin)"
-        )
-    seed = int(
-        torch.randint(
-            2**31, (), generator=generator, device=generator.device if generator is not None else "cpu"
-        )
-    )
+        what = f"AutoAttack needs at least 4 classes, the model has {classes}"
+        raise OptionError(f"{what}; take apgd(loss=margin)")
+    device = generator.device if generator is not None else "cpu"
+    seed = int(torch.randint(2**31, (), generator=generator, device=device))
     # The authors' code is of float32, seeds the global generators, and ends whatever trace function a
     # debugger or a coverage tool has set.
     tracing = sys.gettrace()
     try:
         with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
             attack = library.AutoAttack(
-                lambda x: model(x.to(images.dtype)).float(),
+                lambda points: model(points.to(images.dtype)).float(),
                 device=images.device,
                 eps=eps,
                 norm=NORMS[norm],
@@ -103,6 +96,5 @@ def _library() -> Any:
     try:
         return import_module("pyautoattack")
     except ImportError as error:
-        raise OptionError(
-            f"autoattack needs pyautoattack ({error}): pip install 'rain-defense[attacks]'"
-        ) from None
+        what = f"autoattack needs pyautoattack ({error})"
+        raise OptionError(f"{what}: pip install 'rain-defense[attacks]'") from None

@@ -1,6 +1,6 @@
 """BIM, the basic iterative method, also called I-FGSM: PGD that begins at the image."""
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_counts
@@ -21,24 +21,14 @@ def bim(
     step: float | None = None,
     loss: str = "cross_entropy",
     confidence: float = 0.0,
-    generator: Generator | None = None,
 ) -> Images:
     """Ascend the loss from the image itself, in small steps, each brought back into the budget.
 
     Args:
-        model: images to logits.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
         steps: gradient steps.
         step: length of a step, in the unit of eps; None is 1.25 eps / steps.
         loss: "cross_entropy" or "margin".
         confidence: as in ``pgd``.
-        generator: unused, nothing here is random.
-
-    Raises:
-        OptionError: an argument out of range, or the model gives no gradient.
 
     Source: Kurakin, Goodfellow, Bengio (arXiv 1607.02533), section 2.2. Their steps are 1/255 long, and about
         1.25 eps * 255 of them are made: the same path of 1.25 eps, in any number of steps.

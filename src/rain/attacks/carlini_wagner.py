@@ -1,7 +1,10 @@
 """Carlini and Wagner's L2 attack."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_counts, check_positive, differentiate, margins
@@ -24,17 +27,16 @@ def carlini_wagner(
     constant: float = 0.01,
     confidence: float = 0.0,
     abort: bool = True,
-    generator: Generator | None = None,
 ) -> Images:
-    """Minimise the squared distance plus a constant times the margin, by Adam in tanh space, and search for the constant.
+    """Minimise the squared distance plus a constant times the margin, by Adam in tanh space.
+
+    The constant is searched for, image by image.
 
     Args:
         model: images to logits. Against a random one a single lucky draw counts as success: average it first
             (``rain.adaptive.Expectation``), or ask for confidence.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
-        norm: "l2".
+        eps: an image that nothing within it fools comes back as it was; may be ``math.inf``.
+        norm: "l2" only.
         steps: of Adam, for each constant.
         searches: constants tried: times ten until one fools, then halving.
         rate: of Adam: in its first step each value moves by up to half of this, so that with few steps large
@@ -43,10 +45,6 @@ def carlini_wagner(
         confidence: the best wrong logit must be above the right one by more than this (kappa in the paper).
         abort: an image leaves a search when a tenth of the steps, and at least 100, did not lower its
             objective.
-        generator: unused, nothing here is random.
-
-    Raises:
-        OptionError: an argument out of range, another norm, or the model gives no gradient.
 
     Source: Carlini, Wagner (arXiv 1608.04644), sections V and VI-A, with the margin f6.
 
@@ -56,60 +54,65 @@ def carlini_wagner(
     check_minimising(norm, eps, confidence, ("l2",))
     check_counts(steps=steps, searches=searches)
     check_positive(rate=rate, constant=constant)
-    found, search = (
-        Smallest(images, norm, eps, confidence),
-        ConstantSearch(len(images), constant, images.device),
-    )
+    smallest = Smallest(images, norm, eps, confidence)
+    search = ConstantSearch(len(images), constant, images.device)
     if not len(images):
-        return found.best
-    rows = found.begin(model, labels)
+        return smallest.best
+    rows = smallest.begin(model, labels)
+    descent = _Descent(model, labels, smallest, steps, rate, abort)
     for _ in range(searches if len(rows) else 0):
-        search.update(rows, _descend(model, labels, found, rows, search.constant, steps, rate, abort))
-    return found.best
+        search.update(rows, descent.run(rows, search.constant))
+    return smallest.best
 
 
-def _descend(
-    model: Model,
-    labels: Tensor,
-    found: Smallest,
-    rows: Tensor,
-    constants: Tensor,
-    steps: int,
-    rate: float,
-    abort: bool,
-) -> Tensor:
-    """Minimise for one constant each, and offer every point; returns which of the rows were fooled on the way."""
-    fooled = torch.zeros(len(found.images), dtype=torch.bool, device=rows.device)
-    # tanh reaches 0 and 1 at infinity only, where no gradient comes back from.
-    limit = 1 - max(1e-6, 4 * torch.finfo(found.wide).eps)
-    place = (limit * (2 * found.images[rows].to(found.wide) - 1)).atanh()
-    active, first, second = rows, torch.zeros_like(place), torch.zeros_like(place)
-    window = max(100, steps // 10)
-    lowest = before = place.new_full((len(rows),), torch.inf)
-    for step in range(1, steps + 1):
-        own, clean, constant = labels[active], found.images[active], constants[active]
-        points = ((place.tanh() + 1) / 2).to(clean.dtype)
-        gradient, excess, logits = differentiate(
-            model, points, lambda x, own=own: (margins(x, own) + found.confidence).clamp_min(0)
-        )  # type: ignore[misc]
-        fooled[active] |= found.offer(active, points, margins(logits, own))
-        points = points.to(found.wide)
-        delta = points - clean
-        lowest = lowest.minimum(delta.flatten(1).square().sum(1) + constant * excess)
-        # The chain rule through (tanh + 1) / 2, whose derivative is 2 p (1 - p).
-        slope = (2 * delta + constant[:, None, None, None] * gradient) * 2 * points * (1 - points)
-        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope.square()
-        place = place - rate * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
-        if abort and step % window == 0:
-            stay = lowest < 0.9999 * before
-            active, place, first, second, lowest = (
-                active[stay],
-                place[stay],
-                first[stay],
-                second[stay],
-                lowest[stay],
-            )
-            before = lowest
-            if not len(active):
-                break
-    return fooled[rows]
+@dataclass(frozen=True)
+class _Descent:
+    """The descent by Adam; the fields are the arguments of the attack, and where points are offered."""
+
+    model: Model
+    labels: Tensor
+    smallest: Smallest
+    steps: int
+    rate: float
+    abort: bool
+
+    def run(self, rows: Tensor, constants: Tensor) -> Tensor:
+        """Minimise for one constant each; returns which of the rows were fooled on the way.
+
+        Args:
+            constants: (N,), of all images.
+        """
+        images, wide = self.smallest.images, self.smallest.wide
+        fooled = torch.zeros(len(images), dtype=torch.bool, device=rows.device)
+        # tanh reaches 0 and 1 at infinity only, where no gradient comes back from.
+        limit = 1 - max(1e-6, 4 * torch.finfo(wide).eps)
+        place = (limit * (2 * images[rows].to(wide) - 1)).atanh()
+        active, mean, squares = rows, torch.zeros_like(place), torch.zeros_like(place)
+        window = max(100, self.steps // 10)
+        lowest = before = place.new_full((len(rows),), torch.inf)
+        for step in range(1, self.steps + 1):
+            own, clean, constant = self.labels[active], images[active], constants[active]
+            points = ((place.tanh() + 1) / 2).to(clean.dtype)
+            objective = partial(self._excess, labels=own)
+            gradient, excess, logits = differentiate(self.model, points, objective)
+            fooled[active] |= self.smallest.offer(active, points, margins(logits, own))
+            points = points.to(wide)
+            delta = points - clean
+            lowest = lowest.minimum(delta.flatten(1).square().sum(1) + constant * excess)
+            # The chain rule through (tanh + 1) / 2, whose derivative is 2 p (1 - p).
+            slope = (2 * delta + constant[:, None, None, None] * gradient) * 2 * points * (1 - points)
+            mean, squares = 0.9 * mean + 0.1 * slope, 0.999 * squares + 0.001 * slope.square()
+            root = (squares / (1 - 0.999**step)).sqrt()
+            place = place - self.rate * (mean / (1 - 0.9**step)) / (root + 1e-8)
+            if self.abort and step % window == 0:
+                stay = lowest < 0.9999 * before
+                active, place, lowest = active[stay], place[stay], lowest[stay]
+                mean, squares = mean[stay], squares[stay]
+                before = lowest
+                if not len(active):
+                    break
+        return fooled[rows]
+
+    def _excess(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the margin lacks to fool with the confidence that is asked for."""
+        return (margins(logits, labels) + self.smallest.confidence).clamp_min(0)

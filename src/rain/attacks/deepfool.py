@@ -1,7 +1,7 @@
 """DeepFool, the nearest boundary of the linearised model, again and again."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rain.adaptive import Model
 from rain.attacks import ascend, check_counts, check_gradient, margins, rivals
@@ -25,25 +25,19 @@ def deepfool(
     steps: int = 50,
     candidates: int = 10,
     overshoot: float = 0.02,
-    generator: Generator | None = None,
 ) -> Images:
-    """Step to the nearest boundary of the linearised model until the label changes: a small perturbation for few gradients.
+    """Step to the nearest boundary of the linearised model until the label changes.
+
+    It finds a small perturbation for few gradients.
 
     Args:
         model: images to logits. Against a random one a single lucky draw ends the search: average it first
             (``rain.adaptive.Expectation``).
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
-        norm: "l2" or "linf".
+        eps: an image that nothing within it fools comes back as it was; may be ``math.inf``.
         steps: at most, each with one backward pass for each candidate.
         candidates: wrong classes that are looked at, those with the greatest logits on the clean image.
         overshoot: the perturbation is this much longer than what the linearised model asks for, to arrive
             beyond the boundary.
-        generator: unused, nothing here is random.
-
-    Raises:
-        OptionError: an argument out of range, or the model gives no gradient.
 
     Source: Moosavi-Dezfooli, Fawzi, Frossard (arXiv 1511.04599), algorithm 2, and for "linf" equations 10 to
         12.
@@ -56,15 +50,15 @@ def deepfool(
     check_counts(steps=steps, candidates=candidates)
     if not overshoot >= 0:
         raise OptionError(f"overshoot must be at least 0, got {overshoot!r}")
-    found, total = Smallest(images, norm, eps), torch.zeros_like(images)
+    smallest, total = Smallest(images, norm, eps), torch.zeros_like(images)
     rows = torch.arange(len(images), device=images.device)
     wrong = torch.zeros(len(images), 0, dtype=torch.long, device=images.device)
     for step in range(steps + 1):
         points = (images[rows] + (1 + overshoot) * total[rows]).clamp(0, 1)
         if not len(rows):
             break
-        logits, points = _look(model, points, step < steps)
-        fooled = found.offer(rows, points.detach(), margins(logits.detach(), labels[rows]))
+        logits, points = _classify(model, points, step < steps)
+        fooled = smallest.offer(rows, points.detach(), margins(logits.detach(), labels[rows]))
         rows = rows[~fooled]
         if step == steps or not len(rows):
             break
@@ -72,14 +66,13 @@ def deepfool(
             wrong = wrong.new_zeros(len(images), min(candidates, logits.shape[1] - 1))
             wrong[rows] = rivals(logits.detach()[~fooled], labels[rows], candidates)
         if fooled.any():
-            # A second look at the images that go on is cheaper than backward passes through those that do
-            # not.
-            logits, points = _look(model, points.detach()[~fooled], True)
+            # To ask again about the images that go on is cheaper than backward passes through the others.
+            logits, points = _classify(model, points.detach()[~fooled], True)
         total[rows] += _nearest(logits, points, labels[rows], wrong[rows], norm)
-    return found.best
+    return smallest.best
 
 
-def _look(model: Model, points: Images, graph: bool) -> tuple[Tensor, Images]:
+def _classify(model: Model, points: Images, graph: bool) -> tuple[Tensor, Images]:
     points = points.requires_grad_(graph)
     with torch.set_grad_enabled(graph):
         logits = model(points)
@@ -89,14 +82,14 @@ def _look(model: Model, points: Images, graph: bool) -> tuple[Tensor, Images]:
 
 
 def _nearest(logits: Tensor, points: Images, labels: Tensor, wrong: Tensor, norm: str) -> Images:
-    """The step to the nearest of the boundaries, of the linearised model, between the label and the wrong classes."""
+    """The step to the nearest boundary, of the linearised model, between the label and the wrong classes."""
     with torch.enable_grad():
         gaps = logits.gather(1, labels[:, None]) - logits.gather(1, wrong)
     nearest, direction = torch.full_like(gaps[:, 0], torch.inf), torch.zeros_like(points)
     for number, gap in enumerate(gaps.unbind(1)):
         with torch.enable_grad():
-            total = -gap.sum()
-        (gradient,) = torch.autograd.grad(total, points, retain_graph=number + 1 < gaps.shape[1])
+            loss = -gap.sum()
+        (gradient,) = torch.autograd.grad(loss, points, retain_graph=number + 1 < gaps.shape[1])
         flat = gradient.flatten(1)
         # The dual norm: how fast the gap closes along the steepest direction of length 1.
         slope = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)
@@ -105,4 +98,5 @@ def _nearest(logits: Tensor, points: Images, labels: Tensor, wrong: Tensor, norm
         nearest = torch.where(nearer, length, nearest)
         direction = torch.where(nearer[:, None, None, None], gradient, direction)
     # A label that no candidate's gradient leads away from stays where it is.
-    return ascend(direction, norm) * torch.where(nearest.isfinite(), nearest + NUDGE, 0)[:, None, None, None]
+    length = torch.where(nearest.isfinite(), nearest + NUDGE, 0)
+    return ascend(direction, norm) * length[:, None, None, None]

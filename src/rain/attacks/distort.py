@@ -1,4 +1,4 @@
-"""The attack on the enhancement alone: what the defence gives is driven away from what it gives for the clean image."""
+"""The attack on the enhancement alone: it drives the defence's output away from that for the clean image."""
 
 from functools import lru_cache
 
@@ -27,17 +27,15 @@ def distort(
     eot: int = 4,
     generator: Generator | None = None,
 ) -> Images:
-    """Maximise the squared distance between the defence's outputs for the attacked and for the clean image, for the same draws.
+    """Maximise the squared distance between the defence's outputs for the attacked and for the clean image.
+
+    Both outputs are of the same draws.
 
     It needs neither the classifier nor the labels: whatever stands behind the defence is then shown something
     else. Use it with access "transfer": the model that is given is never asked.
 
     Args:
-        model: not looked at.
-        images: (N, 3, H, W) in [0, 1].
-        labels: not looked at.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
+        model, labels: not looked at.
         defense: spec of the defence that is attacked.
         steps: gradient steps; all are made.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps.
@@ -45,7 +43,7 @@ def distort(
         generator: of the random start, and of the draws.
 
     Raises:
-        OptionError: an argument out of range, or a defence without a gradient.
+        OptionError: a defence without a gradient, and what all attacks raise.
 
     Source: the idea, to attack a super-resolution network by its output's deterioration: Choi et al. (arXiv
         1904.06097), section 3.
@@ -64,10 +62,10 @@ def distort(
         for _ in range(eot):
             draw = transform.draw(images, generator)
             with torch.no_grad():
-                wanted = transform.transform(images, draw)
+                clean = transform.transform(images, draw)
             with torch.enable_grad():
-                moved = (transform.transform(leaf, draw) - wanted).square().sum()
-                gradient += torch.autograd.grad(moved, leaf)[0]
+                change = (transform.transform(leaf, draw) - clean).square().sum()
+                gradient += torch.autograd.grad(change, leaf)[0]
         current = project(current + length * ascend(gradient, norm), images, norm, eps)
     return current
 

@@ -1,7 +1,7 @@
 """EAD, the elastic-net attack."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_counts, check_positive, differentiate, margins
@@ -27,16 +27,15 @@ def ead(
     rule: str = "en",
     fista: bool = True,
     confidence: float = 0.0,
-    generator: Generator | None = None,
 ) -> Images:
-    """Minimise an elastic net, L1 plus squared L2 distance, plus a constant times the margin: few pixels change.
+    """Minimise an elastic net (L1 plus squared L2 distance) plus a constant times the margin.
+
+    Few pixels change.
 
     Args:
         model: images to logits. Against a random one a single lucky draw counts as success: average it first
             (``rain.adaptive.Expectation``), or ask for confidence.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: an image for which nothing within it was found comes back as it was; may be ``math.inf``.
+        eps: an image that nothing within it fools comes back as it was; may be ``math.inf``.
             Measured in L2, whatever the rule.
         norm: "l2", the norm of the budget.
         steps: for each constant.
@@ -48,10 +47,6 @@ def ead(
             L2^2, "l1" the smallest L1.
         fista: with Nesterov's momentum, one more forward pass a step; otherwise ISTA.
         confidence: the best wrong logit must be above the right one by more than this (kappa in the paper).
-        generator: unused, nothing here is random.
-
-    Raises:
-        OptionError: an argument out of range, another norm, or the model gives no gradient.
 
     Source: Chen et al. (arXiv 1709.04114), algorithm 1 and equation 5; the falling rate is that of the
         authors' code.
@@ -66,39 +61,37 @@ def ead(
         raise OptionError(f"rule must be en or l1, got {rule!r}")
     if not beta >= 0:
         raise OptionError(f"beta must be at least 0, got {beta!r}")
-    found, search = (
-        Smallest(images, norm, eps, confidence),
-        ConstantSearch(len(images), constant, images.device),
-    )
+    smallest = Smallest(images, norm, eps, confidence)
+    search = ConstantSearch(len(images), constant, images.device)
     if not len(images):
-        return found.best
-    rows = found.begin(model, labels)
+        return smallest.best
+    rows = smallest.begin(model, labels)
+    net = ElasticNet(smallest, rows, labels[rows], beta, rule)
     for _ in range(searches if len(rows) else 0):
-        net = ElasticNet(found, rows, labels[rows], beta, rule)
         search.update(rows, net.descend(model, search.constant[rows], steps, rate, fista))
-    return found.best
+    return smallest.best
 
 
 class ElasticNet:
     """The descent for one constant for each image.
 
     Args:
-        found: where points are offered.
+        smallest: where points are offered.
         rows: the images' numbers there.
         labels: of these rows.
         beta, rule: as in ``ead``.
     """
 
-    def __init__(self, found: Smallest, rows: Tensor, labels: Tensor, beta: float, rule: str):
-        self.found, self.rows, self.labels, self.beta, self.rule = found, rows, labels, beta, rule
-        self.clean, self.type = found.images[rows].to(found.wide), found.images.dtype
+    def __init__(self, smallest: Smallest, rows: Tensor, labels: Tensor, beta: float, rule: str):
+        self.smallest, self.rows, self.labels, self.beta, self.rule = smallest, rows, labels, beta, rule
+        self.clean, self.dtype = smallest.images[rows].to(smallest.wide), smallest.images.dtype
 
     def descend(self, model: Model, constant: Tensor, steps: int, rate: float, fista: bool) -> Tensor:
         """Minimise; returns which images were fooled on the way."""
         fooled = torch.zeros_like(self.rows, dtype=torch.bool)
         current = slack = self.clean
         for step in range(steps):
-            gradient, _, logits = differentiate(model, slack.to(self.type), self.excess)
+            gradient, _, logits = differentiate(model, slack.to(self.dtype), self.excess)
             fooled |= self.offer(slack, logits)
             length = rate * (1 - step / steps) ** 0.5
             moved = slack - length * (constant[:, None, None, None] * gradient + 2 * (slack - self.clean))
@@ -106,13 +99,13 @@ class ElasticNet:
             slack = current
             if fista:
                 with torch.no_grad():
-                    fooled |= self.offer(current, model(current.to(self.type)))
+                    fooled |= self.offer(current, model(current.to(self.dtype)))
                 slack = (current + step / (step + 3) * (current - previous)).clamp(0, 1)
         return fooled
 
     def excess(self, logits: Tensor) -> Tensor:
         """What the margin lacks to fool with the confidence that is asked for."""
-        return (margins(logits, self.labels) + self.found.confidence).clamp_min(0)
+        return (margins(logits, self.labels) + self.smallest.confidence).clamp_min(0)
 
     def shrink(self, points: Images) -> Images:
         """Bring each value nearer to the clean one by beta, or all the way, and into [0, 1]."""
@@ -125,4 +118,4 @@ class ElasticNet:
         size = delta.abs().sum(1)
         if self.rule == "en":
             size = self.beta * size + delta.square().sum(1)
-        return self.found.offer(self.rows, points.to(self.type), margins(logits, self.labels), size)
+        return self.smallest.offer(self.rows, points.to(self.dtype), margins(logits, self.labels), size)

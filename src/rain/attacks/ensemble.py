@@ -26,14 +26,14 @@ def ensemble(
     attack: str = "pgd(steps=40, confidence=inf)",
     generator: Generator | None = None,
 ) -> Images:
-    """Attack the mean of other classifiers' logits, and hope that it transfers. Use it with access "transfer": the model is never asked.
+    """Attack the mean of other classifiers' logits, and hope that it transfers.
+
+    Use it with access "transfer": the model is never asked.
 
     Args:
         model: not looked at.
-        images: (N, 3, H, W) in [0, 1].
         labels: (N,), the right answers, by the numbers of the classes that all the classifiers share with the
             model.
-        eps: budget, for values in [0, 1].
         norm: "linf" or "l2", as far as the attack knows it.
         classifiers: specs of the classifiers, joined by "+":
             "torchvision/resnet18+torchvision/squeezenet1_1(weights=PATH)". They are built when there is an
@@ -60,30 +60,32 @@ def ensemble(
         CLASSIFIERS.check_options(name, options)
     craft = load_attack(attack)
 
-    def mean(batch: Images) -> Tensor:
-        answers = [_classifier(spec, batch.device, batch.dtype)(batch) for spec in specs]
-        if len({answer.shape for answer in answers}) > 1:
-            raise OptionError(
-                f"classifiers {classifiers}: they have {', '.join(str(answer.shape[1]) for answer in answers)} classes; all need the same"
-            )
-        if int(labels.max()) >= answers[0].shape[1]:
-            raise OptionError(
-                f"classifiers {classifiers}: they have {answers[0].shape[1]} classes, and there is a label {int(labels.max())}"
-            )
-        return torch.stack(answers).mean(0)
+    highest = int(labels.max()) if len(labels) else 0
 
-    return craft(
-        mean if len(images) else _nothing, images, labels, eps=eps, norm=norm, **keyword_for(craft, generator)
-    )
+    def mean(batch: Images) -> Tensor:
+        logits = [_classifier(spec, batch.device, batch.dtype)(batch) for spec in specs]
+        classes = [answer.shape[1] for answer in logits]
+        if len(set(classes)) > 1:
+            counts = ", ".join(map(str, classes))
+            raise OptionError(f"classifiers {classifiers}: they have {counts} classes; all need the same")
+        if highest >= classes[0]:
+            what = f"classifiers {classifiers}: they have {classes[0]} classes"
+            raise OptionError(f"{what}, and there is a label {highest}")
+        return torch.stack(logits).mean(0)
+
+    surrogate = mean if len(images) else _nothing
+    return craft(surrogate, images, labels, eps=eps, norm=norm, **keyword_for(craft, generator))
 
 
 def apart(specs: str) -> list[str]:
     """Split specs at each "+" that no bracket encloses."""
-    parts = [""]
+    parts: list[str] = []
     for piece in specs.split("+"):
-        enclosed = parts[-1].count("(") > parts[-1].count(")")
-        parts[-1:] = [f"{parts[-1]}+{piece}"] if enclosed else [*parts[-1:], piece]
-    return [part.strip() for part in parts[1:]]
+        if parts and parts[-1].count("(") > parts[-1].count(")"):
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece)
+    return [part.strip() for part in parts]
 
 
 def _nothing(images: Images) -> Tensor:

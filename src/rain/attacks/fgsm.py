@@ -1,6 +1,6 @@
 """FGSM, the fast gradient sign method."""
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, gradients
@@ -17,18 +17,12 @@ def fgsm(
     eps: float,
     norm: str = "linf",
     loss: str = "cross_entropy",
-    generator: Generator | None = None,
 ) -> Images:
     """One step of full length along the gradient.
 
     Args:
-        model: images to logits.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" (the sign of the gradient) or "l2" (its direction).
         loss: "cross_entropy" or "margin".
-        generator: unused, nothing here is random.
 
     Source: Goodfellow, Shlens, Szegedy (arXiv 1412.6572).
     """

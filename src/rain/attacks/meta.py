@@ -11,7 +11,8 @@ from torch.nn.utils import skip_init
 from rain import checkpoints
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_positive, differentiate, margins
-from rain.attacks._scores import Scores, below, draw_weights
+from rain.attacks._draws import below, device_of, draw_weights
+from rain.attacks._scores import Scores
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
 
@@ -19,7 +20,7 @@ Weights = Sequence[Tensor]
 """A predictor for each of N images: kernels (N, out, in, 3, 3) and biases (N, out) in turn."""
 
 TINY = 1e-12
-"""What nothing is divided by less than."""
+"""The least that anything is divided by."""
 
 
 @ATTACKS.register(traits=Traits(sees="scores"))
@@ -42,17 +43,13 @@ def meta(
     confidence: float = 0.0,
     generator: Generator | None = None,
 ) -> Images:
-    """Predict the margin's gradient with a network, fine-tune it on a few measured values at every few steps, and descend.
+    """Predict the margin's gradient with a network, fine-tune it on a few measured values, and descend.
 
     Without ``weights`` the network knows nothing at first, and learns from this image's queries alone: that
     is coordinate descent with a network that fills in what was not measured, and it says nothing about what
     the paper's attack, whose network was trained on other classifiers, can do.
 
     Args:
-        model: images to logits; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" (steps along signs) or "l2".
         queries: images sent through the model for each image, at most.
         weights: path of a safetensors file of a ``Predictor`` (``meta_train`` makes one); None is an
@@ -68,11 +65,9 @@ def meta(
         rate: Adam's.
         batch: images in one forward pass of the model.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the untrained weights, and of the choice where predictions are equal; its device need
-            not be that of the images.
+        generator: of the untrained weights, and of the choice where predictions are equal.
 
     Raises:
-        OptionError: an argument out of range.
         WeightsError: the file is missing, or of another network.
 
     Source: Du et al. (arXiv 1906.02398): algorithm 2, and algorithm 1 for ``meta_train``; Reptile: Nichol et
@@ -87,10 +82,8 @@ def meta(
     """
     check_arguments(norm, eps)
     check_counts(queries=queries, coordinates=coordinates, every=every, fits=fits, batch=batch)
-    check_positive(delta=delta, rate=rate)
-    if step is not None:
-        check_positive(step=step)
-    length = step if step is not None else 2.5 * eps / max(1, every * queries // (2 * coordinates + every))
+    check_positive(delta=delta, rate=rate, step=step)
+    length = 2.5 * eps / max(1, every * queries // (2 * coordinates + every)) if step is None else step
     # The network and the slopes stay in float32 at least, whatever the images are in: squares of small
     # numbers are zero in half precision.
     wide = torch.promote_types(images.dtype, torch.float32)
@@ -100,44 +93,50 @@ def meta(
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
     own: Weights = [value.detach().expand(len(current), *value.shape) for value in first.parameters()]
-    slopes, times = (torch.zeros_like(current, dtype=wide).flatten(1) for _ in range(2))
+    slopes = torch.zeros_like(current, dtype=wide).flatten(1)
+    times = torch.zeros_like(slopes)
     steps = 0
-    while search:
-        count = min(coordinates, slopes.shape[1], (search.left - 1) // 2) if steps % every == 0 else 0
-        if count:
-            size = predict(own, current.to(wide)).flatten(1).abs()
-            chance = torch.rand(
-                size.shape,
-                generator=generator,
-                device=generator.device if generator is not None else images.device,
-            ).to(size)
-            # First what was measured least often, then what is predicted to be large, then chance.
-            turn = size / (2 * size.amax(1, keepdim=True) + TINY) + chance / 1e4 - times
-            which = turn.topk(count, dim=1).indices
-            slopes = slopes.scatter(1, which, search.measure(current, which, delta))
-            times = times.scatter_add(1, which, torch.ones_like(which, dtype=times.dtype))
-            own = fit(
-                own,
-                current.to(wide),
-                scaled(slopes, times > 0).view_as(current),
-                (times > 0).view_as(current),
-                fits,
-                rate,
-            )
+    while search.running:
+        affordable = min(coordinates, slopes.shape[1], (search.queries_left - 1) // 2)
+        if affordable and steps % every == 0:
+            values = choose(predict(own, current.to(wide)).flatten(1), times, affordable, generator)
+            slopes = slopes.scatter(1, values, search.measure_slopes(current, values, delta))
+            times = times.scatter_add(1, values, torch.ones_like(values, dtype=times.dtype))
+            measured = times > 0
+            target = scaled(slopes, measured).view_as(current)
+            own = fit(own, current.to(wide), target, measured.view_as(current), fits, rate)
         steps += 1
-        gradient = torch.where(
-            times > 0, scaled(slopes, times > 0), predict(own, current.to(wide)).flatten(1)
-        ).view_as(current)
-        current = project(
-            current - (length * ascend(gradient, norm)).to(current), images[search.active], norm, eps
-        )
-        stay = search.look(current)
-        current, slopes, times, own = current[stay], slopes[stay], times[stay], [value[stay] for value in own]
+        measured = times > 0
+        predicted = predict(own, current.to(wide)).flatten(1)
+        gradient = torch.where(measured, scaled(slopes, measured), predicted).view_as(current)
+        moved = current - (length * ascend(gradient, norm)).to(current)
+        current = project(moved, images[search.active], norm, eps)
+        stay = search.try_points(current)
+        current, slopes, times = current[stay], slopes[stay], times[stay]
+        own = [value[stay] for value in own]
     return search.best
 
 
+def choose(predicted: Tensor, times: Tensor, count: int, generator: Generator | None) -> Tensor:
+    """Choose values to measure: first what was measured least often, then what is predicted to be large.
+
+    Args:
+        predicted: (A, values), the gradient.
+        times: (A, values), how often each was measured.
+
+    Returns: (A, count), their numbers; chance decides between equals.
+    """
+    size = predicted.abs()
+    device = device_of(generator, predicted)
+    chance = torch.rand(size.shape, generator=generator, device=device).to(size)
+    priority = size / (2 * size.amax(1, keepdim=True) + TINY) + chance / 1e4 - times
+    return priority.topk(count, dim=1).indices
+
+
 class Predictor(nn.Module):
-    """Three convolutions from an image to the gradient of the margin, up to its scale. Untrained, it says zero everywhere.
+    """Three convolutions from an image to the gradient of the margin, up to its scale.
+
+    Untrained, it predicts zero everywhere.
 
     Args:
         like: whose type and device the weights have.
@@ -147,10 +146,8 @@ class Predictor(nn.Module):
 
     def __init__(self, like: Tensor, generator: Generator | None = None, width: int = 16):
         super().__init__()
-        self.layers = nn.ModuleList(
-            skip_init(nn.Conv2d, *pair, 3, padding=1).to(like)
-            for pair in ((3, width), (width, width), (width, 3))
-        )
+        channels = ((3, width), (width, width), (width, 3))
+        self.layers = nn.ModuleList(skip_init(nn.Conv2d, *pair, 3, padding=1).to(like) for pair in channels)
         draw_weights(self, generator)
         nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 
@@ -160,7 +157,7 @@ class Predictor(nn.Module):
 
 
 def predict(weights: Weights, images: Images) -> Tensor:
-    """What the predictor of each image says about it: (N, 3, H, W).
+    """What the predictor of each image predicts for it: (N, 3, H, W).
 
     No gradient unless the caller switched them on for the weights.
     """
@@ -173,27 +170,32 @@ def predict(weights: Weights, images: Images) -> Tensor:
     return flow[0].unflatten(0, images.shape[:2])
 
 
-def fit(weights: Weights, images: Images, wanted: Tensor, known: Tensor, steps: int, rate: float) -> Weights:
-    """Bring each predictor nearer to what is known of the gradient at its image: squared error on the known values, Adam."""
+def fit(
+    weights: Weights, images: Images, gradient: Tensor, measured: Tensor, steps: int, rate: float
+) -> Weights:
+    """Fit each predictor to the gradient at its image: squared error on the measured values, Adam.
+
+    Args:
+        gradient: (N, 3, H, W).
+        measured: (N, 3, H, W), which values of it count.
+    """
     # Made as parameters, and differentiated here only: the classifier has no part in it.
     own = [nn.Parameter(value.detach().clone()) for value in weights]
     optimizer = torch.optim.Adam(own, lr=rate)
-    shares = known / known.flatten(1).sum(1).clamp_min(1)[:, None, None, None]
+    shares = measured / measured.flatten(1).sum(1).clamp_min(1)[:, None, None, None]
     for _ in range(steps):
         optimizer.zero_grad()
         with torch.enable_grad():
-            loss = ((predict(own, images) - wanted).square() * shares).sum()
+            loss = ((predict(own, images) - gradient).square() * shares).sum()
             torch.autograd.backward(loss, inputs=own)
         optimizer.step()
     return [value.detach() for value in own]
 
 
-def scaled(slopes: Tensor, known: Tensor) -> Tensor:
-    """Divide by the root mean square of what is known, image by image. Shape: (A, values)."""
-    return (
-        slopes
-        / ((slopes.square() * known).sum(1) / known.sum(1).clamp_min(1)).sqrt().clamp_min(TINY)[:, None]
-    )
+def scaled(slopes: Tensor, measured: Tensor) -> Tensor:
+    """Divide by the root mean square of the measured ones, image by image. Shape: (A, values)."""
+    mean_square = (slopes.square() * measured).sum(1) / measured.sum(1).clamp_min(1)
+    return slopes / mean_square.sqrt().clamp_min(TINY)[:, None]
 
 
 def meta_train(
@@ -208,7 +210,9 @@ def meta_train(
     batch: int = 8,
     generator: Generator | None = None,
 ) -> Predictor:
-    """Train a predictor on the gradients of classifiers, by Reptile, for ``rain.checkpoints.save`` and the option ``weights``.
+    """Train a predictor on the gradients of classifiers, by Reptile.
+
+    ``rain.checkpoints.save`` makes of it a file for the option ``weights``.
 
     Args:
         models: classifiers with gradients; none of them should be the one that is attacked later.
@@ -229,10 +233,9 @@ def meta_train(
         rows = below(len(images), (batch,), labels, generator)
         model = models[int(below(len(models), (), labels, generator))]
         gradient, _, _ = differentiate(model, images[rows], partial(margins, labels=labels[rows]))
-        wanted = scaled(gradient.flatten(1), everything.flatten(1)).view_as(gradient)
+        gradient = scaled(gradient.flatten(1), everything.flatten(1)).view_as(gradient)
         start = [value.detach().expand(batch, *value.shape) for value in network.parameters()]
-        for value, led in zip(
-            network.parameters(), fit(start, images[rows], wanted, everything, inner, rate), strict=True
-        ):
-            value.data += pace * (led.mean(0) - value.data)
+        fitted = fit(start, images[rows], gradient, everything, inner, rate)
+        for value, end in zip(network.parameters(), fitted, strict=True):
+            value.data += pace * (end.mean(0) - value.data)
     return network.eval()

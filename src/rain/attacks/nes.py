@@ -7,7 +7,8 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import ascend, check_arguments, check_counts, check_positive
-from rain.attacks._scores import Scores, gaussian
+from rain.attacks._draws import gaussian
+from rain.attacks._scores import Scores
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
@@ -33,10 +34,6 @@ def nes(
     """Estimate the margin's gradient from antithetic Gaussian samples, and descend within the budget.
 
     Args:
-        model: images to logits; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" (steps along signs) or "l2".
         queries: images sent through the model for each image, at most.
         samples: images sent for one estimate, half of them on each side. The rest of the budget that is too
@@ -48,10 +45,7 @@ def nes(
         momentum: what is kept of the estimates before, in [0, 1).
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the samples; its device need not be that of the images.
-
-    Raises:
-        OptionError: an argument out of range.
+        generator: of the samples.
 
     Source: Ilyas et al. (arXiv 1804.08598): algorithm 1 and the query-limited attack; momentum as in the
         authors' code.
@@ -62,23 +56,24 @@ def nes(
     with a confidence the last.
     """
     check_arguments(norm, eps)
-    check_counts(samples=samples, batch=batch)
-    check_positive(sigma=sigma)
+    check_counts(queries=queries, samples=samples, batch=batch)
+    check_positive(sigma=sigma, step=step)
     if not 0 <= momentum < 1:
         raise OptionError(f"momentum must be at least 0 and less than 1, got {momentum!r}")
-    if step is not None:
-        check_positive(step=step)
     pairs = max(1, samples // 2)
-    length = 2.5 * eps / max(1, (queries - 1) // (2 * pairs + 1)) if step is None else step
+    steps = max(1, (queries - 1) // (2 * pairs + 1))
+    length = 2.5 * eps / steps if step is None else step
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
     gradient = torch.zeros_like(current)
     draw = partial(gaussian, like=images, generator=generator)
-    while search:
-        now = min(pairs, (search.left - 1) // 2)
-        if now:
-            gradient = momentum * gradient + (1 - momentum) * search.slope(current, sigma, now, draw)
-        current = project(current - length * ascend(gradient, norm), images[search.active], norm, eps)
-        stay = search.look(current)
+    while search.running:
+        affordable = min(pairs, (search.queries_left - 1) // 2)
+        if affordable:
+            estimate = search.estimate_gradient(current, sigma, affordable, draw)
+            gradient = momentum * gradient + (1 - momentum) * estimate
+        moved = current - length * ascend(gradient, norm)
+        current = project(moved, images[search.active], norm, eps)
+        stay = search.try_points(current)
         current, gradient = current[stay], gradient[stay]
     return search.best

@@ -4,9 +4,10 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
-from rain.attacks import LOSSES, ascend, check_arguments, check_counts, check_step, keep_lowest
-from rain.attacks import random_start as start
-from rain.attacks._ascent import climb
+from rain.attacks import LOSSES, ascend, check_arguments, check_counts, check_step
+from rain.attacks import random_start as draw_start
+from rain.attacks._ascent import Settings, climb
+from rain.attacks._lowest import Lowest
 from rain.images import Images
 from rain.registry import ATTACKS, Traits
 
@@ -31,10 +32,6 @@ def pgd(
 
     Args:
         model: images to logits. A random one may answer differently at each call.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
         steps: gradient steps in each restart.
         step: length of a step, in the unit of eps; None is 2.5 eps / steps, which can cross the budget from
             side to side.
@@ -44,11 +41,11 @@ def pgd(
         loss: "cross_entropy", "margin", or "kl", the divergence from the answer to the unchanged images,
             which TRADES ascends; begin that one at a random point, since it has no slope at the image.
         confidence: an image leaves the batch when the best wrong logit is above the right one by more than
-            this. 0 stops at the first success, which is all that a certain model asks for. Against a random
-            model, or to transfer to another one, a single success says little: ask for more; ``inf`` makes
-            every step. Of an image that never leaves the last point is returned, as in the paper; with 0,
-            where margins can be trusted, the one with the lowest margin of all.
-        generator: of the random start; its device need not be that of the images.
+            this. 0 stops at the first success, which is all that a deterministic model asks for. Against a
+            random model, or to transfer to another one, a single success says little: ask for more; ``inf``
+            makes every step. Of an image that never leaves the last point is returned, as in the paper; with
+            0, where margins can be trusted, the one with the lowest margin of all.
+        generator: of the random start.
 
     Source: Madry et al. (arXiv 1706.06083); the loss "kl": Zhang et al. (arXiv 1901.08573).
     """
@@ -56,26 +53,30 @@ def pgd(
     check_counts(steps=steps, restarts=restarts)
     length = 2.5 * eps / steps if step is None else step
     check_step(length, eps)
-    with torch.no_grad():
-        wanted = model(images) if loss == "kl" else images.new_zeros(len(images))
-    best, least = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
+    settings = Settings(eps, norm, steps, loss, confidence)
+    clean_logits = None
+    if loss == "kl":
+        with torch.no_grad():
+            clean_logits = model(images)
+
+    def move(rows: Tensor, gradient: Tensor, number: int) -> Tensor:
+        return length * ascend(gradient, norm)
+
+    lowest = Lowest(images)
     for _ in range(restarts):
-        rows = (least >= -confidence).nonzero()[:, 0]
-        kept, margin = climb(
+        rows = (lowest.margins >= -confidence).nonzero()[:, 0]
+        clean = images[rows]
+        points, least = climb(
             model,
-            start(images[rows], norm, eps, generator) if random_start else images[rows],
-            images[rows],
+            draw_start(clean, norm, eps, generator) if random_start else clean,
+            clean,
             labels[rows],
-            lambda _, gradient, __: length * ascend(gradient, norm),
-            eps=eps,
-            norm=norm,
-            steps=steps,
-            loss=loss,
-            confidence=confidence,
-            wanted=wanted[rows],
+            move,
+            settings,
+            clean_logits=None if clean_logits is None else clean_logits[rows],
             compare=restarts > 1,
         )
         if restarts == 1:
-            return kept
-        keep_lowest(best, least, rows, kept, margin)
-    return best
+            return points
+        lowest.keep(rows, points, least)
+    return lowest.points

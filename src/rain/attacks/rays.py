@@ -26,16 +26,15 @@ def rays(
     confirm: int = 0,
     generator: Generator | None = None,
 ) -> Images:
-    """Flip the signs of a direction block by block, large blocks first, wherever that makes the way to the boundary shorter.
+    """Flip the signs of a direction block by block, wherever that makes the way to the boundary shorter.
+
+    Large blocks come first.
 
     Args:
-        model: images to logits, of which only the label is looked at; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
         eps: an image goes as soon as it is fooled within it, and comes back as it was if it never is. With
             ``math.inf``, or one that holds the whole box, the search goes on until the queries are used up,
             and the smallest is returned.
-        norm: "linf".
+        norm: "linf" only.
         queries: images sent through the model for each image, at most.
         tolerance: a bisection ends when its interval is this share of the distance.
         patience: after so many refused directions in a row, the best is asked again. Against a random model a
@@ -43,10 +42,7 @@ def rays(
             best that fools no longer is set farther away.
         confirm: how many more answers must agree before a direction or a distance is accepted, and before an
             image goes: 0 for a model that answers the same each time, 2 or more for a random one.
-        generator: of the first directions; its device need not be that of the images.
-
-    Raises:
-        OptionError: an argument out of range, or another norm.
+        generator: of the first directions.
 
     Source: Chen, Gu (arXiv 2006.12792): algorithm 3, with the quick check and the bisection of algorithm 2.
 
@@ -62,29 +58,33 @@ def rays(
     search = Labels(model, images, labels, norm, eps, queries, confirm)
     if not len(images):
         return search.best
-    signs = 2 * search.begin(generator, corners=True) - 1
+    signs = 2 * search.find_starts(generator, corners=True) - 1
     places = torch.arange(images[0].numel(), device=images.device)
     blocks = 2 ** (len(places) - 1).bit_length() + len(places) - 1
     # The boundary along the best direction is between low and high.
-    low, high = (torch.full_like(search.size, distance) for distance in (0.0, 1.0))
-    block, refused = torch.ones_like(labels), torch.zeros_like(labels)
+    low, high = torch.zeros_like(search.best_sizes), torch.ones_like(search.best_sizes)
+    block, refusals = torch.ones_like(labels), torch.zeros_like(labels)
     while len(rows := search.active):
-        doubted = refused[rows] >= patience
-        inside = ~doubted & (high[rows] - low[rows] > tolerance * high[rows])
-        fresh = ~doubted & ~inside
-        direction = torch.where(
-            fresh[:, None, None, None], flipped(signs[rows], block[rows], places), signs[rows]
-        )
-        reach = torch.where(inside, search.between(low[rows], high[rows]), high[rows])
-        fooled = search.look(rows, search.clean[rows] + reach[:, None, None, None] * direction, sure=True)
-        signs[rows] = torch.where((fresh & fooled)[:, None, None, None], direction, signs[rows])
+        # Each image does one of three things: ask its best point again, bisect, or try another direction.
+        doubted = refusals[rows] >= patience
+        bisecting = ~doubted & (high[rows] - low[rows] > tolerance * high[rows])
+        flipping = ~doubted & ~bisecting
+        other = flipped(signs[rows], block[rows], places)
+        direction = torch.where(flipping[:, None, None, None], other, signs[rows])
+        reach = torch.where(bisecting, search.between(low[rows], high[rows]), high[rows])
+        points = search.clean[rows] + reach[:, None, None, None] * direction
+        fooled = search.try_points(rows, points, confirm_all=True)
+
+        better, worse = flipping & fooled, flipping & ~fooled
         lost = doubted & ~fooled
-        low[rows] = torch.where(fresh & fooled, 0, torch.where(lost | (inside & ~fooled), reach, low[rows]))
-        high[rows] = torch.where(lost, (RECEDE * reach).clamp_max(1), torch.where(fooled, reach, high[rows]))
-        refused[rows] = torch.where(
-            fresh & ~fooled, refused[rows] + 1, torch.where(fooled | (lost & (reach == 1)), 0, refused[rows])
-        )
-        block[rows] = torch.where(fresh, block[rows] % blocks + 1, block[rows])
+        outside = lost | (bisecting & ~fooled)
+        signs[rows] = torch.where(better[:, None, None, None], direction, signs[rows])
+        low[rows] = torch.where(better, 0, torch.where(outside, reach, low[rows]))
+        nearer = torch.where(fooled, reach, high[rows])
+        high[rows] = torch.where(lost, (RECEDE * reach).clamp_max(1), nearer)
+        settled = fooled | (lost & (reach == 1))
+        refusals[rows] = torch.where(worse, refusals[rows] + 1, torch.where(settled, 0, refusals[rows]))
+        block[rows] = torch.where(flipping, block[rows] % blocks + 1, block[rows])
     return search.best
 
 

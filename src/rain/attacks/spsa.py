@@ -7,7 +7,9 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
-from rain.attacks._scores import Adam, Scores, signs
+from rain.attacks._adam import Adam
+from rain.attacks._draws import signs
+from rain.attacks._scores import Scores
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
 
@@ -28,13 +30,9 @@ def spsa(
     confidence: float = 0.0,
     generator: Generator | None = None,
 ) -> Images:
-    """Estimate the margin's gradient by changing all pixels at once, up or down at random, and descend with Adam.
+    """Estimate the margin's gradient by changing all pixels at once, up or down at random; descend with Adam.
 
     Args:
-        model: images to logits; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" or "l2": of the projection, which follows each step.
         queries: images sent through the model for each image, at most.
         samples: images sent for one estimate, half of them on each side (the paper has up to 8192). The rest
@@ -45,10 +43,7 @@ def spsa(
             l2 divided by the root of the number of values.
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the signs; its device need not be that of the images.
-
-    Raises:
-        OptionError: an argument out of range.
+        generator: of the signs.
 
     Source: Uesato et al. (arXiv 1802.05666): algorithm 1, with Adam, margin loss; Spall (1992).
 
@@ -57,27 +52,25 @@ def spsa(
     lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
-    check_counts(samples=samples, batch=batch)
-    check_positive(delta=delta)
-    if rate is not None:
-        check_positive(rate=rate)
+    check_counts(queries=queries, samples=samples, batch=batch)
+    check_positive(delta=delta, rate=rate)
     pairs = max(1, samples // 2)
+    if rate is None:
+        steps = max(1, (queries - 1) // (2 * pairs + 1))
+        rate = 2.5 * eps / steps**0.5
+        if norm == "l2" and len(images):
+            rate /= images[0].numel() ** 0.5
     search = Scores(model, images, labels, queries, confidence, batch)
-    way = 2.5 * eps / max(1, (queries - 1) // (2 * pairs + 1)) ** 0.5
-    size = images[0].numel() if len(images) else 1
-    length = rate if rate is not None else way if norm == "linf" else way / size**0.5
     current = images[search.active]
-    gradient, adam, draw = (
-        torch.zeros_like(current),
-        Adam(current),
-        partial(signs, like=images, generator=generator),
-    )
-    while search:
-        now = min(pairs, (search.left - 1) // 2)
-        if now:
-            gradient = search.slope(current, delta, now, draw)
-        current = project(current - (length * adam(gradient)).to(current), images[search.active], norm, eps)
-        stay = search.look(current)
+    gradient, adam = torch.zeros_like(current), Adam(current)
+    draw = partial(signs, like=images, generator=generator)
+    while search.running:
+        affordable = min(pairs, (search.queries_left - 1) // 2)
+        if affordable:
+            gradient = search.estimate_gradient(current, delta, affordable, draw)
+        move = (rate * adam(gradient)).to(current)
+        current = project(current - move, images[search.active], norm, eps)
+        stay = search.try_points(current)
         current, gradient = current[stay], gradient[stay]
         adam.keep(stay)
     return search.best

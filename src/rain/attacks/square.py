@@ -5,7 +5,8 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts
-from rain.attacks._scores import Scores, below, signs
+from rain.attacks._draws import below, signs
+from rain.attacks._scores import Scores
 from rain.errors import OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
@@ -31,10 +32,6 @@ def square(
     """Change a random square of the image, keep it if the margin falls, and take smaller squares with time.
 
     Args:
-        model: images to logits; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" (squares of -eps or eps) or "l2" (the norm of one square is moved into another).
         queries: images sent through the model for each image, at most.
         share: of the image that the first squares cover: p in the paper, which has 0.05 (linf) and 0.1 (l2)
@@ -44,10 +41,7 @@ def square(
             effect makes the search keep what was lucky, and refuse what is better, until it is asked again.
             What is returned may then have been lucky, too.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the squares; its device need not be that of the images.
-
-    Raises:
-        OptionError: an argument out of range.
+        generator: of the squares.
 
     Source: Andriushchenko et al. (arXiv 1912.00049): algorithms 1, 2 (linf) and 3 (l2), stripes or tiles to
         begin with, margin loss.
@@ -57,30 +51,25 @@ def square(
     the stripes or tiles stay even where the clean image's margin is lower.
     """
     check_arguments(norm, eps)
-    check_counts(patience=patience)
+    check_counts(queries=queries, patience=patience)
     if not 0 < share <= 1:
         raise OptionError(f"share must be above 0 and at most 1, got {share!r}")
     search = Scores(model, images, labels, queries, confidence)
-    if search:
-        first = images[search.active]
-        start = stripes(first, eps, generator) if norm == "linf" else tiles(first, generator)
-        search.look(_bring(start, first, norm, eps), anew=True)
-    while search:
+    if search.running:
+        search.try_points(_start(images[search.active], norm, eps, generator), forget=True)
+    while search.running:
         clean, best = images[search.active], search.best[search.active]
-        side = side_at(queries - search.left, queries, share, clean, norm)
-        change = (
-            flat(best - clean, side, eps, generator)
-            if norm == "linf"
-            else moved(best - clean, side, eps, generator)
-        )
+        side = side_at(queries - search.queries_left, queries, share, clean, norm)
+        changed = set_square if norm == "linf" else move_norm
+        change = changed(best - clean, side, eps, generator)
         search.challenge(project(clean + change, clean, norm, eps), patience)
     return search.best
 
 
-def side_at(asked: int, queries: int, share: float, images: Images, norm: str) -> int:
+def side_at(spent: int, queries: int, share: float, images: Images, norm: str) -> int:
     """The side of the squares after so many queries, from the schedule for 10000, stretched to the budget."""
     height, width = images.shape[2:]
-    share /= 2 ** sum(asked * 10000 > queries * when for when in HALVINGS)
+    share /= 2 ** sum(spent * 10000 > queries * when for when in HALVINGS)
     side = round((share * height * width) ** 0.5)
     side = max(1, side) if norm == "linf" else max(3, side | 1)
     return min(side, height, width)
@@ -96,16 +85,15 @@ def windows(change: Tensor, side: int, generator: Generator | None) -> tuple[Ten
     return which, torch.arange(3, device=change.device)[:, None, None], rows, columns
 
 
-def flat(change: Tensor, side: int, eps: float, generator: Generator | None) -> Tensor:
+def set_square(change: Tensor, side: int, eps: float, generator: Generator | None) -> Tensor:
     """Set one square of each channel to -eps or eps (algorithm 2)."""
     change = change.clone()
     change[windows(change, side, generator)] = eps * signs((len(change), 3, 1, 1), change, generator)
     return change
 
 
-def moved(change: Tensor, side: int, eps: float, generator: Generator | None) -> Tensor:
+def move_norm(change: Tensor, side: int, eps: float, generator: Generator | None) -> Tensor:
     """Empty one square, and give its norm, and what is unused of the budget, to another one (algorithm 3)."""
-    tiny = torch.finfo(change.dtype).tiny
     first, second = windows(change, side, generator), windows(change, side, generator)
     unused = (eps**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
     both = torch.zeros_like(change)
@@ -115,11 +103,15 @@ def moved(change: Tensor, side: int, eps: float, generator: Generator | None) ->
     flip = below(2, (len(change), 1, 1, 1), change, generator).bool()
     bump = torch.where(flip, bump.T, bump) * signs((len(change), 3, 1, 1), change, generator) / bump.norm()
     old = change[first]
-    new = bump + old / old.square().sum((2, 3), keepdim=True).sqrt().clamp_min(tiny)
+    new = bump + old / _length(old)
     change = change.clone()
     change[second] = 0
-    change[first] = new / new.square().sum((2, 3), keepdim=True).sqrt().clamp_min(tiny) * available
+    change[first] = new / _length(new) * available
     return change
+
+
+def _length(squares: Tensor) -> Tensor:
+    return squares.square().sum((2, 3), keepdim=True).sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
 
 
 def pattern(side: int, like: Tensor) -> Tensor:
@@ -127,11 +119,11 @@ def pattern(side: int, like: Tensor) -> Tensor:
 
     def bump(width: int) -> Tensor:
         middle = side // 2
-        heights = (1 / torch.arange(middle + 1, 0, -1, device=like.device, dtype=like.dtype).square()).cumsum(
-            0
-        )
-        rows, columns = (torch.arange(length, device=like.device) for length in (side, width))
-        return heights[middle - torch.maximum((rows - middle).abs()[:, None], (columns - width // 2).abs())]
+        numbers = torch.arange(middle + 1, 0, -1, device=like.device, dtype=like.dtype)
+        heights = (1 / numbers.square()).cumsum(0)
+        down = (torch.arange(side, device=like.device) - middle).abs()
+        across = (torch.arange(width, device=like.device) - width // 2).abs()
+        return heights[middle - torch.maximum(down[:, None], across)]
 
     return torch.cat([bump(side // 2), -bump(side - side // 2)], dim=1)
 
@@ -142,20 +134,20 @@ def stripes(images: Images, eps: float, generator: Generator | None) -> Tensor:
 
 
 def tiles(images: Images, generator: Generator | None) -> Tensor:
-    """The l2 pattern with random signs in five by five tiles, or as many as there is room for, not scaled yet."""
+    """The l2 pattern with random signs in five by five tiles, or as many as fit; not scaled yet."""
     side = max(1, min(images.shape[2:]) // 5)
     down, across = (length // side for length in images.shape[2:])
-    grid = (
-        signs((len(images), 3, down, across), images, generator)
-        .repeat_interleave(side, 2)
-        .repeat_interleave(side, 3)
-    )
+    grid = signs((len(images), 3, down, across), images, generator)
+    grid = grid.repeat_interleave(side, 2).repeat_interleave(side, 3)
     change = torch.zeros_like(images)
     change[:, :, : down * side, : across * side] = grid * pattern(side, images).repeat(down, across)
     return change
 
 
-def _bring(change: Tensor, images: Images, norm: str, eps: float) -> Images:
-    if norm == "l2":
+def _start(images: Images, norm: str, eps: float, generator: Generator | None) -> Images:
+    if norm == "linf":
+        change = stripes(images, eps, generator)
+    else:
+        change = tiles(images, generator)
         change = change * (eps / change.flatten(1).norm(dim=1))[:, None, None, None]
     return project(images + change, images, norm, eps)

@@ -1,4 +1,6 @@
-"""Substitute: a small network learns the model's labels around the images, and is attacked in the model's place."""
+"""Substitute: a small network learns the model's labels around the images, and is attacked in its place."""
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -7,13 +9,16 @@ from torch.nn.utils import skip_init
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive, differentiate
-from rain.attacks._scores import below, draw_weights
+from rain.attacks._draws import below, draw_weights, orders, uniform
 from rain.images import Images
 from rain.registry import ATTACKS, Traits, load_attack
 from rain.seeding import keyword_for
 
-CELLS, FARTHEST, LEAST = 16, 0.5, 1 / 255
-"""Cells of the noise, and of the network's view, along the shorter side; the farthest noise, and the nearest where eps is smaller."""
+CELLS = 16
+"""Cells of the noise, and of the network's view, along the shorter side."""
+
+FARTHEST, LEAST = 0.5, 1 / 255
+"""The amplitude of the farthest noise, and of the nearest where eps is smaller."""
 
 
 @ATTACKS.register(traits=Traits(sees="labels"))
@@ -34,7 +39,9 @@ def substitute(
     batch: int = 50,
     generator: Generator | None = None,
 ) -> Images:
-    """Train a small network on the model's labels for points around the images, add points by its Jacobian, and attack it.
+    """Train a small network on the model's labels for points around the images, and attack it.
+
+    Points are added by its Jacobian.
 
     The paper's substitute learns a whole task from images of all classes. This one gets the images of a batch
     and no others, and under access "query" the engine gives it a single one: it learns where the label of
@@ -43,10 +50,6 @@ def substitute(
     share one substitute, and each pays its own queries.
 
     Args:
-        model: images to logits, of which only the greatest is looked at; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" or "l2", as far as the attack knows it.
         queries: images sent through the model for each image, at most; 1 for one that is fooled already,
             which comes back as it is. All points are kept in memory, for 1000 of 224x224 pixels that is 0.6
@@ -61,12 +64,11 @@ def substitute(
         attack: spec of the attack on the substitute; it goes to the model unseen, so let it make all its
             steps.
         batch: images in one pass, of the model and of the substitute.
-        generator: of the neighbours, the weights, the order, and the attack; its device need not be that of
-            the images.
+        generator: of the neighbours, the weights, the order, and the attack.
 
     Raises:
         UnknownNameError: no such attack.
-        OptionError: an argument out of range, or an option that the attack cannot take.
+        OptionError: an option that the attack cannot take, and what all attacks raise.
 
     Source: Papernot et al. (arXiv 1602.02697): algorithm 1, lambda as there. Signs of the step that
     alternate, and a random part of the points for each round instead of all, so that queries do not double:
@@ -79,47 +81,48 @@ def substitute(
     check_arguments(norm, eps)
     check_counts(queries=queries, rounds=rounds, epochs=epochs, batch=batch)
     check_positive(step=step, rate=rate)
-    craft = load_attack(attack)
-    craft(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0], eps=eps, norm=norm)
+    craft = partial(load_attack(attack), eps=eps, norm=norm)
+    # An empty batch shows whether the attack takes its options.
+    craft(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0])
 
     best = images.clone()
     if not len(images):
         return best
     with torch.no_grad():
         logits = torch.cat([model(piece) for piece in images.split(batch)])
-    wrong, tries = logits.argmax(1) != labels, 1
-    while wrong.any() and tries <= min(confirm, queries - 1):
+    wrong, spent = logits.argmax(1) != labels, 1
+    while wrong.any() and spent <= min(confirm, queries - 1):
         wrong[wrong.clone()] = ask(model, images[None, wrong], batch)[0] != labels[wrong]
-        tries += 1
+        spent += 1
     active = (~wrong).nonzero()[:, 0]
-    share = (queries - tries) // (rounds + 1)
-    points, answers = images[None, active], labels[None, active]
     network = Network(images, logits.shape[1], generator)
-    for turn in range(rounds + 1 if len(active) else 0):
+    if not len(active):
+        return best
+
+    share = (queries - spent) // (rounds + 1)
+    remainder = queries - spent - rounds * share
+    points, answers = images[None, active], labels[None, active]
+    columns = torch.arange(len(active), device=images.device)
+    for turn in range(rounds + 1):
         if turn == 0:
             amplitude = eps if norm == "linf" else eps / images[0].numel() ** 0.5
-            fresh = neighbours(images[active], queries - tries - rounds * share, amplitude, generator)
+            fresh = neighbours(images[active], remainder, amplitude, generator)
         else:
             rows = below(len(points), (share, len(active)), labels, generator)
-            columns = torch.arange(len(active), device=images.device)
-            fresh = stepped(
-                network, points[rows, columns], answers[rows, columns], step if turn % 2 else -step, batch
-            )
+            length = step if turn % 2 else -step
+            fresh = stepped(network, points[rows, columns], answers[rows, columns], length, batch)
         points = torch.cat([points, fresh])
         answers = torch.cat([answers, ask(model, fresh, batch)])
         fit(network, points.flatten(0, 1), answers.flatten(), epochs, rate, batch, generator)
-    if len(active):
-        best[active] = craft(
-            network, images[active], labels[active], eps=eps, norm=norm, **keyword_for(craft, generator)
-        )
+    best[active] = craft(network, images[active], labels[active], **keyword_for(craft, generator))
     return best
 
 
 class Network(nn.Module):
-    """The substitute: two convolutions and a linear layer, for images of the size of ``like``; its gradient is for the images only.
+    """The substitute: two convolutions and a linear layer, for images of one size.
 
     Args:
-        like: images (N, 3, H, W).
+        like: images (N, 3, H, W) of this size.
         classes: the number of logits.
         generator: of the first weights.
     """
@@ -142,16 +145,16 @@ class Network(nn.Module):
 
 
 def neighbours(images: Images, count: int, amplitude: float, generator: Generator | None) -> Images:
-    """Some points around each image: uniform noise in cells, of an amplitude from this one up to ``FARTHEST``. Shape: (count, A, 3, H, W)."""
-    device = generator.device if generator is not None else images.device
+    """Some points around each image: uniform noise in cells, of amplitudes from this one to ``FARTHEST``.
+
+    Shape: returns (count, A, 3, H, W).
+    """
     height, width = images.shape[2:]
     side = max(1, min(height, width) // CELLS)
-    shape = (count, len(images), 3, -(-height // side), -(-width // side))
-    noise = 2 * torch.rand(shape, generator=generator, device=device).to(images) - 1
+    cells = (count, len(images), 3, -(-height // side), -(-width // side))
+    noise = 2 * uniform(cells, images, generator) - 1
     low = min(max(amplitude, LEAST), FARTHEST)
-    reach = low * (FARTHEST / low) ** torch.rand(
-        count, len(images), 1, 1, 1, generator=generator, device=device
-    ).to(images)
+    reach = low * (FARTHEST / low) ** uniform((count, len(images), 1, 1, 1), images, generator)
     noise = (reach * noise).repeat_interleave(side, 3).repeat_interleave(side, 4)[..., :height, :width]
     return (images + noise).clamp(0, 1)
 
@@ -175,15 +178,10 @@ def fit(
     generator: Generator | None,
 ) -> None:
     """Train the substitute on points (P, 3, H, W) and their labels (P,): cross-entropy, Adam."""
-    device = generator.device if generator is not None else points.device
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     for _ in range(epochs):
-        for rows in (
-            torch.rand(len(points), generator=generator, device=device)
-            .argsort()
-            .to(points.device)
-            .split(batch)
-        ):
+        (order,) = orders(1, len(points), points, generator)
+        for rows in order.split(batch):
             optimizer.zero_grad()
             with torch.enable_grad():
                 F.cross_entropy(network(points[rows]), answers[rows]).backward()
@@ -191,13 +189,19 @@ def fit(
 
 
 def stepped(network: Network, points: Images, answers: Tensor, step: float, batch: int) -> Images:
-    """Move each value of points by a step along the sign of the Jacobian's row for their label; a negative step leads away from the label."""
+    """Move each value of points by a step along the sign of the Jacobian's row for their label.
+
+    A negative step leads away from the label.
+    """
     if not points.numel():
         return points
     signs = []
-    for piece, own in zip(points.flatten(0, 1).split(batch), answers.flatten().split(batch), strict=True):
-        gradient, _, _ = differentiate(
-            network, piece, lambda logits, own=own: logits.gather(1, own[:, None])[:, 0]
-        )  # type: ignore[misc]
+    pieces = zip(points.flatten(0, 1).split(batch), answers.flatten().split(batch), strict=True)
+    for piece, labels in pieces:
+        gradient, _, _ = differentiate(network, piece, partial(_own_logits, labels=labels))
         signs.append(gradient.sign())
     return (points + step * torch.cat(signs).view_as(points)).clamp(0, 1)
+
+
+def _own_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.gather(1, labels[:, None])[:, 0]

@@ -1,5 +1,7 @@
 """The targeted variant of any attack: it looks for one wrong answer, not for any."""
 
+from functools import partial
+
 import torch
 from torch import Generator, Tensor
 
@@ -32,11 +34,6 @@ def targeted(
     fooled.
 
     Args:
-        model: images to logits.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
-        norm: "linf" or "l2".
         attack: spec of the attack, with its options.
         target: "least_likely" or "second", the likeliest wrong class (of the model's answer to the clean
             image, which costs a query), "next" (the label plus one), or the number of a class; an image of
@@ -53,39 +50,38 @@ def targeted(
         with the target's sign turned.
     """
     check_arguments(norm, eps)
-    wanted = _targets(model, images, labels, target)
-    single = load_attack(attack)
-    options = keyword_for(single, generator)
-    single(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0], eps=eps, norm=norm)
-    made = images.clone()
+    targets = _targets(model, images, labels, target)
+    untargeted = partial(load_attack(attack), eps=eps, norm=norm)
+    # An empty batch shows whether the attack takes its options.
+    untargeted(lambda empty: empty.flatten(1)[:, :2], images[:0], labels[:0])
+    options = keyword_for(untargeted, generator)
+    adversarial = images.clone()
     # An attack may drop images from its batch; those with one target in common can share a model all the
     # same.
-    for number in wanted.unique().tolist():
-        rows = ((wanted == number) & (labels != number)).nonzero()[:, 0]
+    for number in targets.unique().tolist():
+        rows = ((targets == number) & (labels != number)).nonzero()[:, 0]
         if len(rows):
             zeros = torch.zeros_like(labels[rows])
-            made[rows] = single(
-                _towards(model, number), images[rows], zeros, eps=eps, norm=norm, **options
-            ).detach()
-    return made
+            points = untargeted(_towards(model, number), images[rows], zeros, **options)
+            adversarial[rows] = points.detach()
+    return adversarial
 
 
 def _targets(model: Model, images: Images, labels: Tensor, target: str | int) -> Tensor:
     if isinstance(target, int) and not isinstance(target, bool) and target >= 0:
         return torch.full_like(labels, target)
     if target not in TARGETS:
-        raise OptionError(
-            f"target must be the number of a class or one of {', '.join(TARGETS)}, got {target!r}"
-        )
+        what = f"target must be the number of a class or one of {', '.join(TARGETS)}"
+        raise OptionError(f"{what}, got {target!r}")
     if not len(images):
         return labels
     with torch.no_grad():
         logits = model(images)
     if target == "next":
         return (labels + 1) % logits.shape[1]
-    own = torch.inf if target == "least_likely" else -torch.inf
-    others = logits.scatter(1, labels[:, None], own)
-    return others.argmin(1) if target == "least_likely" else others.argmax(1)
+    if target == "least_likely":
+        return logits.scatter(1, labels[:, None], torch.inf).argmin(1)
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
 
 
 def _towards(model: Model, number: int) -> Model:

@@ -5,7 +5,9 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments, check_counts, check_positive
-from rain.attacks._scores import Adam, Scores
+from rain.attacks._adam import Adam
+from rain.attacks._draws import device_of
+from rain.attacks._scores import Scores
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
 
@@ -26,13 +28,11 @@ def zoo(
     confidence: float = 0.0,
     generator: Generator | None = None,
 ) -> Images:
-    """Measure the margin's slope along a few single values, two queries each, and move these with an Adam of their own.
+    """Measure the margin's slope along a few single values, two queries each, and move these by Adam.
+
+    Each value has an Adam of its own.
 
     Args:
-        model: images to logits; it need not have gradients.
-        images: (N, 3, H, W) in [0, 1].
-        labels: (N,), the right answers.
-        eps: budget, for values in [0, 1].
         norm: "linf" or "l2": of the projection, which follows each step.
         queries: images sent through the model for each image, at most. An image has far more values than one
             usually grants queries: this is the dearest of the attacks, and one for small images.
@@ -43,10 +43,7 @@ def zoo(
             moves once.
         batch: images in one forward pass.
         confidence: an image leaves when the best wrong logit is above the right one by more than this.
-        generator: of the choice of values; its device need not be that of the images.
-
-    Raises:
-        OptionError: an argument out of range.
+        generator: of the choice of values.
 
     Source: Chen et al. (arXiv 1708.03999): algorithms 1 and 2 (ZOO-ADAM).
 
@@ -56,30 +53,26 @@ def zoo(
     each step the one with the lowest margin is returned, or with a confidence the last.
     """
     check_arguments(norm, eps)
-    check_counts(coordinates=coordinates, batch=batch)
-    check_positive(delta=delta)
+    check_counts(queries=queries, coordinates=coordinates, batch=batch)
+    check_positive(delta=delta, rate=rate)
     size = images[0].numel() if len(images) else 1
-    if rate is not None:
-        check_positive(rate=rate)
-    length = (
-        rate if rate is not None else eps if norm == "linf" else eps / min(max(1.0, queries / 2), size) ** 0.5
-    )
+    if rate is None:
+        affordable = min(max(1.0, queries / 2), size)
+        rate = eps if norm == "linf" else eps / affordable**0.5
     search = Scores(model, images, labels, queries, confidence, batch)
     current = images[search.active]
     adam = Adam(current.flatten(1))
-    device = generator.device if generator is not None else images.device
-    while search:
-        count = min(coordinates, size, (search.left - 1) // 2)
-        which = (
-            torch.rand(len(current), size, generator=generator, device=device)
-            .topk(count, dim=1)
-            .indices.to(images.device)
-        )
-        slope = search.measure(current, which, delta)
-        gradient = torch.zeros_like(adam.mean).scatter(1, which, slope)
-        move = length * adam(gradient, torch.zeros_like(gradient, dtype=torch.bool).scatter(1, which, True))
-        current = project(current - move.view_as(current).to(current), images[search.active], norm, eps)
-        stay = search.look(current)
+    device = device_of(generator, images)
+    while search.running:
+        count = min(coordinates, size, (search.queries_left - 1) // 2)
+        chances = torch.rand(len(current), size, generator=generator, device=device)
+        values = chances.topk(count, dim=1).indices.to(images.device)
+        slopes = search.measure_slopes(current, values, delta)
+        gradient = torch.zeros_like(adam.mean).scatter(1, values, slopes)
+        measured = torch.zeros_like(gradient, dtype=torch.bool).scatter(1, values, True)
+        move = (rate * adam(gradient, measured)).view_as(current).to(current)
+        current = project(current - move, images[search.active], norm, eps)
+        stay = search.try_points(current)
         current = current[stay]
         adam.keep(stay)
     return search.best
