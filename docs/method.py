@@ -26,6 +26,7 @@ INK = "#808080"
 
 
 def main() -> None:
+    """Make the picture."""
     image = enter(read_image(PHOTOGRAPH)[:, :540], SIDE)[None]
     defense = rain.load_defense("rain")
     with torch.no_grad():

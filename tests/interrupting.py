@@ -13,7 +13,10 @@ from typing import Any
 
 
 def start(out: Path, *command: str, sign: int = 0, after: int = 0) -> "subprocess.Popen[bytes]":
-    """Start ``rain COMMAND --out OUT``; a classifier of ``models`` in it sends it ``sign`` once ``after`` lines are written in ``out``."""
+    """Start ``rain COMMAND --out OUT``.
+
+    A classifier of ``models`` in it sends it ``sign`` once ``after`` lines are written in ``out``.
+    """
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     environment["INTERRUPT"] = f"{sign} {after} {out}" if sign else ""

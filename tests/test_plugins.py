@@ -135,7 +135,8 @@ from rain.registry import ATTACKS, Traits
 
 {declaration}
 def theirs(model, images, labels, *, eps, norm, steps=20, confidence=0.0, generator=None):
-    return pgd(model, images, labels, eps=eps, norm=norm, steps=steps, confidence=confidence, generator=generator)
+    options = {{"steps": steps, "confidence": confidence, "generator": generator}}
+    return pgd(model, images, labels, eps=eps, norm=norm, **options)
 """
     attack = {"attack": ["theirs", "pgd(steps=20)"], "access": "transfer", "eps": "8/255"}
     asking = grid(pictures, attacks=[{"attack": "none"}, attack], size=32)
@@ -160,7 +161,7 @@ def test_an_attack_from_elsewhere_need_not_know_empty_batches(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugged(
-        "def theirs(model, images, labels, *, eps, norm):\n    return torch.stack([image for image in images])\n",
+        "def theirs(model, images, labels, *, eps, norm):\n    return torch.stack(list(images))\n",
         tmp_path,
         monkeypatch,
     )

@@ -211,7 +211,8 @@ def test_a_new_file_is_a_new_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = tmp_path / "own_folder"
     folder.mkdir()
     (folder / "__init__.py").touch()
-    definition = "@own_registry.ENTRIES.register(argument=':SIZE')\ndef any_name(size, *, sigma=1):\n    return size, sigma\n"
+    decorator = "@own_registry.ENTRIES.register(argument=':SIZE')"
+    definition = f"{decorator}\ndef any_name(size, *, sigma=1):\n    return size, sigma\n"
     (folder / "blur.py").write_text(f"import own_registry\n\n{definition}")
     (folder / "forgetful.py").touch()
     (tmp_path / "own_registry.py").write_text(

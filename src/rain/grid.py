@@ -1,4 +1,4 @@
-"""Grids, under their public name: ``rain.grid.read`` gives what ``rain.run`` takes. All of it is in ``rain.bench.grid``."""
+"""Grids, under their public name: ``rain.grid.read`` gives what ``rain.run`` takes (``rain.bench.grid``)."""
 
 from rain.bench.grid import Grid, expand, read, shipped
 

@@ -191,7 +191,8 @@ def test_which_cells_share_an_attack(
 
 
 def test_the_batch_is_images_times_draws(pictures: Path) -> None:
-    cell = replace(grid(pictures).cells[0], attack="pgd(steps=1, confidence=inf)", access="adaptive", eot=4, eps=0.03)
+    attack = "pgd(steps=1, confidence=inf)"
+    cell = replace(grid(pictures).cells[0], attack=attack, access="adaptive", eot=4, eps=0.03)
     images, labels = torch.rand(7, 3, 16, 16), torch.zeros(7, dtype=torch.long)
     sizes: list[int] = []
 
