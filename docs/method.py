@@ -32,13 +32,15 @@ def main() -> None:
     with torch.no_grad():
         draw = defense.draw(image, torch.Generator().manual_seed(1))
         stages = {"picture": image, **defense.stages(image, draw)}
-    figure = Figure(figsize=(9, 3.7), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
         axes.imshow(stages[name][0].permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(title, fontsize=11, color=INK)
         axes.axis("off")
     path = Path(__file__).with_name("method.png")
-    figure.savefig(path, dpi=100, transparent=True, metadata={"Software": None})
+    figure.savefig(
+        path, dpi=100, transparent=True, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None}
+    )
     print(path)
 
 
