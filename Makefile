@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check dist slow gpu clean
+.PHONY: demo test check docs site dist slow gpu clean
 
 demo: .venv/demo
 	$(BIN)/rain demo
@@ -16,6 +16,16 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What is generated in the documents: figures, tables and plots, from the result files in studies/.
+docs: .venv/dev
+	$(BIN)/python docs/method.py
+	$(BIN)/python docs/refresh.py
+
+# The guide, the results, the notebook and the reference, as pages in build/site.
+site: .venv/docs
+	rm -rf build/site docs/reference
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -d build/doctrees docs build/site
 
 # A wheel and an sdist in dist/; the wheel must work in an empty environment. Needs a package registry.
 dist: .venv/dev
@@ -31,7 +41,7 @@ slow: .venv/dev
 gpu: .venv/dev
 	$(BIN)/pytest -m gpu
 
-.venv/demo .venv/dev: .venv/%: pyproject.toml
+.venv/demo .venv/dev .venv/docs: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@

@@ -1,5 +1,7 @@
 """RAIN: a defence to put in front of an image classifier, and the bench that says what it is worth.
 
+In three lines::
+
     classifier = rain.load_classifier("efficientnet_lite0")
     hardened = rain.harden(classifier, "rain")
     labels, probabilities, agreement = hardened.predict(images)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import rain
-from rain.bench import measure, runners
+from rain.bench import measure, workload
 from rain.bench.access import attacker_view
 from rain.bench.assets import Assets
 from rain.bench.cells import load
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def test_columns_are_paired(pictures: Path, tmp_path: Path) -> None:
-    """All attacks on a defence see the same clean draws; on the bare classifier all accesses are one attack."""
+    """All attacks on a defence see the same clean draws; on the bare classifier accesses are one attack."""
     results = run(grid(pictures), tmp_path)
     for defense in ("none", "jpeg", "rain(enhancer=bicubic)"):
         assert (
@@ -87,16 +87,23 @@ def test_nan_is_no_answer(pictures: Path, tmp_path: Path) -> None:
         hardened.predict(torch.tensor([1.0, 0.0, 1.0])[:, None, None, None].expand(3, 3, 8, 8))
 
 
-def test_a_gallery_is_kept_of_the_strongest_adaptive_attack(pictures: Path, tmp_path: Path) -> None:
+def test_galleries_are_kept_of_the_strongest_transferred_and_adaptive_attacks(
+    pictures: Path, tmp_path: Path
+) -> None:
     attacks = [
-        {"attack": "pgd(steps=2)", "access": ["static", "adaptive"], "eps": ["1/255", "8/255"], "eot": 2}
+        {
+            "attack": "pgd(steps=2)",
+            "access": ["transfer", "static", "adaptive"],
+            "eps": ["1/255", "8/255"],
+            "eot": 2,
+        }
     ]
     results = run(grid(pictures, attacks=attacks, size=32), tmp_path)
     kept = {path.parent.name for path in tmp_path.rglob("gallery.npz")}
     assert kept == {
         r.cell.key
         for r in results
-        if r.cell.access == "adaptive" and r.cell.eps > 0.01 and r.cell.defense != "none"
+        if r.cell.access in ("transfer", "adaptive") and r.cell.eps > 0.01 and r.cell.defense != "none"
     }
     rain = next(r for r in results if r.cell.key in kept and r.cell.defense.startswith("rain"))
     with np.load(tmp_path / rain.cell.key / "gallery.npz", allow_pickle=False) as arrays:
@@ -183,7 +190,7 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(
     ],
 )
 def test_a_chunk_takes_about_the_work_that_was_estimated(pictures: Path, attack: str, access: str) -> None:
-    """The estimate sets the time left, at most: it may be above what is done, by what leaves early, and below it by a pass or two for an image."""
+    """It may be above what is done, by what leaves early, and below it by a pass or two for an image."""
     cell = replace(
         grid(pictures).cells[0],
         defense="rain(enhancer=bicubic)",
@@ -196,7 +203,7 @@ def test_a_chunk_takes_about_the_work_that_was_estimated(pictures: Path, attack:
     )
     done: list[float] = []
     Bench(Assets(CPU)).measure(cell, 0, tick=done.append)
-    estimate = runners.cost(cell, 0)
+    estimate = workload.cost(cell, 0)
     assert 0.5 * estimate <= sum(done) <= 1.35 * estimate
 
 
@@ -219,7 +226,7 @@ def test_images_are_asked_together_only_where_each_has_its_own_draw(
 
 
 def test_cells_of_other_chunks_leave_the_files_of_a_run_alone(pictures: Path, tmp_path: Path) -> None:
-    """The images of a chunk may be those of another cell's chunk with another number, and so with other draws."""
+    """The images of a chunk may be those of another cell's chunk with another number: with other draws."""
     attacks = [
         {"attack": "none"},
         {"attack": "fgsm", "access": "transfer", "eps": "8/255", "examples": 6, "chunk": 2},

@@ -1,11 +1,12 @@
 from pathlib import Path
 from typing import Any
 
-from synthetic import cell, result, share, write
+from synthetic import cell, result, share, three_columns, write
 from typer.testing import CliRunner
 
-from rain.bench.cells import Result
+from rain.bench.cells import Result, load
 from rain.cli.main import app
+from rain.report.markdown import markdown
 
 HERE, THERE = "folder:here", "folder:there"
 
@@ -15,13 +16,14 @@ def attacked(**changes: Any) -> Result:
 
 
 def sentences(folder: Path, *results: Result) -> list[str]:
-    """The lines that ``rain report`` prints above the table, between two empty lines."""
+    """What ``rain report`` prints of places and defences, below the meanings of words and above the table."""
     write(folder, results)
     outcome = CliRunner().invoke(app, ["report", str(folder)])
     assert outcome.exit_code == 0, (outcome.output, outcome.exception)
-    first, *lines = outcome.stdout.splitlines()
-    assert first == ""
-    return [line for line in lines[: lines.index("")] if not line.startswith(" ")]
+    overall, meanings, lines, *_ = outcome.stdout.split("\n\n")
+    assert overall.strip().endswith(".")
+    assert "adaptive: the attacker" in meanings
+    return lines.splitlines()
 
 
 def test_only_the_largest_budget_of_each_defence_is_said(tmp_path: Path) -> None:
@@ -54,3 +56,19 @@ def test_places_are_named_where_there_are_several(tmp_path: Path) -> None:
 def test_square_brackets_are_no_markup(tmp_path: Path) -> None:
     text = "\n".join(sentences(tmp_path, attacked(defense="mine:defence[red]")))
     assert "mine:defence[red]" in text
+
+
+def test_all_defences_together_are_said_first(tmp_path: Path) -> None:
+    write(tmp_path, three_columns())
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert outcome.stdout.strip().startswith("This defence does not stop an attacker who knows it: at 4/255")
+
+
+def test_markdown_goes_to_a_file_or_to_the_output(tmp_path: Path) -> None:
+    write(tmp_path, three_columns())
+    alone = CliRunner().invoke(app, ["report", str(tmp_path), "--markdown", "-"])
+    assert alone.stdout == markdown(load(tmp_path))
+    file = tmp_path / "report.md"
+    beside = CliRunner().invoke(app, ["report", str(tmp_path), "--markdown", str(file)])
+    assert file.read_text() == alone.stdout
+    assert f"tables: {file}" in beside.stderr

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from synthetic import cell, gallery, result, share, three_columns, unattacked
+from synthetic import cell, gallery, of_cell, result, share, three_columns, unattacked
 
 from rain.bench.cells import Result
 from rain.errors import RainError
-from rain.report import page
+from rain.report import pictures
 from rain.report.page import html
 
 HOSTILE = '<b onclick="x">\'&</b>'
@@ -20,7 +20,7 @@ HOSTILE = '<b onclick="x">\'&</b>'
 class Parsed(HTMLParser):
     """Collects what a page holds, and holds it to be well nested."""
 
-    VOID = frozenset({"meta", "img"})
+    VOID = frozenset({"meta", "img", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -82,16 +82,53 @@ def test_page_shows_figures_with_their_access(results: list[Result], text: str) 
         "Perturbation, 31 times",
         "After SRd",
         "After DG",
-        "cat (91 %)",
-        "revision",
+        "cat (91\N{NO-BREAK SPACE}%)",
+        "Revision of its code",
         results[0].cell.key,
     ):
         assert words in text
-    assert text.index("it gives no robustness") < text.index('id="figures"') < text.index('id="pictures"')
+    assert text.index("adds no robustness") < text.index('id="figures"') < text.index('id="pictures"')
     labels = [value for _, name, value in Parsed(text).attributes if name == "aria-label"]
     panels = [label for label in labels if "Accuracy against eps" in label]
     assert [panel.partition(".")[0] for panel in panels] == ["transfer", "adaptive"]
     assert "rain: 66.0 % at eps 0, 0.0 % at eps 4/255" in panels[1]
+
+
+def test_all_defences_and_the_words_are_explained_before_each_defence(text: str) -> None:
+    overall, transfer, each = (
+        text.index(words)
+        for words in (
+            "This defence does not stop",
+            "<dt>transfer</dt>",
+            "<strong>rain</strong> adds no robustness",
+        )
+    )
+    assert overall < transfer < each
+    assert "<dt>frozen</dt>" not in text
+
+
+def test_smaller_budgets_are_folded_away(results: list[Result]) -> None:
+    text = html([*results, *(of_cell(one, eps=1 / 255) for one in results)], {})
+    Parsed(text)
+    outside = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert "At 4/255 an adaptive attack" in outside
+    assert "At 1/255 an adaptive attack" in text
+    assert "At 1/255 an adaptive attack" not in outside
+    assert re.search(r"adaptive, 4/255\s*<", outside)
+    assert not re.search(r"adaptive, 1/255\s*<", outside)
+
+
+def test_long_specs_are_named_shortly_and_explained(results: list[Result]) -> None:
+    spec = "rain(enhancer=compact(weights=large), preset=released)"
+    text = html(three_columns(defense=spec), {})
+    assert "<strong>rain (large, released)</strong> adds no robustness" in text
+    assert spec in text[text.index('id="figures"') : text.index('id="provenance"')]
+
+
+def test_words_are_broken_behind_signs_only(results: list[Result]) -> None:
+    text = html([of_cell(one, attack="pgd(confidence=inf, steps=40)") for one in results], {})
+    assert "pgd(<wbr>confidence=inf,<wbr> steps=40)" in text
+    assert "overflow-wrap: anywhere" not in re.sub(r"\.digests code.*", "", text)
 
 
 def test_attacks_without_a_budget_become_a_curve(results: list[Result]) -> None:
@@ -146,15 +183,15 @@ def test_page_of_other_defences_names_no_stage_of_rain() -> None:
 
 def test_a_large_gallery_is_cut(results: list[Result]) -> None:
     parsed = Parsed(html(results, {one.cell.key: gallery(30) for one in results}))
-    assert 0 < parsed.tags.count("img") <= 10 * page.GALLERY_IMAGES
+    assert 0 < parsed.tags.count("img") <= 10 * pictures.GALLERY_IMAGES
 
 
 def test_spectrum_finds_the_frequency() -> None:
     waves = np.sin(2 * np.pi * 4 * np.arange(32) / 32)[None, :, None] * np.ones((32, 1, 3))
-    spectrum = page.spectrum(waves)
+    spectrum = pictures.spectrum(waves)
     brightest = np.argwhere(spectrum == spectrum.max()).tolist()
     assert sorted(map(tuple, brightest)) == [(16, 12), (16, 20)]
-    assert page.spectrum(np.zeros((8, 8, 3))).max() == 0
+    assert pictures.spectrum(np.zeros((8, 8, 3))).max() == 0
 
 
 @pytest.mark.parametrize("name", ["jinja2", "matplotlib"])

@@ -6,7 +6,7 @@ import pytest
 from synthetic import cell, of_cell, result, share, three_columns, unattacked
 
 from rain.bench.cells import Result
-from rain.report.verdict import Headline, summary
+from rain.report.verdict import Headline, at_largest_budgets, summary
 
 
 def only(results: list[Result]) -> Headline:
@@ -26,9 +26,10 @@ def rates(headline: Headline) -> dict[str, float]:
 def test_a_loss_is_said_first() -> None:
     headline = only(three_columns())
     assert headline.sentence == (
-        "rain loses 14.0 points of clean accuracy "
-        "and keeps 0.0 % under the adaptive attack at 4/255 (the bare classifier 0.0 %): "
-        "it gives no robustness against an attacker who knows it; against transfer 62.0 %."
+        "rain adds no robustness against an attacker who knows it. "
+        "At 4/255 an adaptive attack leaves 0.0 % (the bare classifier 0.0 %). "
+        "It costs 14.0 points of clean accuracy, and leaves 66.0 %. "
+        "Attackers who know less leave: transfer 62.0 %."
     )
     assert headline.verdict == "none"
     assert rates(headline) == {"transfer": 0.62, "adaptive": 0.0}
@@ -45,7 +46,7 @@ def test_a_loss_is_said_first() -> None:
         (
             {"adaptive": None},
             "unclaimed",
-            "was not attacked adaptively at 4/255: nothing here is a robustness claim",
+            "was not attacked adaptively at 4/255, so nothing here is a robustness claim",
         ),
         (
             {"bare": 0.3, "adaptive": 0.31},
@@ -53,8 +54,12 @@ def test_a_loss_is_said_first() -> None:
             "gains 1.0 points against an attacker who knows it, which may be noise",
         ),
         ({"bare": 0.1, "adaptive": 0.4}, "gain", "gains 30.0 points"),
-        ({"clean": 0.8}, "none", "keeps clean accuracy at 80.0 %"),
-        ({"clean": 0.79}, "none", "loses 1.0 points of clean accuracy, which may be noise, and"),
+        ({"clean": 0.8}, "none", "costs no clean accuracy: that stays at 80.0 %"),
+        (
+            {"clean": 0.79},
+            "none",
+            "costs 1.0 points of clean accuracy, and leaves 79.0 %, which may be noise.",
+        ),
     ],
 )
 def test_verdicts(rates: dict[str, Any], verdict: str, text: str) -> None:
@@ -74,7 +79,7 @@ def test_the_worst_of_all_attacks_stands_beside_a_higher_adaptive_figure() -> No
     assert headline.adaptive
     assert (headline.adaptive.rate, headline.worst.rate) == (0.5, 0.2)
     beside = "20.0 % when each image meets the worst of all attacks; the bare classifier 10.0 %"
-    assert f"keeps 50.0 % under the adaptive attack at 4/255 ({beside})" in headline.sentence
+    assert f"At 4/255 an adaptive attack leaves 50.0 % ({beside})" in headline.sentence
 
 
 def test_defences_that_lose_come_first() -> None:
@@ -86,16 +91,30 @@ def test_defences_that_lose_come_first() -> None:
     assert [headline.defense for headline in summary(results)] == ["loss", "b", "a_gain"]
 
 
-def test_a_defence_stands_where_the_worst_of_its_headlines_does() -> None:
-    loses_at_one = three_columns(bare=0.3, adaptive=0.5, defense="loses_at_one")
-    farther = [of_cell(one, eps=8 / 255) for one in three_columns(bare=0.3, defense="loses_at_one")]
+def test_a_defence_stands_where_its_largest_budget_does_and_begins_with_it() -> None:
+    loses = three_columns(bare=0.3, adaptive=0.5, defense="loses_at_the_largest")
+    farther = [of_cell(one, eps=8 / 255) for one in three_columns(bare=0.3, defense="loses_at_the_largest")]
     gains = three_columns(bare=0.3, adaptive=0.5, defense="gains")[1:]
-    headlines = summary([*gains, *loses_at_one, *farther])
+    nearer = [of_cell(one, eps=1 / 255) for one in three_columns(bare=0.3, defense="gains")]
+    headlines = summary([*gains, *nearer, *loses, *farther])
     assert [(headline.defense, headline.verdict) for headline in headlines] == [
-        ("loses_at_one", "gain"),
-        ("loses_at_one", "weaker"),
+        ("loses_at_the_largest", "weaker"),
+        ("loses_at_the_largest", "gain"),
         ("gains", "gain"),
+        ("gains", "weaker"),
     ]
+    assert at_largest_budgets(headlines) == [headlines[0], headlines[2]]
+
+
+def test_no_gain_comes_before_what_may_be_noise() -> None:
+    results = [
+        *three_columns(adaptive=0.02, defense="a_noise"),
+        *three_columns(defense="costs_little", clean=0.8)[1:],
+        *three_columns(defense="costs_much", clean=0.5)[1:],
+    ]
+    headlines = summary(results)
+    assert [headline.defense for headline in headlines] == ["costs_much", "costs_little", "a_noise"]
+    assert [headline.verdict for headline in headlines] == ["none", "none", "noise"]
 
 
 def test_unfinished_results_are_flagged_and_compared_on_the_same_images() -> None:
@@ -104,8 +123,8 @@ def test_unfinished_results_are_flagged_and_compared_on_the_same_images() -> Non
     assert (headline.worst.images, headline.bare) == (50, 1.0)
     assert rates(headline) == {"transfer": 0.62, "adaptive": 1.0}
     beside = "50 images; the bare classifier 100.0 %"
-    assert f"keeps 100.0 % under the adaptive attack at 4/255 ({beside})" in headline.sentence
-    assert "not finished: 50 images so far" in headline.sentence
+    assert f"At 4/255 an adaptive attack leaves 100.0 % ({beside})" in headline.sentence
+    assert "Not finished: 50 images so far." in headline.sentence
 
 
 def test_results_without_a_common_image_make_no_headline() -> None:
@@ -125,10 +144,10 @@ def test_few_images_of_a_dear_attack_decide_over_nothing_but_themselves() -> Non
     assert (headline.worst.images, headline.worst.rate, headline.clean.rate) == (20, 0.5, 0.66)
     assert rates(headline) == {"transfer": 0.62, "adaptive": 0.5, "query": 0.2}
     assert headline.sentence == (
-        "rain loses 14.0 points of clean accuracy "
-        "and keeps 50.0 % under the adaptive attack at 4/255 (20 images; the bare classifier 0.0 %): "
-        "it gains 50.0 points against an attacker who knows it; "
-        "against transfer 62.0 %, query 20.0 % (10 images)."
+        "rain gains 50.0 points against an attacker who knows it. "
+        "At 4/255 an adaptive attack leaves 50.0 % (20 images; the bare classifier 0.0 %). "
+        "It costs 14.0 points of clean accuracy, and leaves 66.0 %. "
+        "Attackers who know less leave: transfer 62.0 %, query 20.0 % (10 images)."
     )
 
 
@@ -147,5 +166,5 @@ def test_the_sentence_says_of_how_many_attacks_a_figure_is_the_worst() -> None:
     more = [of_cell(result, attack="apgd(confidence=inf)") for result in one]
     assert "the worst" not in only(one).sentence
     sentence = only([*one, *more]).sentence
-    assert "under the worst on each image of 2 adaptive attacks at" in sentence
+    assert "the worst on each image of 2 adaptive attacks leaves" in sentence
     assert "(the worst of 2)" in sentence

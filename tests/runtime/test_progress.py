@@ -5,13 +5,14 @@ import time
 import pytest
 
 from rain.runtime import progress
+from rain.runtime.forecast import Piece
 
 
 def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.05)
-    with progress.bar([("first", 10), ("second", 30)], visible=True) as ticks:
+    with progress.bar([Piece("first", 10), Piece("second", 30)], visible=True) as ticks:
         for tick in ticks:
             tick(5)
             time.sleep(0.5)
@@ -22,6 +23,7 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
     assert not output
     assert "12% spent" in lines.replace("  ", " ")
     assert "1 of 2: first" in lines
+    assert "left: about" in lines
     assert "38%" in lines
     assert "2 of 2: second" in lines
     assert "3/8 steps" in lines
@@ -32,7 +34,7 @@ def test_nothing_is_shown_that_was_not_asked_for(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.01)
-    with progress.bar([("first", 10)], visible=False) as ticks:
+    with progress.bar([Piece("first", 10)], visible=False) as ticks:
         next(ticks)(5)
         time.sleep(0.05)
     with progress.steps_bar(8, 2, visible=False) as tick:

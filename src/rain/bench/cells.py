@@ -24,10 +24,12 @@ FORMAT = 1
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
 
-transfer: attacks the bare classifier and hopes. frozen: attacks through the defence with its randomness fixed
-to one draw of his own, and hopes. static: attacks through the defence, ignoring that it is random. adaptive:
-attacks through the defence, averaging over its randomness (EOT) and passing over what has no gradient (BPDA).
-query: sees scores or labels only.
+- transfer: attacks the bare classifier and hopes.
+- frozen: attacks through the defence with its randomness fixed to one draw of his own, and hopes.
+- static: attacks through the defence, ignoring that it is random.
+- adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
+  gradient (BPDA).
+- query: sees scores or labels only.
 """
 
 

@@ -1,22 +1,26 @@
 """Grids: a TOML file to cells. Never imports torch.
 
-    dataset = "samples"                    # a spec, see: rain list datasets
-    size = 224                             # side at which images enter, in pixels; leave out for each image's
-    own size classifier = "efficientnet_lite0" defenses = ["none", "jpeg", "rain", "rain(enhancer=bicubic)"]
-    examples = 20                          # images, the first ones of the dataset chunk = 10
-    # images in one unit of work draws = 8                              # fresh draws on which a random
-    defence is scored seed = 0 gallery = 3                            # pictures kept for the report, for each
-    adaptive attack
+A grid says what is measured::
+
+    dataset = "samples"       # a spec, see: rain list datasets
+    size = 224                # side at which images enter, in pixels; leave it out for each image's own size
+    classifier = "efficientnet_lite0"
+    defenses = ["none", "jpeg", "rain", "rain(enhancer=bicubic)"]
+    examples = 20             # images, the first ones of the dataset
+    chunk = 10                # images in one unit of work
+    draws = 8                 # fresh draws on which a random defence is scored
+    seed = 0
+    gallery = 3               # pictures kept for the report, for each transferred and adaptive attack
 
     [[attacks]]
-    attack = "none"                        # clean images
+    attack = "none"           # clean images
 
     [[attacks]]
     attack = "pgd(steps=10)"
     access = ["transfer", "static", "adaptive"]
     eps = ["2/255", "4/255"]
     norm = "linf"
-    eot = 20                               # draws an adaptive attacker averages over at each step
+    eot = 20                  # draws that an adaptive attacker averages over at each step
 
 ``dataset``, ``size``, ``classifier``, ``eps``, ``access`` and ``attack`` take one value or a list. An attack
 may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``.
@@ -55,8 +59,8 @@ class Grid:
 
     Args:
         cells: in the file's order, each once.
-        gallery: pictures to keep of the first chunk of each adaptive cell at its largest eps; a chunk that is
-            finished makes none.
+        gallery: pictures to keep of the first chunk of each transferred and adaptive cell at its largest eps;
+            a chunk that is finished makes none.
     """
 
     cells: tuple[Cell, ...]

@@ -22,6 +22,12 @@ NOISE = 0.05
 NO_BUDGET = {"linf": 1.0, "l2": 100.0}
 """From here on a budget is none: linf reaches every image, and l2 destroys any of a usual size."""
 
+NEARLY = 1e-6
+"""Grey levels that are nothing in print."""
+
+FINEST = 16
+"""Into so many parts of a grey level a budget is told at most."""
+
 
 class Placed(Protocol):
     """What was measured somewhere: a cell, or a headline."""
@@ -46,11 +52,14 @@ class Paired(NamedTuple):
         images: that both measured.
         difference: mean of first minus second.
         p: two-sided p-value of no difference.
+        better, worse: images on which the first scores more, and less, than the second.
     """
 
     images: int
     difference: float
     p: float
+    better: int
+    worse: int
 
 
 def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) -> dict[int, float]:
@@ -166,7 +175,8 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     better = sum(gap > 0 for gap in gaps.values())
     worse = sum(gap < 0 for gap in gaps.values())
     agree = (difference > 0) == (better > worse)
-    return Paired(len(gaps), difference, _sign_test(better, worse) if agree else 1.0)
+    p = _sign_test(better, worse) if agree else 1.0
+    return Paired(len(gaps), difference, p, better, worse)
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -183,16 +193,30 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def eps_text(eps: float, norm: str) -> str:
-    """Write a budget as people in the field do.
+    """Write a budget as it was given, as far as that can be told from the number.
 
-    Returns: 4/255 for linf where it is whole grey levels, "any" where it is no budget, else the plain number.
+    Returns: "any" where it is no budget; for linf 4/255 where it is whole grey levels and 1/1020 where it is
+        a fraction of them; else the plain number.
     """
     if eps >= NO_BUDGET[norm]:
         return "any"
-    levels = eps * 255
-    if norm == "linf" and abs(levels - round(levels)) < 1e-6:
+    return (norm == "linf" and fraction_text(eps)) or f"{eps:g}"
+
+
+def fraction_text(value: float) -> str:
+    """Write a number as a fraction of 255 grey levels.
+
+    Returns: "" where it is none, or where a short decimal says the same: 0.05 is also 51/1020.
+    """
+    levels = value * 255
+    if abs(levels - round(levels)) < NEARLY:
         return f"{round(levels)}/255"
-    return f"{eps:g}"
+    if float(f"{value:g}") == value:
+        return ""
+    for parts in range(2, FINEST + 1):
+        if abs(parts * levels - round(parts * levels)) < NEARLY:
+            return f"{round(parts * levels)}/{255 * parts}"
+    return ""
 
 
 def percent_text(rate: float) -> str:

@@ -1,6 +1,5 @@
 """Run a grid: see that it can be done, then measure what has no result file yet."""
 
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.access import BACKWARD, try_options
+from rain.bench.access import try_options
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, pending, save, write_file
 from rain.bench.grid import Grid, read
 from rain.bench.measure import Bench
 from rain.bench.provenance import refused
+from rain.bench.workload import pieces
 from rain.errors import (
     AttackError,
     ClassifierError,
@@ -25,10 +25,11 @@ from rain.errors import (
 )
 from rain.images import enter
 from rain.promises import check_promises
-from rain.registry import ATTACKS, options_in_full
 from rain.runtime.memory import Batches, pick_device
 from rain.runtime.progress import bar
-from rain.specs import parse
+
+PICTURED = ("transfer", "adaptive")
+"""The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
 
 
 def run(
@@ -84,7 +85,7 @@ def measure_pending(
     """Measure the chunks that have no file yet, and write one for each.
 
     Args:
-        pictures: kept of the first chunk of each adaptive cell at its largest budget.
+        pictures: kept of the first chunk of each transferred and adaptive cell at its largest budget.
 
     Returns: the cells whose attack failed, and how; they are left where they were.
     """
@@ -93,14 +94,13 @@ def measure_pending(
     # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred
     # attacks, and a run that is stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
-    names = [(f"{cell.defense}, {cell.attack}, {cell.access}", cost(cell, chunk)) for cell, chunk in work]
-    with bar(names, progress) as ticks:
+    with bar(pieces(assets, work), progress) as ticks:
         for (cell, chunk), tick in zip(work, ticks, strict=True):
             if cell in broken:
                 continue
-            wanted = pictures if chunk == 0 and cell in shown else 0
+            kept = pictures if chunk == 0 and cell in shown else 0
             try:
-                outcomes, gallery = bench.measure(cell, chunk, pictures=wanted, tick=tick)
+                outcomes, gallery = bench.measure(cell, chunk, pictures=kept, tick=tick)
             except (AttackError, OptionError, ClassifierError) as error:
                 broken[cell] = error
                 what = f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on"
@@ -168,35 +168,10 @@ def refuse_others(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
 
 
 def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:
-    """The cells worth a picture: adaptive attacks on a defence, each at its largest eps."""
+    """The cells worth a picture: attacks on a defence, transferred and adaptive, each at its largest eps."""
     best: dict[Cell, Cell] = {}
     for cell in cells:
-        if cell.access == "adaptive" and cell.defense != "none":
+        if cell.access in PICTURED and cell.defense != "none":
             place = replace(cell, eps=0.0)
             best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
     return set(best.values())
-
-
-def cost(cell: Cell, chunk: int) -> float:
-    """Estimate the work of a chunk, in image passes, if no image leaves the attack early."""
-    attack = passes(cell.attack, cell.eot) if cell.attack != "none" else 0.0
-    return len(cell.indices(chunk)) * (2 * cell.draws + attack)
-
-
-def passes(attack: str, eot: int) -> float:
-    """Estimate an attack's work for one image.
-
-    One that neither has steps nor says what it does counts as one step.
-    """
-    options = options_in_full(attack)
-    calls = ATTACKS.about(parse(attack)[0]).calls
-    if calls is not None:
-        return float(eot * calls(options) * (1 + BACKWARD))
-    if "queries" in options:
-        return float(options["queries"])
-    if "attack" in options:
-        return passes(options["attack"], eot)
-    if "tries" in options:
-        return float(options["tries"])
-    repeats = [max(1, options.get(name, 1)) for name in ("steps", "restarts", "searches", "targets")]
-    return float(eot * math.prod(repeats) * (1 + BACKWARD))

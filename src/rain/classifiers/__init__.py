@@ -1,4 +1,4 @@
-"""Classifiers: ``nn.Module``s from images (N, 3, H, W) in [0, 1] to logits.
+"""Classifiers: networks (``nn.Module``) from images (N, 3, H, W) in [0, 1] to logits.
 
 Each owns its resize, crop, mean and std. One file each.
 """

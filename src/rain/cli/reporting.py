@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rain.report.verdict import Headline
 
 JSON_HELP = "Write the rows of the table here; - for standard output, and nothing else there."
+MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
 
@@ -23,6 +24,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of the results.", metavar="DIR")],
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
+    markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
 ) -> None:
     """Print what results say, losses first.
 
@@ -32,15 +34,22 @@ def report(
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
         from rain.report.exports import to_json, write_html
+        from rain.report.markdown import markdown as as_markdown
 
-        table = rows(load(folder))
-        if json and str(json) == "-":
-            print(to_json(table), end="")
+        results = load(folder)
+        texts = {
+            "rows": (json, to_json(rows(results))),
+            "tables": (markdown, as_markdown(results)),
+        }
+        to_output = [text for path, text in texts.values() if str(path) == "-"]
+        if to_output:
+            print("".join(to_output), end="")
         else:
             print_report(folder)
-        if json and str(json) != "-":
-            write_file(json, to_json(table).encode())
-            print(f"rows: {json}", file=sys.stderr)
+        for name, (path, text) in texts.items():
+            if path and str(path) != "-":
+                write_file(path, text.encode())
+                print(f"{name}: {path}", file=sys.stderr)
         if html:
             write_html(folder, html)
             print(f"report: {html.resolve().as_uri()}", file=sys.stderr)

@@ -14,7 +14,8 @@ import numpy as np
 
 from rain.bench.cells import Result, load, write_file
 from rain.errors import ResultError
-from rain.report.page import Gallery, html
+from rain.report.page import html
+from rain.report.pictures import Gallery
 
 PICTURES = ("clean", "adversarial", "enhanced")
 """Arrays of pictures that every gallery has; ``randomized``, of RAIN, is one more."""

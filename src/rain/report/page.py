@@ -3,48 +3,26 @@
 Never imports torch.
 """
 
-from base64 import b64encode
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
-from io import BytesIO
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from rain.bench.cells import Cell, Result, dump
 from rain.bench.checks import check
 from rain.bench.columns import grouped
-from rain.bench.metrics import access_order, eps_text, percent_text, place_text, reading_order, rows
+from rain.bench.metrics import eps_text, percent_text, place_text, reading_order, rows, unbounded
+from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
+from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
-from rain.report.verdict import summary
+from rain.report.sentences import overall
+from rain.report.verdict import Headline, at_largest_budgets, summary
 
-Gallery = Mapping[str, NDArray[Any]]
-"""The arrays of a cell's ``gallery.npz``.
+LONGEST = 20
+"""Letters of a name that stand in one line, come what may."""
 
-They are clean, adversarial, randomized (may be absent), enhanced, perturbation, index, says, truth.
-"""
-
-GALLERY_IMAGES = 8
-"""Images shown over all galleries: more would make the file too heavy to send."""
-
-SPECTRUM = (-3.0, 1.5)
-"""Decades of magnitude from black to white: the same for every spectrum, so that they can be compared."""
-
-MEANINGS = {
-    "transfer": "The attacker knows the bare classifier only, attacks it, and hopes. "
-    "The most flattering figure for a defence.",
-    "frozen": "The attacker goes through the defence with its randomness fixed to one draw of his own, "
-    "and hopes that it carries over.",
-    "static": "The attacker goes through the defence, but ignores that it is random "
-    "and trusts each gradient as it comes.",
-    "adaptive": "The attacker knows everything, averages over the randomness (EOT) "
-    "and passes over what has no gradient (BPDA). The only figure that says what a defence is worth.",
-    "query": "The attacker sees scores or labels only, and asks many times.",
-}
-
-LABELS = {
+WORDS = {
     "weaker": "Weaker",
     "none": "No gain",
     "unclaimed": "Not a claim",
@@ -62,12 +40,26 @@ class Line(NamedTuple):
     averaged: Mapping[str, Any] | None
 
 
-class Picture(NamedTuple):
-    """A picture and its spectrum, as data URIs."""
+class Entry(NamedTuple):
+    """What is said of a defence in one norm: at the largest budget, and at the others."""
 
-    name: str
-    picture: str
-    spectrum: str
+    largest: Headline
+    others: list[Headline]
+
+
+class Block(NamedTuple):
+    """The lines of one defence in a table."""
+
+    label: str
+    spec: str
+    lines: list[Line]
+
+
+class Table(NamedTuple):
+    """The blocks of one place: with the largest budgets, and with the others, which are folded away."""
+
+    largest: list[Block]
+    others: list[Block]
 
 
 def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
@@ -82,6 +74,33 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     Raises:
         RainError: jinja2 or matplotlib is not installed.
     """
+    headlines = summary(results)
+    defenses = _in_order(results, headlines)
+    labels = defense_labels(defenses)
+    page: str = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            overall=overall(at_largest_budgets(headlines)),
+            verdicts=_verdicts(headlines),
+            words=WORDS,
+            labels=labels,
+            findings=check(results),
+            tables=_tables(results, labels),
+            curves=curves(results, labels),
+            distances=distances(results, labels),
+            galleries=shown_galleries(results, galleries, defenses),
+            made_by=_made_by(results),
+            cells=[_cell_entry(result) for result in results],
+            attacks=sorted({result.cell.attack for result in results} - {"none"}),
+            meanings=meanings_of(result.cell.access for result in results),
+            unfinished=sum(not result.complete for result in results),
+        )
+    )
+    return page
+
+
+def _environment() -> Any:
     jinja2 = library("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rain.report", "templates"),
@@ -90,68 +109,74 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent_text, eps=eps_text, place=place_text, tight=_tight)
-    page: str = environment.get_template("report.html").render(
-        headlines=grouped(summary(results), place_text),
-        labels=LABELS,
-        findings=check(results),
-        tables=_tables(results),
-        curves=curves(results),
-        distances=distances(results),
-        galleries=_shown_galleries(results, galleries),
-        made_by=_made_by(results),
-        cells=[_cell_entry(result) for result in results],
-        attacks=sorted({result.cell.attack for result in results} - {"none"}),
-        defenses=sorted({result.cell.defense for result in results} - {"none"}),
-        meanings=MEANINGS,
-        unfinished=sum(not result.complete for result in results),
+    environment.filters.update(
+        percent=percent_text,
+        eps=eps_text,
+        place=place_text,
+        spec=spec_text,
+        tight=_tight,
+        breakable=_breakable,
     )
-    return page
+    return environment
 
 
-def png(picture: NDArray[Any]) -> str:
-    """Write (H, W, 3) or (H, W), uint8, as a data URI."""
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+def _in_order(results: Iterable[Result], headlines: Iterable[Headline]) -> list[str]:
+    """The defences: the bare classifier, then those that lose most, then those that were not attacked."""
+    present = {result.cell.defense for result in results}
+    ranked = ["none", *(headline.defense for headline in headlines), *sorted(present)]
+    return [defense for defense in dict.fromkeys(ranked) if defense in present]
 
 
-def spectrum(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    """Show the frequencies of a picture: the log-magnitude of its luminance's Fourier transform.
-
-    Args:
-        picture: (H, W, 3), values in [-1, 1].
-
-    Returns: (H, W), low frequencies in the middle.
-    """
-    luminance = picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    magnitude = np.abs(np.fft.fftshift(np.fft.fft2(luminance, norm="ortho")))
-    black, white = SPECTRUM
-    decades = np.log10(np.maximum(magnitude, 10**black))
-    shade = np.clip((decades - black) / (white - black), 0, 1)
-    # 32 greys are enough for the eye, and halve the file.
-    return (np.round(shade * 31) * (255 / 31)).astype(np.uint8)
+def _verdicts(headlines: Iterable[Headline]) -> dict[str, list[Entry]]:
+    """What is said of each defence, by place."""
+    verdicts = {}
+    for place, group in grouped(headlines, place_text).items():
+        columns = grouped(group, lambda headline: (headline.defense, headline.norm))
+        verdicts[place] = [Entry(largest, others) for largest, *others in columns.values()]
+    return verdicts
 
 
-def _tables(results: Iterable[Result]) -> dict[str, dict[str, list[Line]]]:
-    """The lines of the tables, by place and defence."""
+def _tables(results: Iterable[Result], labels: Mapping[str, str]) -> dict[str, Table]:
+    """The tables, by place; their blocks are in the order of the labels."""
     lines = []
     for result in results:
         pair = rows([result])
         if pair:
             lines.append(Line(result.cell, pair[0], pair[1] if len(pair) > 1 else None))
     lines.sort(key=lambda line: reading_order(line.single))
-    places = grouped(lines, lambda line: place_text(line.cell))
-    return {place: grouped(group, lambda line: line.cell.defense) for place, group in places.items()}
+    tables = {}
+    for place, group in grouped(lines, lambda line: place_text(line.cell)).items():
+        largest = _largest_budgets(line.cell for line in group)
+        main = [line for line in group if _is_main(line.cell, largest)]
+        rest = [line for line in group if not _is_main(line.cell, largest)]
+        tables[place] = Table(_blocks(main, labels), _blocks(rest, labels))
+    return tables
+
+
+def _largest_budgets(cells: Iterable[Cell]) -> set[tuple[str, float]]:
+    """The norms, with the largest eps of each defence in it."""
+    bounded = [cell for cell in cells if cell.attack != "none" and not unbounded(cell)]
+    by_column = grouped(bounded, lambda cell: (cell.defense, cell.norm))
+    return {(norm, max(cell.eps for cell in same)) for (_, norm), same in by_column.items()}
+
+
+def _is_main(cell: Cell, largest: AbstractSet[tuple[str, float]]) -> bool:
+    return cell.attack == "none" or unbounded(cell) or (cell.norm, cell.eps) in largest
+
+
+def _blocks(lines: Iterable[Line], labels: Mapping[str, str]) -> list[Block]:
+    by_defense = grouped(lines, lambda line: line.cell.defense)
+    return [Block(label, spec, by_defense[spec]) for spec, label in labels.items() if spec in by_defense]
 
 
 def _made_by(results: Iterable[Result]) -> dict[str, list[str]]:
-    """What made the results: by name, every value that occurs."""
+    """What made the results: by name, in words, every value that occurs."""
     values: dict[str, set[str]] = {}
     for result in results:
         for name, several in result.made_by.items():
             values.setdefault(name, set()).update(several)
-    return {name: sorted(several) for name, several in sorted(values.items())}
+    in_order = [*(name for name in FACTS if name in values), *sorted(values.keys() - FACTS.keys())]
+    return {fact_text(name): sorted(values[name]) for name in in_order}
 
 
 def _cell_entry(result: Result) -> dict[str, Any]:
@@ -159,65 +184,15 @@ def _cell_entry(result: Result) -> dict[str, Any]:
     return {"cell": cell, "json": dump(asdict(cell)), "measured": len(result.outcomes)}
 
 
-def _shown_galleries(results: Iterable[Result], galleries: Mapping[str, Gallery]) -> list[dict[str, Any]]:
-    """Choose what to show: attackers who know most first, and as many images of each as the page carries."""
-    cells = [result.cell for result in results if result.cell.key in galleries]
-    cells = sorted(cells, key=_gallery_order)[:GALLERY_IMAGES]
-    images = GALLERY_IMAGES // max(1, len(cells))
-    return [{"cell": cell, "images": _shown_images(galleries[cell.key], images)} for cell in cells]
-
-
-def _gallery_order(cell: Cell) -> tuple[int, str, float]:
-    knowledge = 0 if cell.access == "query" else access_order(cell.access)
-    return -knowledge, cell.defense, -cell.eps
-
-
-def _shown_images(gallery: Gallery, most: int) -> list[dict[str, Any]]:
-    count = min(most, len(gallery["index"]))
-    return [_shown_image(gallery, place) for place in range(count)]
-
-
-def _shown_image(gallery: Gallery, place: int) -> dict[str, Any]:
-    """One image of a gallery: its pictures side by side, and what was answered."""
-    pictures = [
-        _picture("Clean", gallery["clean"][place]),
-        _picture("Attacked", gallery["adversarial"][place]),
-    ]
-    pictures.append(_perturbation(gallery["perturbation"][place]))
-    if "randomized" in gallery:
-        pictures.append(_picture("After SRd", gallery["randomized"][place]))
-        pictures.append(_picture("After DG", gallery["enhanced"][place]))
-    else:
-        pictures.append(_picture("After the defence", gallery["enhanced"][place]))
-    truth = str(gallery["truth"][place])
-    answers = [_answer(str(text), truth) for text in gallery["says"][place]]
-    return {
-        "index": int(gallery["index"][place]),
-        "truth": truth,
-        "columns": pictures,
-        "answers": {"Bare": answers[:2], "Defended": answers[2:]},
-    }
-
-
-def _picture(name: str, picture: NDArray[Any]) -> Picture:
-    return Picture(name, png(picture), png(spectrum(picture / 255)))
-
-
-def _perturbation(perturbation: NDArray[Any]) -> Picture:
-    """A perturbation as a picture, magnified around grey."""
-    largest = float(np.abs(perturbation).max())
-    factor = max(1, int(0.5 / max(largest, 1e-6)))
-    magnified = np.round(255 * np.clip(0.5 + factor * perturbation, 0, 1)).astype(np.uint8)
-    name = f"Perturbation, {factor} times" if perturbation.any() else "Perturbation: none"
-    return Picture(name, png(magnified), png(spectrum(perturbation)))
-
-
-def _answer(text: str, truth: str) -> dict[str, Any]:
-    """An answer is the class, and behind it, in brackets, how sure the classifier is."""
-    label, _, _ = text.rpartition(" (")
-    return {"text": text, "right": truth in (text, label)}
-
-
 def _tight(text: str) -> str:
     """Keep a figure and its % sign on one line."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _breakable(text: str) -> Any:
+    """Let a spec go on in the next line behind its signs; within a name only where that is very long."""
+    markup = library("markupsafe")
+    parts = []
+    for part in re.split(r"(?<=[(,:])|(?<=/)(?!\d)", text):
+        parts += re.split(r"(?<=[=_])", part) if len(part) > LONGEST else [part]
+    return markup.Markup("<wbr>").join(markup.escape(part) for part in parts)

@@ -97,12 +97,16 @@ def library(name: str) -> Any:
         raise RainError(f"{what}: pip install 'rain-defense[report]'") from None
 
 
-def curves(results: Iterable[Result]) -> list[Plot]:
-    """Plot accuracy against eps: for each place and norm a legend and one panel for each access."""
+def curves(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
+    """Plot accuracy against eps: for each place and norm a legend and one panel for each access.
+
+    Args:
+        labels: short names of the defences, in the order of the legend.
+    """
     plots: list[Plot] = []
     bounded = [result for result in results if result.outcomes and not unbounded(result.cell)]
     for place, group in grouped(bounded, _place).items():
-        styles = _styles(group)
+        styles = _styles(group, labels)
         attacked = [result for result in group if result.cell.attack != "none"]
         for norm, normed in grouped(attacked, _norm).items():
             panels: list[Panel] = []
@@ -110,27 +114,27 @@ def curves(results: Iterable[Result]) -> list[Plot]:
                 lines = {name: _curve(group, name, norm, access) for name in styles}
                 lines = {name: points for name, points in lines.items() if points}
                 svg = _draw(lines, styles, norm, _prefix("plot", plots, panels))
-                panels.append(Panel(access, svg, _spoken(lines, norm)))
-            plots.append(Plot(place, norm, _legend(styles), panels))
+                panels.append(Panel(access, svg, _spoken(lines, labels, norm)))
+            plots.append(Plot(place, norm, _legend(styles, labels), panels))
     return plots
 
 
-def distances(results: Iterable[Result]) -> list[Plot]:
+def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
     """Plot accuracy against the size of the perturbation, for attacks without a budget.
 
-    Each place and norm has a panel for each of them.
+    Each place and norm has a panel for each of them. ``labels`` are as for ``curves``.
     """
     plots: list[Plot] = []
     free = [result for result in results if result.outcomes and unbounded(result.cell)]
     for (place, norm), group in grouped(free, lambda result: (_place(result), _norm(result))).items():
-        styles = _styles(group)
+        styles = _styles(group, labels)
         panels: list[Panel] = []
         for (attack, access), column in grouped(sorted(group, key=_attack), _attack).items():
             curve_of = {result.cell.defense: _thinned(result) for result in column}
             lines = {name: curve_of[name] for name in styles if name in curve_of}
             svg = _draw(lines, styles, norm, _prefix("distance", plots, panels), ticks=False)
-            panels.append(Panel(f"{attack}, {access}", svg, _halved(lines, norm)))
-        plots.append(Plot(place, norm, _legend(styles), panels))
+            panels.append(Panel(f"{attack}, {access}", svg, _halved(lines, labels, norm)))
+        plots.append(Plot(place, norm, _legend(styles, labels), panels))
     return plots
 
 
@@ -238,27 +242,27 @@ def _prefix(kind: str, plots: Sequence[Plot], panels: Sequence[Panel]) -> str:
     return f"{kind}{len(plots)}-{len(panels)}"
 
 
-def _styles(group: Iterable[Result]) -> dict[str, Style]:
-    """A style for each defence, the bare classifier's first."""
-    defenses = sorted({result.cell.defense for result in group})
-    styles = {"none": BARE} if "none" in defenses else {}
-    for place, name in enumerate(name for name in defenses if name != "none"):
+def _styles(group: Iterable[Result], labels: Mapping[str, str]) -> dict[str, Style]:
+    """A style for each defence, in the order of the labels; the bare classifier's is grey."""
+    present = {result.cell.defense for result in group}
+    styles = {"none": BARE} if "none" in present else {}
+    for place, name in enumerate(name for name in labels if name in present - {"none"}):
         # Where the colours begin again, the marks are shifted against them.
         mark, glyph = MARKS[(place + place // len(INKS)) % len(MARKS)]
         styles[name] = Style(INKS[place % len(INKS)], mark, glyph)
     return styles
 
 
-def _legend(styles: Mapping[str, Style]) -> list[Entry]:
-    return [Entry(_label(name), style.ink, style.glyph) for name, style in styles.items()]
+def _legend(styles: Mapping[str, Style], labels: Mapping[str, str]) -> list[Entry]:
+    return [Entry(labels[name], style.ink, style.glyph) for name, style in styles.items()]
 
 
-def _spoken(lines: Lines, norm: str) -> str:
+def _spoken(lines: Lines, labels: Mapping[str, str], norm: str) -> str:
     """Say what a panel over eps shows."""
     parts = []
     for name, points in lines.items():
         levels = ", ".join(_level_text(point, norm) for point in points)
-        parts.append(f"{_label(name)}: {levels}")
+        parts.append(f"{labels[name]}: {levels}")
     return f"Accuracy against eps. {'; '.join(parts)}."
 
 
@@ -267,24 +271,20 @@ def _level_text(point: Point, norm: str) -> str:
     return f"{percent_text(point.accuracy)} % at eps {eps}"
 
 
-def _halved(lines: Lines, norm: str) -> str:
+def _halved(lines: Lines, labels: Mapping[str, str], norm: str) -> str:
     """Say of a panel over sizes where half of the clean accuracy is gone."""
     parts = []
     for name, points in lines.items():
         half = points[0].accuracy / 2
         sizes = [point.eps for point in points if point.accuracy <= half]
         where = f"at {_size_text(sizes[0], norm)}" if sizes else "nowhere"
-        parts.append(f"{_label(name)}: {where}")
+        parts.append(f"{labels[name]}: {where}")
     what = "Accuracy against the size of the perturbation. Half of the clean accuracy is gone"
     return f"{what}: {'; '.join(parts)}."
 
 
 def _size_text(size: float, norm: str) -> str:
     return f"{255 * size:.1f}/255" if norm == "linf" else f"{size:.3g}"
-
-
-def _label(defense: str) -> str:
-    return "no defence" if defense == "none" else defense
 
 
 def _place(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""What each defence is worth: a record of numbers, and one sentence that says it, losses first.
+"""What each defence is worth, in numbers, losses first. ``rain.report.sentences`` says it in words.
 
 Never imports torch.
 """
@@ -6,6 +6,7 @@ Never imports torch.
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 from typing import Literal
 
@@ -14,14 +15,14 @@ from rain.bench.columns import grouped, is_adaptive
 from rain.bench.metrics import (
     NOISE,
     Paired,
-    eps_text,
     paired,
     per_image,
-    percent_text,
     place_order,
     unbounded,
     worst_images,
 )
+from rain.report.labels import defense_labels
+from rain.report.sentences import say
 
 Verdict = Literal["weaker", "none", "unclaimed", "unknown", "noise", "gain"]
 
@@ -32,9 +33,6 @@ weaker: attacked, it holds less than the bare classifier. none: it holds no more
 attack was run. unknown: there is no bare classifier to compare with. noise: it holds more, but so much
 happens by chance. gain: it holds more.
 """
-
-SMALLEST = 0.0005
-"""What is less than this is 0.0 in print."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ class Headline:
     """What one defence is worth at one eps, in numbers.
 
     Args:
+        label: the defence's short name in this report.
         clean: on clean images; those that the bare classifier was shown, too, where there is one.
         cost: clean accuracy of the bare classifier minus that of the defence; None without a bare classifier.
         under: by access, under the worst attack of that access on each image that all of these attacks
@@ -73,6 +72,7 @@ class Headline:
     size: int | None
     classifier: str
     defense: str
+    label: str
     norm: str
     eps: float
     clean: Figure
@@ -105,40 +105,57 @@ class Headline:
 
     @property
     def sentence(self) -> str:
-        """Plain English, losses first."""
+        """The verdict in plain English, and the numbers behind it."""
         return say(self)
 
 
 def summary(results: Iterable[Result]) -> list[Headline]:
-    """Sum up each defence at each eps; the defences that lose most come first.
+    """Sum up each defence at each eps; the defences that lose most come first, each at its largest eps first.
 
     Attacks that look for the smallest perturbation, without a budget, say nothing here: in the end nothing
     holds against them.
     """
+    results = list(results)
+    labels = defense_labels(sorted({result.cell.defense for result in results}))
     measured = [result for result in results if result.outcomes and not unbounded(result.cell)]
     headlines = []
     for setting in grouped(measured, lambda result: place_order(result.cell)).values():
         cells = [result.cell for result in setting if result.cell.attack != "none"]
         attacked = {(cell.defense, cell.norm, cell.eps) for cell in cells if cell.defense != "none"}
         for defense, norm, eps in sorted(attacked):
-            headline = _headline(setting, defense, norm, eps)
+            headline = _headline(setting, defense, labels[defense], norm, eps)
             if headline:
                 headlines.append(headline)
     return _losses_first(headlines)
 
 
+def at_largest_budgets(headlines: Iterable[Headline]) -> list[Headline]:
+    """Of each defence in each place and norm the headline at the largest eps, in the same order."""
+    groups = grouped(headlines, lambda headline: (place_order(headline), headline.defense, headline.norm))
+    return [max(same, key=lambda headline: headline.eps) for same in groups.values()]
+
+
 def _losses_first(headlines: Sequence[Headline]) -> list[Headline]:
-    """Rank a defence by the worst that is said of it at any eps."""
+    """Rank a defence by what is said of it at its largest eps."""
     ordered = []
     by_defense = grouped(headlines, lambda headline: (place_order(headline), headline.defense))
     for (place, defense), same in by_defense.items():
-        gravest = min(VERDICTS.index(headline.verdict) for headline in same)
-        ordered.append(((place, gravest, defense), same))
+        largest = sorted(at_largest_budgets(same), key=_gravity)
+        norms = [headline.norm for headline in largest]
+        largest_first = sorted(same, key=lambda headline: (norms.index(headline.norm), -headline.eps))
+        ordered.append(((place, _gravity(largest[0]), defense), largest_first))
     ordered.sort(key=lambda pair: pair[0])
     return [headline for _, same in ordered for headline in same]
 
 
-def _headline(setting: Sequence[Result], defense: str, norm: str, eps: float) -> Headline | None:
+def _gravity(headline: Headline) -> tuple[int, float, float]:
+    """Rank what a headline says: by the verdict, then by what is lost under attack, then on clean images."""
+    gain = headline.gain.difference if headline.gain else -inf
+    cost = headline.cost.difference if headline.cost else inf
+    return VERDICTS.index(headline.verdict), gain, -cost
+
+
+def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, eps: float) -> Headline | None:
     """Compute the numbers of one defence; None where its unfinished attacks have no image in common."""
     column = _attacked_at(setting, defense, norm, eps)
     bare = _attacked_at(setting, "none", norm, eps)
@@ -150,7 +167,7 @@ def _headline(setting: Sequence[Result], defense: str, norm: str, eps: float) ->
         return None
     covering, bare_covering = _covering(column, images), _covering(bare, images)
     worst, bare_worst = worst_images(covering), worst_images(bare_covering)
-    clean, bare_clean = _clean(setting, defense), _clean(setting, "none")
+    clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
     under = _by_access(column)
     cell = column[0].cell
@@ -159,6 +176,7 @@ def _headline(setting: Sequence[Result], defense: str, norm: str, eps: float) ->
         size=cell.size,
         classifier=cell.classifier,
         defense=defense,
+        label=label,
         norm=norm,
         eps=eps,
         clean=_figure(_restricted(clean, compared or clean.keys())),
@@ -186,7 +204,7 @@ def _covering(results: Sequence[Result], images: set[int]) -> Sequence[Result]:
     return covering or results
 
 
-def _clean(setting: Iterable[Result], defense: str) -> dict[int, float]:
+def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
     """The clean score of each image that any result of a defence measured."""
     scores: dict[int, float] = {}
     for result in setting:
@@ -224,90 +242,3 @@ def _paired_on(
 ) -> Paired | None:
     first = _restricted(first, images)
     return paired(first, second) if first.keys() & second.keys() else None
-
-
-def say(headline: Headline) -> str:
-    """Say in one sentence what a defence is worth: what it costs, what it holds, and what that comes to."""
-    cost = _cost_text(headline)
-    holds = _holds_text(headline)
-    verdict = _verdict_text(headline)
-    others = _others_text(headline)
-    unfinished = "" if headline.complete else f" (not finished: {headline.worst.images} images so far)"
-    return f"{headline.defense} {cost} and {holds}: {verdict}{others}{unfinished}."
-
-
-def _cost_text(headline: Headline) -> str:
-    cost, level = headline.cost, _percent(headline.clean.rate)
-    few = _few(headline.clean, headline)
-    beside = f" ({few})" if few else ""
-    if cost is None:
-        return f"has {level} clean accuracy{beside} (at what cost is unknown, without the bare classifier)"
-    if abs(cost.difference) < SMALLEST:
-        return f"keeps clean accuracy at {level}{beside}"
-    verb = "loses" if cost.difference > 0 else "adds"
-    chance = "" if cost.p < NOISE else ", which may be noise,"
-    return f"{verb} {_points(cost)} of clean accuracy{beside}{chance}"
-
-
-def _holds_text(headline: Headline) -> str:
-    where = f"at {eps_text(headline.eps, headline.norm)}"
-    if headline.norm != "linf":
-        where += f" in {headline.norm}"
-    adaptive = headline.adaptive
-    if adaptive is None:
-        return f"was not attacked adaptively {where}"
-    level, worst = _percent(adaptive.rate), _percent(headline.worst.rate)
-    remarks = [_few(headline.worst, headline)]
-    if worst != level:
-        remarks.append(f"{worst} when each image meets the worst of all attacks")
-    if headline.bare is not None:
-        remarks.append(f"the bare classifier {_percent(headline.bare)}")
-    attack = "the adaptive attack"
-    if adaptive.attacks > 1:
-        attack = f"the worst on each image of {adaptive.attacks} adaptive attacks"
-    return f"keeps {level} under {attack} {where}{_in_brackets(remarks, '; ')}"
-
-
-def _verdict_text(headline: Headline) -> str:
-    points = _points(headline.gain) if headline.gain else ""
-    attacker = "against an attacker who knows it"
-    adds = "adds" if headline.worst.rate >= SMALLEST else "gives"
-    texts: dict[Verdict, str] = {
-        "weaker": f"it makes the classifier weaker, by {points}, {attacker}",
-        "none": f"it {adds} no robustness {attacker}",
-        "unclaimed": "nothing here is a robustness claim",
-        "unknown": "what it gains is unknown, because the bare classifier was not attacked there",
-        "noise": f"it gains {points} {attacker}, which may be noise",
-        "gain": f"it gains {points} {attacker}",
-    }
-    return texts[headline.verdict]
-
-
-def _others_text(headline: Headline) -> str:
-    """Say what is left under attackers who know less."""
-    others = []
-    for access, figure in headline.under.items():
-        if access == "adaptive":
-            continue
-        several = f"the worst of {figure.attacks}" if figure.attacks > 1 else ""
-        remarks = _in_brackets([several, _few(figure, headline)], ", ")
-        others.append(f"{access} {_percent(figure.rate)}{remarks}")
-    return f"; against {', '.join(others)}" if others else ""
-
-
-def _few(figure: Figure, headline: Headline) -> str:
-    """Say of how many images a figure is, where others of the same sentence are of more."""
-    return f"{figure.images} images" if figure.images < headline.most_images else ""
-
-
-def _in_brackets(remarks: Iterable[str], separator: str) -> str:
-    text = separator.join(filter(None, remarks))
-    return f" ({text})" if text else ""
-
-
-def _percent(rate: float) -> str:
-    return f"{percent_text(rate)} %"
-
-
-def _points(comparison: Paired) -> str:
-    return f"{100 * abs(comparison.difference):.1f} points"

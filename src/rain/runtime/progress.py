@@ -6,11 +6,16 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from rain.runtime.forecast import Forecast, Piece, duration_text
+
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import Progress, ProgressColumn, Task, TaskID
 
 LOG_SECONDS = 60.0
 """How often the bar is printed where there is no terminal to move it on."""
+
+ESTIMATE_SECONDS = 120.0
+"""The time left of a training run is estimated from the steps of so many seconds."""
 
 Tick = Callable[[float], None]
 """Told about work done, in the units of the estimate."""
@@ -20,11 +25,11 @@ StepTick = Callable[[int, Mapping[str, float]], None]
 
 
 @contextmanager
-def bar(work: Sequence[tuple[str, float]], visible: bool) -> Iterator[Iterator[Tick]]:
-    """Show one bar over several pieces of work.
+def bar(work: Sequence[Piece], visible: bool) -> Iterator[Iterator[Tick]]:
+    """Show one bar over several pieces of work, with the time left as ``rain.runtime.forecast`` estimates it.
 
     Args:
-        work: what each piece is and how much it is estimated to be, in any unit.
+        work: the pieces, in their order.
         visible: False shows nothing.
 
     Yields: an iterator over the pieces: each gives the function to tell about work done in it. Coming back
@@ -35,9 +40,10 @@ def bar(work: Sequence[tuple[str, float]], visible: bool) -> Iterator[Iterator[T
         return
     from rich.progress import TaskProgressColumn
 
-    with _live(TaskProgressColumn(), "spent", "left, at most", estimate_seconds=300) as progress:
-        task = progress.add_task("", total=sum(estimate for _, estimate in work))
-        yield _piece_ticks(progress, task, work)
+    forecast = Forecast(work)
+    with _live(TaskProgressColumn(), "spent", _forecast_columns(forecast)) as progress:
+        task = progress.add_task("", total=sum(piece.estimate for piece in work))
+        yield _piece_ticks(progress, task, forecast)
 
 
 @contextmanager
@@ -52,9 +58,10 @@ def steps_bar(total: int, done: int, visible: bool) -> Iterator[StepTick]:
     if not visible:
         yield _ignore_step
         return
-    from rich.progress import MofNCompleteColumn
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    with _live(MofNCompleteColumn(), "steps, spent", "left", estimate_seconds=120) as progress:
+    left = (TextColumn("left"), TimeRemainingColumn())
+    with _live(MofNCompleteColumn(), "steps, spent", left) as progress:
         task = progress.add_task("", total=total, completed=done)
         yield partial(_show_step, progress, task)
 
@@ -67,20 +74,34 @@ def _ignore_step(step: int, losses: Mapping[str, float]) -> None:
     pass
 
 
-def _piece_ticks(progress: "Progress", task: "TaskID", work: Sequence[tuple[str, float]]) -> Iterator[Tick]:
-    start = 0.0
-    for number, (name, estimate) in enumerate(work, 1):
-        progress.update(task, description=f"{number} of {len(work)}: {name}", completed=start)
-        end = start + estimate
-        yield partial(_advance, progress, task, end)
-        start = end
+def _piece_ticks(progress: "Progress", task: "TaskID", forecast: Forecast) -> Iterator[Tick]:
+    start, count = 0.0, len(forecast.pieces)
+    for number in range(1, count + 1):
+        piece = forecast.begin()
+        progress.update(task, description=f"{number} of {count}: {piece.name}", completed=start)
+        yield partial(_advance, progress, task, forecast, start)
+        start += piece.estimate
+    forecast.end()
     progress.update(task, completed=start, description="done")
 
 
-def _advance(progress: "Progress", task: "TaskID", end: float, units: float) -> None:
+def _advance(progress: "Progress", task: "TaskID", forecast: Forecast, start: float, units: float) -> None:
     """Move a bar on, not past the end of the piece of work that it is in."""
-    completed = progress.tasks[0].completed + units
-    progress.update(task, completed=min(completed, end))
+    progress.update(task, completed=start + forecast.advance(units))
+
+
+def _forecast_columns(forecast: Forecast) -> tuple["ProgressColumn", ...]:
+    """A column with the time left, which is computed anew whenever it is shown."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        def render(self, task: "Task") -> Text:
+            if task.finished:
+                return Text("")
+            return Text(f"left: {duration_text(forecast.seconds_left(), forecast.is_guess())}")
+
+    return (TimeLeft(),)
 
 
 def _show_step(progress: "Progress", task: "TaskID", step: int, losses: Mapping[str, float]) -> None:
@@ -89,27 +110,26 @@ def _show_step(progress: "Progress", task: "TaskID", step: int, losses: Mapping[
 
 
 @contextmanager
-def _live(counter: "ProgressColumn", spent: str, left: str, estimate_seconds: float) -> Iterator["Progress"]:
+def _live(counter: "ProgressColumn", spent: str, left: Sequence["ProgressColumn"]) -> Iterator["Progress"]:
     """Show progress on standard error: a bar that moves; in a log file a line now and then.
 
     Args:
         counter: what tells how much is done.
-        spent, left: what stands before the two times.
-        estimate_seconds: the time left is estimated from the work of so many seconds.
+        spent: what stands before the time that is gone.
+        left: the time left, and what stands before it.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     elapsed = (TextColumn(spent), TimeElapsedColumn())
-    remaining = (TextColumn(left), TimeRemainingColumn())
-    columns = (BarColumn(bar_width=20), counter, *elapsed, *remaining, TextColumn("{task.description}"))
+    columns = (BarColumn(bar_width=20), counter, *elapsed, *left, TextColumn("{task.description}"))
     console = Console(stderr=True)
     if console.is_terminal:
-        with Progress(*columns, console=console, speed_estimate_period=estimate_seconds) as progress:
+        with Progress(*columns, console=console, speed_estimate_period=ESTIMATE_SECONDS) as progress:
             yield progress
         return
     console = Console(stderr=True, width=200)
-    progress = Progress(*columns, console=console, disable=True, speed_estimate_period=estimate_seconds)
+    progress = Progress(*columns, console=console, disable=True, speed_estimate_period=ESTIMATE_SECONDS)
     with _printed_now_and_then(lambda: console.print(progress.make_tasks_table(progress.tasks))):
         yield progress
 

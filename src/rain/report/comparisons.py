@@ -1,0 +1,61 @@
+"""Defences compared with one another, image by image. Never imports torch."""
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from typing import Any
+
+from rain.bench.cells import Result
+from rain.bench.metrics import Paired, paired, worst_images
+from rain.errors import OptionError
+from rain.report.verdict import clean_scores
+from rain.specs import parse
+
+
+def pairs_to_compare(defenses: Iterable[str]) -> list[tuple[str, str]]:
+    """Choose what to compare: each defence with the bare classifier, and those that differ in one option."""
+    present = sorted(set(defenses))
+    defended = [spec for spec in present if spec != "none"]
+    pairs = [(spec, "none") for spec in defended] if "none" in present else []
+    plainest_first = sorted(defended, key=lambda spec: (len(_parsed(spec)[1]), spec))
+    for second, first in combinations(plainest_first, 2):
+        if _differ_in_one_option(first, second):
+            pairs.append((first, second))
+    return pairs
+
+
+def compare_clean(setting: Iterable[Result], first: str, second: str) -> Paired | None:
+    """Compare two defences of one place on clean images; None where they have none in common."""
+    setting = list(setting)
+    scores, others = clean_scores(setting, first), clean_scores(setting, second)
+    return paired(scores, others) if scores.keys() & others.keys() else None
+
+
+def compare_attacked(column: Iterable[Result], access: str, first: str, second: str) -> Paired | None:
+    """Compare two defences under the worst, on each image, of the attacks that both met.
+
+    Args:
+        column: results of one place and budget.
+
+    Returns: None where no attack of this access met both on an image.
+    """
+    same = [result for result in column if result.cell.access == access]
+    own = {result.cell.attack: result for result in same if result.cell.defense == first}
+    other = {result.cell.attack: result for result in same if result.cell.defense == second}
+    common = sorted(own.keys() & other.keys())
+    scores = worst_images([own[attack] for attack in common])
+    others = worst_images([other[attack] for attack in common])
+    return paired(scores, others) if scores.keys() & others.keys() else None
+
+
+def _differ_in_one_option(first: str, second: str) -> bool:
+    (name, options), (other_name, other_options) = _parsed(first), _parsed(second)
+    keys = options.keys() | other_options.keys()
+    return name == other_name and sum(options.get(key) != other_options.get(key) for key in keys) == 1
+
+
+def _parsed(spec: str) -> tuple[str, Mapping[str, Any]]:
+    """The name and options; of what is no spec, the text itself."""
+    try:
+        return parse(spec)
+    except OptionError:
+        return spec, {}

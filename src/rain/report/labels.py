@@ -1,0 +1,125 @@
+"""Short names for people: of defences, of attacks, and of what an attacker knows. Never imports torch.
+
+>>> defense_labels(["none", "rain", "rain(enhancer=compact(weights=large), preset=released)"])
+{'none': 'no defence', 'rain': 'rain', 'rain(...)': 'rain (large, released)'}
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rain.bench.metrics import fraction_text
+from rain.errors import OptionError
+from rain.specs import parse
+
+COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
+"""Options that read better behind their number: ``20 steps``."""
+
+MEANINGS = {
+    "transfer": "the attacker knows the bare classifier only, attacks that, and hopes that it carries over",
+    "frozen": "the attacker goes through the defence, its randomness fixed to one draw of his own",
+    "static": "the attacker goes through the defence, as if it were not random",
+    "adaptive": "the attacker knows the defence and averages over its randomness: the figure that counts",
+    "query": "the attacker sees scores or labels only, and asks many times",
+}
+"""What the attacker knows, by access."""
+
+FACTS = {
+    "rain": "Version of RAIN",
+    "revision": "Revision of its code",
+    "python": "Python",
+    "torch": "PyTorch",
+    "pillow": "Pillow",
+    "device": "Computed on",
+    "batches": "Images in one step of an attack",
+    "data_digest": "Digest of the images",
+    "classifier_weights": "Digest of the classifier's weights",
+    "classifier_options": "Digest of the classifier's options",
+    "defense_weights": "Digest of the defence's weights",
+    "defense_random": "Is a defence random?",
+    "precision": "Precision of the attacks",
+    "attack": "Attacks, with every option",
+    "attack_traits": "What the attacks declare of themselves",
+    "attack_files": "Digest of the files that an attack reads",
+    "plugin_code": "Digest of code from other packages",
+}
+"""What a result remembers of how it was made (``rain.bench.provenance.FACTS``), in words."""
+
+
+def fact_text(name: str) -> str:
+    """Name in words what made a result."""
+    return FACTS.get(name, name.replace("_", " ").capitalize())
+
+
+def meanings_of(accesses: Iterable[str]) -> dict[str, str]:
+    """What these accesses mean, those that know least first."""
+    present = set(accesses)
+    return {access: meaning for access, meaning in MEANINGS.items() if access in present}
+
+
+def defense_labels(specs: Iterable[str]) -> dict[str, str]:
+    """Name each defence shortly, by the values of its options; those that would share a name keep their spec.
+
+    Returns: by spec, in the order given. The bare classifier is "no defence".
+    """
+    labels = {spec: "no defence" if spec == "none" else _defense_label(spec) for spec in specs}
+    uses = Counter(labels.values())
+    return {spec: label if uses[label] == 1 else spec for spec, label in labels.items()}
+
+
+def attack_labels(specs: Iterable[str]) -> dict[str, str]:
+    """Name each attack shortly, by the options in which it differs from others of the same name.
+
+    Returns: by spec, in the order given.
+    """
+    specs = list(dict.fromkeys(specs))
+    parsed = {spec: _parsed(spec) for spec in specs}
+    labels = {}
+    for spec, (name, options) in parsed.items():
+        others = [rest for other, rest in parsed.values() if other == name]
+        own = {key: value for key, value in options.items() if not _shared(key, value, others)}
+        labels[spec] = ", ".join([name, *(_option_text(key, value) for key, value in own.items())])
+    uses = Counter(labels.values())
+    return {spec: label if uses[label] == 1 else spec_text(spec) for spec, label in labels.items()}
+
+
+def spec_text(spec: str) -> str:
+    """Write a spec with its decimals as the fractions that they are: ``step=1/1020``."""
+    return re.sub(r"(?<==)0\.\d{6,}", lambda match: fraction_text(float(match[0])) or match[0], spec)
+
+
+def _parsed(spec: str) -> tuple[str, Mapping[str, Any]]:
+    """The name and options; of what is no spec, the text itself."""
+    try:
+        return parse(spec)
+    except OptionError:
+        return spec, {}
+
+
+def _shared(key: str, value: Any, others: Iterable[Mapping[str, Any]]) -> bool:
+    return all(key in options and options[key] == value for options in others)
+
+
+def _defense_label(spec: str) -> str:
+    name, options = _parsed(spec)
+    values = [_value_text(key, value) for key, value in options.items()]
+    return f"{name} ({', '.join(values)})" if values else name
+
+
+def _value_text(key: str, value: Any) -> str:
+    """A value alone where it is a name, else with the option: ``large``, ``shift 0.1``."""
+    if not isinstance(value, str):
+        return _option_text(key, value)
+    inner, options = _parsed(value)
+    if not options:
+        return inner
+    return ", ".join(_value_text(*pair) for pair in options.items())
+
+
+def _option_text(key: str, value: Any) -> str:
+    if isinstance(value, float):
+        value = fraction_text(value) if value < 1 and fraction_text(value) else f"{value:g}"
+    if key in COUNTS:
+        return f"{value} {key}" if value != 1 else f"1 {key.removesuffix('s')}"
+    return f"{key.replace('_', ' ')} {value}"

@@ -1,0 +1,128 @@
+"""Documents whose figures come out of result files. Never imports torch.
+
+A document marks what is generated in it by comments, which Markdown does not show. Between the marks stands
+what the results gave; ``refresh`` writes it anew. There are two marks:
+
+    <!-- rain report studies/nips2017 -->
+    ... what ``rain report studies/nips2017 --markdown -`` writes ...
+    <!-- end -->
+
+    It keeps <!-- figure studies/nips2017 rain adaptive 4/255 -->0.0 %<!-- end --> of the images.
+
+A figure is ``figure FOLDER DEFENSE NUMBER [EPS] [WORD]``:
+
+- FOLDER holds the results of one place, and is told from the folder of the project.
+- DEFENSE is a spec without spaces, ``none`` for the bare classifier.
+- NUMBER is ``clean`` (accuracy on clean images), ``cost`` (points of clean accuracy that the defence costs),
+  ``gain`` (points that it holds more than the bare classifier, under all attacks together), or an access
+  (``transfer``, ``static``, ``adaptive``, ...): accuracy under the worst of its attacks on each image. All
+  are on single draws, as in the sentences of the report.
+- EPS is the budget, as the report writes it; ``clean`` and ``cost`` have none.
+- WORD is ``interval`` for the 95 % interval of an accuracy, or ``images`` for how many images it is of.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from rain.bench.cells import Result, load
+from rain.bench.columns import is_adaptive
+from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
+from rain.errors import ResultError
+from rain.report.markdown import markdown
+from rain.report.verdict import Headline, clean_scores, summary
+
+MARKED = re.compile(r"(<!-- (rain report|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+
+Scores = dict[int, float]
+
+
+def refresh(text: str, root: Path) -> str:
+    """Write anew what stands between the marks of a document.
+
+    Args:
+        text: of the document.
+        root: the folder that the marks' folders are told from.
+
+    Raises:
+        ResultError: a mark that cannot be understood, or results that do not hold what it asks for.
+    """
+    results = lru_cache(lambda folder: load(root / folder))
+
+    def write(mark: re.Match[str]) -> str:
+        start, kind, arguments, _, end = mark.groups()
+        if kind == "rain report":
+            return f"{start}\n\n{markdown(results(arguments))}\n{end}"
+        return f"{start}{_figure(arguments.split(), results)}{end}"
+
+    return MARKED.sub(write, text)
+
+
+def refresh_file(path: Path, root: Path) -> bool:
+    """Refresh a file in place.
+
+    Returns: whether that changed it.
+    """
+    text = path.read_text()
+    fresh = refresh(text, root)
+    if fresh != text:
+        path.write_text(fresh)
+    return fresh != text
+
+
+def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
+    """Say one number."""
+    mark = " ".join(["figure", *words])
+    if len(words) < 3:
+        raise ResultError(f"{mark}: write figure FOLDER DEFENSE NUMBER [EPS] [interval | images]")
+    folder, defense, number, *rest = words
+    eps = rest.pop(0) if rest and number not in ("clean", "cost") else ""
+    word = rest.pop(0) if rest else ""
+    if rest or word not in ("", "interval", "images") or (word and number in ("cost", "gain")):
+        raise ResultError(f"{mark}: {' '.join([word, *rest])!r} cannot be understood there")
+    setting = results(folder)
+    if len({place_order(result.cell) for result in setting}) > 1:
+        raise ResultError(f"{mark}: {folder} has results of several places, and a figure is of one")
+    own = [result for result in setting if result.cell.defense.replace(" ", "") == defense]
+    if not own:
+        raise ResultError(f"{mark}: {folder} has no results of {defense}")
+    if number in ("cost", "gain"):
+        return _difference(_headline(setting, own[0].cell.defense, eps, mark), number, mark)
+    scores = clean_scores(setting, own[0].cell.defense) if number == "clean" else _attacked(own, number, eps)
+    if not scores:
+        raise ResultError(f"{mark}: that was not measured")
+    return _accuracy(scores, word)
+
+
+def _attacked(own: list[Result], access: str, eps: str) -> Scores:
+    """The worst of the attacks of an access on each image."""
+    attacked = [one for one in own if one.cell.access == access and not unbounded(one.cell)]
+    there = [one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps]
+    if access == "adaptive":
+        there = [one for one in there if is_adaptive(one)]
+    return worst_images(there)
+
+
+def _headline(setting: list[Result], defense: str, eps: str, mark: str) -> Headline:
+    for headline in summary(setting):
+        if headline.defense == defense and eps in ("", eps_text(headline.eps, headline.norm)):
+            return headline
+    raise ResultError(f"{mark}: that was not measured")
+
+
+def _difference(headline: Headline, number: str, mark: str) -> str:
+    comparison = headline.cost if number == "cost" else headline.gain
+    if comparison is None:
+        raise ResultError(f"{mark}: there is no bare classifier to compare with")
+    return f"{100 * comparison.difference:.1f} points"
+
+
+def _accuracy(scores: Scores, word: str) -> str:
+    if word == "images":
+        return str(len(scores))
+    rate = sum(scores.values()) / len(scores)
+    if word == "interval":
+        low, high = interval(rate, len(scores))
+        return f"{percent_text(low)} to {percent_text(high)} %"
+    return f"{percent_text(rate)} %"

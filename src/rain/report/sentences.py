@@ -1,0 +1,166 @@
+"""What is said of defences, in plain English: of each one, and of all of them. Never imports torch."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rain.bench.columns import grouped
+from rain.bench.metrics import NOISE, Paired, eps_text, percent_text, place_order
+
+if TYPE_CHECKING:
+    from rain.report.verdict import Figure, Headline, Verdict
+
+SMALLEST = 0.0005
+"""What is less than this is 0.0 in print."""
+
+STOPS = 0.5
+"""A defence stops an attacker if it keeps at least this share of its clean accuracy, and gains something."""
+
+ATTACKER = "an attacker who knows it"
+
+
+def overall(headlines: Sequence["Headline"]) -> str:
+    """Say in one sentence what all defences come to; "" where none was attacked.
+
+    Args:
+        headlines: of ``rain.report.verdict.at_largest_budgets``.
+    """
+    if not headlines:
+        return ""
+    tried = [headline for headline in headlines if headline.verdict != "unclaimed"]
+    count, count_tried = len(_defenses(headlines)), len(_defenses(tried))
+    if not tried:
+        who = "This defence was not" if count == 1 else "None of these defences was"
+        return f"{who} attacked by someone who knows it, so nothing is claimed here."
+    text = _tried_text(_weakest_of_each(tried))
+    if count > count_tried:
+        text += f"; {count - count_tried} more met no attacker who knows them"
+    return f"{text}."
+
+
+def _tried_text(tried: Sequence["Headline"]) -> str:
+    """Say what defences that were attacked adaptively come to, each by its one headline."""
+    if any(headline.verdict == "unknown" for headline in tried):
+        who = "this defence gains" if len(tried) == 1 else "these defences gain"
+        return f"What {who} is unknown, because the bare classifier was not attacked"
+    best = max(tried, key=lambda headline: headline.worst.rate)
+    holding = sum(map(_holds, tried))
+    bare = f", the bare classifier {_percent(best.bare)}" if best.bare is not None else ""
+    numbers = f"{_where(best)} {{}} keeps {_percent(best.worst.rate)}{bare}"
+    if len(tried) == 1:
+        verb = "stops" if holding else "does not stop"
+        return f"This defence {verb} {ATTACKER}: {numbers.format('it')}"
+    name = "" if best.worst.rate < SMALLEST else f", {best.label},"
+    numbers = numbers.format(f"the best of them{name}")
+    if not holding:
+        return f"None of these {len(tried)} defences stops {ATTACKER}: {numbers}"
+    others = len(tried) - holding
+    if not others:
+        return f"All of these {len(tried)} defences stop {ATTACKER}: {numbers}"
+    do = "does" if others == 1 else "do"
+    return f"{others} of these {len(tried)} defences {do} not stop {ATTACKER}: {numbers}"
+
+
+def _holds(headline: "Headline") -> bool:
+    """Whether a defence may be said to stop its attacker."""
+    return headline.verdict == "gain" and headline.worst.rate >= STOPS * headline.clean.rate
+
+
+def _weakest_of_each(headlines: Iterable["Headline"]) -> list["Headline"]:
+    """Of each defence in each place the headline, over the norms, in which it keeps least."""
+    groups = grouped(headlines, lambda headline: (place_order(headline), headline.defense))
+    return [min(same, key=lambda headline: headline.worst.rate) for same in groups.values()]
+
+
+def _defenses(headlines: Iterable["Headline"]) -> set[tuple[tuple[str, int, str], str]]:
+    """The defences that headlines are about, each once in each place."""
+    return {(place_order(headline), headline.defense) for headline in headlines}
+
+
+def say(headline: "Headline") -> str:
+    """Say what a defence is worth: the verdict first, then what it holds, what it costs, and the rest."""
+    sentences = [
+        f"{headline.label} {_verdict_text(headline)}",
+        _holds_text(headline),
+        _cost_text(headline),
+        _others_text(headline),
+        "" if headline.complete else f"Not finished: {headline.worst.images} images so far",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
+
+
+def _verdict_text(headline: "Headline") -> str:
+    points = _points(headline.gain) if headline.gain else ""
+    texts: dict[Verdict, str] = {
+        "weaker": f"makes the classifier weaker, by {points}, against {ATTACKER}",
+        "none": f"adds no robustness against {ATTACKER}",
+        "unclaimed": f"was not attacked adaptively {_where(headline)}, so nothing here is a robustness claim",
+        "unknown": f"gains an unknown amount: the bare classifier was not attacked {_where(headline)}",
+        "noise": f"gains {points} against {ATTACKER}, which may be noise",
+        "gain": f"gains {points} against {ATTACKER}",
+    }
+    return texts[headline.verdict]
+
+
+def _holds_text(headline: "Headline") -> str:
+    adaptive = headline.adaptive
+    if adaptive is None:
+        return ""
+    level, worst = _percent(adaptive.rate), _percent(headline.worst.rate)
+    remarks = [_few(headline.worst, headline)]
+    if worst != level:
+        remarks.append(f"{worst} when each image meets the worst of all attacks")
+    if headline.bare is not None:
+        remarks.append(f"the bare classifier {_percent(headline.bare)}")
+    attack = "an adaptive attack"
+    if adaptive.attacks > 1:
+        attack = f"the worst on each image of {adaptive.attacks} adaptive attacks"
+    where = _where(headline)
+    return f"{where[0].upper()}{where[1:]} {attack} leaves {level}{_in_brackets(remarks, '; ')}"
+
+
+def _cost_text(headline: "Headline") -> str:
+    cost, level = headline.cost, _percent(headline.clean.rate)
+    few = _in_brackets([_few(headline.clean, headline)], "")
+    if cost is None:
+        unknown = "what that costs is unknown, without the bare classifier"
+        return f"On clean images it is right on {level}{few}; {unknown}"
+    if abs(cost.difference) < SMALLEST:
+        return f"It costs no clean accuracy: that stays at {level}{few}"
+    verb = "costs" if cost.difference > 0 else "adds"
+    chance = "" if cost.p < NOISE else ", which may be noise"
+    return f"It {verb} {_points(cost)} of clean accuracy, and leaves {level}{few}{chance}"
+
+
+def _others_text(headline: "Headline") -> str:
+    """Say what is left under attackers who know less."""
+    others = []
+    for access, figure in headline.under.items():
+        if access == "adaptive":
+            continue
+        several = f"the worst of {figure.attacks}" if figure.attacks > 1 else ""
+        remarks = _in_brackets([several, _few(figure, headline)], ", ")
+        others.append(f"{access} {_percent(figure.rate)}{remarks}")
+    return f"Attackers who know less leave: {', '.join(others)}" if others else ""
+
+
+def _where(headline: "Headline") -> str:
+    where = f"at {eps_text(headline.eps, headline.norm)}"
+    return where if headline.norm == "linf" else f"{where} in {headline.norm}"
+
+
+def _few(figure: "Figure", headline: "Headline") -> str:
+    """Say of how many images a figure is, where others of the same headline are of more."""
+    return f"{figure.images} images" if figure.images < headline.most_images else ""
+
+
+def _in_brackets(remarks: Iterable[str], separator: str) -> str:
+    text = separator.join(filter(None, remarks))
+    return f" ({text})" if text else ""
+
+
+def _percent(rate: float) -> str:
+    return f"{percent_text(rate)} %"
+
+
+def _points(comparison: Paired) -> str:
+    return f"{100 * abs(comparison.difference):.1f} points"

@@ -1,0 +1,93 @@
+"""What is generated in a document is what the results say, and a mark that is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+from synthetic import cell, result, share, three_columns, unattacked, write
+
+from rain.bench.cells import load
+from rain.errors import ResultError
+from rain.report.markdown import markdown
+from rain.report.refresh import refresh, refresh_file
+
+REPORT = "before\n<!-- rain report study -->\nold\n<!-- end -->\nbehind\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(
+        tmp_path / "study",
+        three_columns(defense="rain(preset=released, seam=wrapped)", bare=0.1, adaptive=0.3),
+    )
+    return tmp_path
+
+
+def figure(root: Path, words: str) -> str:
+    fresh = refresh(f"it keeps <!-- figure study {words} -->OLD<!-- end -->, so", root)
+    assert fresh.startswith(f"it keeps <!-- figure study {words} -->")
+    return fresh.removesuffix("<!-- end -->, so").rpartition("-->")[2]
+
+
+def test_a_report_is_written_between_its_marks(root: Path) -> None:
+    fresh = refresh(REPORT, root)
+    report = markdown(load(root / "study"))
+    assert fresh == f"before\n<!-- rain report study -->\n\n{report}\n<!-- end -->\nbehind\n"
+    assert refresh(fresh, root) == fresh
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("none clean", "80.0 %"),
+        ("none adaptive 4/255", "10.0 %"),
+        ("rain(preset=released,seam=wrapped) transfer 4/255", "62.0 %"),
+        ("rain(preset=released,seam=wrapped) adaptive 4/255", "30.0 %"),
+        ("rain(preset=released,seam=wrapped) adaptive 4/255 interval", "24.1 to 36.7 %"),
+        ("rain(preset=released,seam=wrapped) clean images", "200"),
+        ("rain(preset=released,seam=wrapped) cost", "14.0 points"),
+        ("rain(preset=released,seam=wrapped) gain 4/255", "20.0 points"),
+    ],
+)
+def test_a_figure_is_one_number(root: Path, words: str, text: str) -> None:
+    assert figure(root, words) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("rain", "write figure FOLDER"),
+        ("jpeg clean", "no results of jpeg"),
+        ("none transfer 4/255", "not measured"),
+        ("none adaptive 8/255", "not measured"),
+        ("none adaptive", "not measured"),
+        ("none clean images images", "cannot be understood"),
+        ("none clean 4/255", "cannot be understood"),
+        ("none gain 4/255", "not measured"),
+    ],
+)
+def test_a_wrong_figure_is_named(root: Path, words: str, message: str) -> None:
+    with pytest.raises(ResultError, match=f"figure study {words.partition(' ')[0]}.*{message}"):
+        figure(root, words)
+
+
+def test_a_figure_of_two_places_is_refused(root: Path) -> None:
+    write(root / "study", [result(unattacked(dataset="others"), share(0.5, 4), share(0.5, 4))])
+    with pytest.raises(ResultError, match="several places"):
+        figure(root, "none clean")
+
+
+def test_the_adaptive_figure_is_of_attacks_that_follow_the_model(root: Path) -> None:
+    noise = result(
+        cell(defense="rain(preset=released, seam=wrapped)", attack="noise"), share(0.0), share(0.66)
+    )
+    write(root / "study", [noise])
+    assert figure(root, "rain(preset=released,seam=wrapped) adaptive 4/255") == "30.0 %"
+
+
+def test_a_file_is_written_only_where_it_changes(root: Path) -> None:
+    path = root / "page.md"
+    path.write_text(REPORT)
+    assert refresh_file(path, root)
+    assert not refresh_file(path, root)
+    path.write_text("no marks, and <!-- a comment -->\n")
+    assert not refresh_file(path, root)

@@ -1,0 +1,33 @@
+"""What the documents say of the studies is what ``make docs`` would write now."""
+
+from pathlib import Path
+
+import pytest
+
+from rain.bench.cells import load
+from rain.report.refresh import MARKED, refresh
+from rain.report.verdict_plot import verdict_plot
+
+ROOT = Path(__file__).parent.parent
+MARKED_DOCUMENTS = [
+    path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if MARKED.search(path.read_text())
+]
+
+
+@pytest.mark.parametrize("path", MARKED_DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_figures_are_those_of_the_studies(path: Path) -> None:
+    text = path.read_text()
+    assert refresh(text, ROOT) == text, "run: make docs"
+
+
+def test_every_study_is_among_the_results() -> None:
+    text = (ROOT / "docs" / "results.md").read_text()
+    for study in (ROOT / "studies").iterdir():
+        assert f"<!-- rain report studies/{study.name} -->" in text
+
+
+def test_the_plot_is_that_of_the_studies() -> None:
+    svg = verdict_plot(load(ROOT / "studies" / "nips2017"), 4 / 255)
+    assert (ROOT / "docs" / "verdict.svg").read_text() == svg, "run: make docs"
