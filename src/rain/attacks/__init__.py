@@ -12,7 +12,9 @@ numbers are finite, asks for the whole box with 1.0 for linf or 1000 for l2.
 Attacks with the option ``queries`` see scores (``_scores``) or labels (``_labels``) only, and send at most so
 many images through the model for each image.
 
-Convention: what all attacks share is said here, and not again in each of them.
+What all attacks share is said here, and not again in each of them.
+
+Args:
     model: images (N, 3, H, W) in [0, 1] to logits (N, classes). Attacks by queries need no gradient of it.
     images: (N, 3, H, W) in [0, 1]; N may be 0. They are not changed.
     labels: (N,), the right answers.
@@ -23,8 +25,8 @@ Convention: what all attacks share is said here, and not again in each of them.
     generator: of everything random; its device need not be that of the images. An attack without randomness
         does not take it (``rain.seeding.keyword_for`` gives it to those that do).
 
-    Every attack returns images like those that it got, detached. It raises ``OptionError`` for an argument
-    out of range, before any work, and where it needs a gradient and the model gives none.
+Every attack returns images like those that it got, detached. It raises ``OptionError`` for an argument out of
+range, before any work, and where it needs a gradient and the model gives none.
 """
 
 import math
