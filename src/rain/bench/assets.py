@@ -48,6 +48,8 @@ class Assets:
         self._hardened: dict[tuple[str, str], Hardened] = {}
         self._twins: dict[tuple[str, str], Hardened] = {}
         self._made_by: dict[Cell, dict[str, str]] = {}
+        self._classifier_facts: dict[str, dict[str, str]] = {}
+        self._defense_facts: dict[tuple[str, str], dict[str, str]] = {}
 
     def dataset(self, spec: str) -> "Dataset":
         """Open a dataset."""
@@ -94,10 +96,7 @@ class Assets:
         return kept(self._made_by, cell, lambda: self._facts(cell))
 
     def _facts(self, cell: Cell) -> dict[str, str]:
-        classifier, defense = (
-            self.classifier(cell.classifier),
-            self.hardened(cell.classifier, cell.defense).defense,
-        )
+        names = cell.classifier, cell.defense
         facts = {
             "rain": __version__,
             "revision": revision(),
@@ -106,11 +105,11 @@ class Assets:
             "pillow": version("pillow"),
             "device": device_name(self.device),
             "data_digest": self.dataset(cell.dataset).digest(),
-            "classifier_weights": checkpoints.digest(classifier),
-            "classifier_options": checkpoints.digest_options(classifier),
-            "defense_weights": checkpoints.digest(defense) if defense.state_dict() else "none",
-            "defense_random": "yes" if defense.random else "no",
             "precision": "32-true",
+            **kept(
+                self._classifier_facts, cell.classifier, lambda: self._facts_of_classifier(cell.classifier)
+            ),
+            **kept(self._defense_facts, names, lambda: self._facts_of_defense(*names)),
         }
         code = foreign_code(cell.classifier, cell.defense, cell.attack)
         if code:
@@ -123,6 +122,20 @@ class Assets:
             if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":
                 facts["precision"] = "bf16-mixed"
         return facts
+
+    def _facts_of_classifier(self, spec: str) -> dict[str, str]:
+        classifier = self.classifier(spec)
+        return {
+            "classifier_weights": checkpoints.digest(classifier),
+            "classifier_options": checkpoints.digest_options(classifier),
+        }
+
+    def _facts_of_defense(self, classifier: str, defense: str) -> dict[str, str]:
+        module = self.hardened(classifier, defense).defense
+        return {
+            "defense_weights": checkpoints.digest(module) if module.state_dict() else "none",
+            "defense_random": "yes" if module.random else "no",
+        }
 
     def _harden(self, classifier: nn.Module, defense: str) -> Hardened:
         model = harden(classifier, load_defense(defense).requires_grad_(False))
