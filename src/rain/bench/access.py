@@ -102,8 +102,8 @@ def try_options(cell: Cell) -> None:
     except RainError:
         raise
     except Exception as error:
-        made = load_attack(cell.attack)
-        if not getattr(made, "func", made).__module__.startswith("rain."):
+        own = load_attack(cell.attack)
+        if not getattr(own, "func", own).__module__.startswith("rain."):
             return  # it need not know of empty batches; its faults show at work, with their traceback
         if not isinstance(error, TypeError | ValueError):
             raise

@@ -152,10 +152,10 @@ class Recent(dict[Key, Value]):
 
     def get_or_make(self, key: Key, make: Callable[[], Value]) -> Value:
         """Return what is there, or make it."""
-        made = kept(self, key, make)
+        value = kept(self, key, make)
         while len(self) > self.most:
             del self[next(iter(self))]
-        return made
+        return value
 
 
 def kept(store: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
