@@ -77,8 +77,9 @@ def contents(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """Keep an interval, ``(89.2 to 94.5; 400)``, on one line."""
-    return re.sub(r"\([\d.]+ to [^()\n]*\)", lambda interval: interval[0].replace(" ", "\N{NBSP}"), text)
+    """Keep on one line what stands behind a figure: ``(89.2 to 94.5; 400)``, ``(7 / 34, p < 0.001)``."""
+    brackets = r"\((?:[\d.]+ to|\d+ / \d+, p) [^()\n]*\)"
+    return re.sub(brackets, lambda match: match[0].replace(" ", "\N{NBSP}"), text)
 
 
 def read(app: Any, docname: str, source: list[str]) -> None:
