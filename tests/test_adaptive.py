@@ -4,7 +4,7 @@ from models import tiny
 from torch import Tensor
 
 import rain
-from rain.adaptive import Expectation, Frozen, RandomModel, Seeded, StraightThrough, attackable
+from rain.adaptive import Expectation, Frozen, Seeded, StraightThrough, attackable
 from rain.errors import ImageError, OptionError
 
 
@@ -45,20 +45,29 @@ def test_copies_that_are_drawn_together_stay_together(images: Tensor) -> None:
 
 
 def test_any_other_model_is_asked_once_for_each_draw(images: Tensor) -> None:
-    """What does not say how many copies are drawn together cannot be asked about several."""
+    calls: list[int] = []
 
-    class Bare:
-        independent = True
-        calls = 0
+    def model(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return images.flatten(1)[:, :4] + len(calls)
 
-        def __call__(self, images: Tensor) -> Tensor:
-            self.calls += 1
-            return images.flatten(1)[:, :4] + self.calls
-
-    model = Bare()
-    assert not isinstance(model, RandomModel)
     assert torch.allclose(Expectation(model, 3)(images), images.flatten(1)[:, :4] + 2, atol=1e-6)
-    assert model.calls == 3
+    assert calls == [3, 3, 3]
+
+
+def test_a_model_that_says_no_turn_is_asked_about_many_draws_all_the_same(images: Tensor) -> None:
+    """As models written for version 0.1 are."""
+
+    class Older:
+        independent = True
+
+        def __call__(self, images: Tensor, copies: int = 1) -> Tensor:
+            calls.append(copies)
+            return images.flatten(1)[:, :4]
+
+    calls: list[int] = []
+    Expectation(Older(), 6, batch=9)(images)
+    assert calls == [3, 3]
 
 
 @pytest.mark.parametrize(("defense", "turn"), [("rain(enhancer=bicubic)", 4), ("resize_pad", 1)])
@@ -67,7 +76,6 @@ def test_how_many_copies_are_drawn_together_is_handed_on(defense: str, turn: int
     seeded = Seeded(hardened, torch.Generator())
     wrapped = rain.harden(tiny(), StraightThrough(hardened.defense))
     for model in (hardened, seeded, wrapped):
-        assert isinstance(model, RandomModel)
         assert (model.independent, model.turn) == (True, turn)
 
 

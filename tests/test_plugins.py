@@ -14,7 +14,7 @@ from rain.bench import runners
 from rain.bench.checks import check
 from rain.defense import Defense
 from rain.errors import OptionError, ResultError
-from rain.registry import ATTACKS, DEFENSES
+from rain.registry import ATTACKS, DEFENSES, foreign_code
 
 # --- a defence's word
 
@@ -185,6 +185,25 @@ def test_results_of_other_code_of_a_plug_in_are_not_mixed_in(
             assert runners.run(wanted, tmp_path / "out") == runners.run(wanted, tmp_path / "out")
     with pytest.raises(ResultError, match="made with another plugin code than now: choose a fresh folder"):
         runners.run(wanted, tmp_path / "out")
+
+
+def test_the_code_of_a_plug_in_within_another_attack_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugged("def theirs(model, images, labels, *, eps, norm):\n    return images\n", tmp_path, monkeypatch)
+    alone = foreign_code("models:tiny", "none", "theirs")
+    within = foreign_code("models:tiny", "none", "targeted(attack=theirs)")
+    assert alone == within != foreign_code("models:tiny", "none", "targeted(attack=pgd)")
+
+
+def test_an_option_that_no_spec_can_hold_is_remembered_as_text(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "def theirs(model, images, labels, values=(1,), shape=[2], *, eps, norm):\n    return images\n"
+    plugged(source, tmp_path, monkeypatch)
+    attacks = [{"attack": "theirs", "access": "static", "eps": "8/255"}]
+    (result, *_) = runners.run(grid(pictures, attacks=attacks), tmp_path / "out")
+    assert result.made_by["attack"] == ("theirs(shape=[2], values=(1,))",)
 
 
 def test_the_example_of_the_docs_works(

@@ -1,6 +1,7 @@
 """Specs, and how names become definitions."""
 
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,10 +17,14 @@ from rain.registry import (
     DEFENSES,
     ENHANCERS,
     REGISTRIES,
+    About,
     Registry,
+    Traits,
     did_you_mean,
     load_attack,
     load_defense,
+    own_traits,
+    traits_of,
 )
 from rain.specs import fraction, number, parse, write
 
@@ -172,6 +177,12 @@ def test_what_entries_share_is_no_entry() -> None:
     assert not [name for kind in REGISTRIES.values() for name in kind.names() if name.startswith("_")]
 
 
+@pytest.mark.parametrize("spec", ["x:y", "x:y/z", "C:/pictures"])
+def test_a_spec_that_is_no_entry_is_named_whole(spec: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"no dataset {spec!r}.*your own is found by an entry point"):
+        DATASETS.build(spec)
+
+
 def test_unknown_names_get_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError, match=r"no attack 'pdg'; did you mean 'pgd'?"):
         load_attack("pdg")
@@ -284,3 +295,41 @@ def test_a_plug_in_that_cannot_be_loaded_is_told(
     out, err = capsys.readouterr()
     assert "pgd" in out
     assert "broken" in err
+
+
+# --- traits
+
+
+def test_an_attack_within_another_keeps_what_it_declares() -> None:
+    assert traits_of("targeted(attack=pgd)") == Traits(stops="fooled", targeted=True)
+    assert traits_of("targeted(attack=noise)").follows is False
+    assert traits_of("ensemble(attack=pgd)").follows is False
+    assert traits_of("substitute").sees == "labels"
+    assert own_traits("targeted(attack=pgd)") == Traits(targeted=True)
+    assert traits_of("autoattack(version=rand)") == Traits()
+    assert traits_of("autoattack").stops == "boundary"
+
+
+def test_traits_are_found_behind_bound_options() -> None:
+    """An entry point may lead to a partial of what was registered, or to an object without a hash."""
+
+    class Odd:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self) -> None: ...
+
+    entries, odd = Registry("attack", "rain.attacks"), Odd()
+    entries._entries = {"bound": partial(blind, 3), "odd": odd}
+    entries._about = {blind: About(traits=Traits(follows=False))}
+    assert entries.about("bound").traits == Traits(follows=False)
+    assert entries.about("odd") == About()
+
+
+def blind(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize(("field", "value"), [("sees", "all"), ("stops", "sometimes")])
+def test_traits_that_do_not_exist_are_refused(field: str, value: str) -> None:
+    with pytest.raises(OptionError, match=f"{field} must be one of"):
+        Traits(**{field: value})

@@ -6,7 +6,7 @@ Source: Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of se
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +19,6 @@ Model = Callable[[Images], Tensor]
 """From images (N, 3, H, W) in [0, 1] to logits (N, classes): all that an attack sees."""
 
 
-@runtime_checkable
 class RandomModel(Protocol):
     """A random model that can be asked about several draws of an image in one batch."""
 
@@ -86,23 +85,27 @@ class Expectation:
         if average not in ("logits", "probabilities"):
             raise OptionError(f"average must be logits or probabilities, got {average!r}")
         self.model, self.draws, self.average, self.batch = model, draws, average, batch
+        # Read, not asked by isinstance: torch.compile's modules delegate their attributes.
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn = max(1, getattr(model, "turn", 1))
 
     def __call__(self, images: Images) -> Tensor:
         """Average over ``draws`` fresh draws."""
-        if isinstance(self.model, RandomModel) and self.model.independent:
-            pieces = images.split(max(1, self.batch // self.model.turn))
-            logits = torch.cat([self._all_draws(self.model, piece) for piece in pieces], 1)
+        if self.independent:
+            pieces = images.split(max(1, self.batch // self.turn))
+            logits = torch.cat([self._all_draws(piece) for piece in pieces], 1)
         else:
             logits = torch.stack([self.model(images) for _ in range(self.draws)])
         if self.average == "logits":
             return logits.mean(0)
         return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
 
-    def _all_draws(self, model: RandomModel, images: Images) -> Tensor:
-        """Ask for all draws in as few passes as ``batch`` allows: logits (draws, N, classes)."""
-        turns = max(1, self.batch // (model.turn * max(1, len(images))))
+    def _all_draws(self, images: Images) -> Tensor:
+        """Logits (draws, N, classes), in as few passes as ``batch`` allows."""
+        model = cast(RandomModel, self.model)
+        turns = max(1, self.batch // (self.turn * max(1, len(images))))
         passes = []
-        for part in torch.arange(self.draws).split(model.turn * turns):
+        for part in torch.arange(self.draws).split(self.turn * turns):
             copies = len(part)
             logits = model(images.repeat(copies, 1, 1, 1), copies=copies)
             passes.append(logits.unflatten(0, (copies, len(images))))

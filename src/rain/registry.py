@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import entry_points
@@ -90,7 +90,7 @@ class Registry:
     def __init__(self, kind: str, folder: str, fallback: str | None = None):
         self.kind, self.folder, self.fallback = kind, folder, fallback
         self._entries: dict[str, Callable[..., Any]] = {}
-        self._about: dict[Callable[..., Any], About] = {}
+        self._about: dict[Any, About] = {}
 
     def register(self, definition: Callable[..., Any] | None = None, **about: Any) -> Any:
         """Register a class or function under the name of the file that it stands in.
@@ -105,7 +105,7 @@ class Registry:
                 raise OptionError(
                     f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise"
                 )
-            self._entries[name], self._about[target] = target, About(**about)
+            self._entries[name], self._about[_definition_of(target)] = target, About(**about)
             return target
 
         return add(definition) if definition is not None else add
@@ -129,7 +129,7 @@ class Registry:
         Raises:
             UnknownNameError: no such name.
         """
-        return self._about.get(self.get(name), About())
+        return self._about.get(_definition_of(self.get(name)), About())
 
     def get(self, name: str) -> Callable[..., Any]:
         """Find a definition.
@@ -167,7 +167,7 @@ class Registry:
             return name, argument, options
         if self.fallback and ":" in head:
             return self.fallback, head, options
-        return name if "/" in head else head, None, options
+        return (name if separator == "/" else head), None, options
 
     def build(self, spec: str, **options: Any) -> Any:
         """Build what a spec names; ``options`` go over the spec's own.
@@ -239,6 +239,14 @@ REGISTRIES = {
     "datasets": DATASETS,
 }
 
+
+def _definition_of(target: Any) -> Any:
+    """What was registered, behind the options that a ``partial`` binds and the wrappers of decorators."""
+    while isinstance(target, partial) or hasattr(target, "__wrapped__"):
+        target = target.func if isinstance(target, partial) else target.__wrapped__
+    return target if isinstance(target, Hashable) else id(target)
+
+
 CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 """What an attack is given with the call, or by the grid's cell: no options of its spec."""
 
@@ -277,15 +285,15 @@ def options_in_full(spec: str) -> dict[str, Any]:
     }
 
 
-def traits_of(spec: str) -> Traits:
-    """The traits of an attack.
-
-    Of one within another (``targeted(attack=pgd)``): what the inner one does, and both are.
-    """
-    options = options_in_full(spec)
+def own_traits(spec: str) -> Traits:
+    """The traits that an attack itself declares, whatever attack is within it."""
     declared = ATTACKS.about(specs.parse(spec)[0]).traits
-    own = declared(options) if callable(declared) else declared
-    inner = options.get("attack")
+    return declared(options_in_full(spec)) if callable(declared) else declared
+
+
+def traits_of(spec: str) -> Traits:
+    """The traits of an attack. Of one within another: what the inner one does, and both are."""
+    own, inner = own_traits(spec), options_in_full(spec).get("attack")
     if not isinstance(inner, str):
         return own
     within = traits_of(inner)
@@ -302,17 +310,21 @@ def foreign_code(classifier: str, defense: str, attack: str) -> str:
 
     Returns: 16 hex digits; "" where none is.
     """
-    modules = []
-    for registry, spec in ((CLASSIFIERS, classifier), (DEFENSES, defense), (ATTACKS, attack)):
-        if registry is ATTACKS and spec == "none":
-            continue
-        name, argument, _ = registry.look_up(spec)
-        own = name == registry.fallback
-        modules.append(str(argument).partition(":")[0] if own else registry.get(name).__module__)
+    named = [(CLASSIFIERS, classifier), (DEFENSES, defense)]
+    if attack != "none":
+        named += [(ATTACKS, name) for name, _ in specs.nesting(attack)]
+    modules = {_module_of(registry, spec) for registry, spec in named}
     files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if not _is_ours(module)}
     sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
     digests = b"".join(hashlib.sha256(source).digest() for source in sources)
     return hashlib.sha256(digests).hexdigest()[:16] if sources else ""
+
+
+def _module_of(registry: Registry, spec: str) -> str:
+    """The module in which a spec's definition stands."""
+    name, argument, _ = registry.look_up(spec)
+    by_path = name == registry.fallback
+    return str(argument).partition(":")[0] if by_path else registry.get(name).__module__
 
 
 def _is_ours(module: str) -> bool:

@@ -68,7 +68,7 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     """
     pairs = []
     for key, value in sorted(options.items()):
-        if not _can_be_written(value):
+        if not can_be_written(value):
             kinds = "a number, True, False, None, or text without commas outside of brackets"
             raise OptionError(f"{name}: option {key} = {value!r} must be {kinds}")
         pairs.append(f"{key}={number(value) if isinstance(value, float) else value}")
@@ -140,7 +140,8 @@ def _split(text: str) -> list[str]:
     return parts if depth == 0 else []
 
 
-def _can_be_written(value: object) -> bool:
+def can_be_written(value: object) -> bool:
+    """Whether a spec can hold a value: a number, True, False, None, or text with commas in brackets only."""
     if isinstance(value, str):
         return _split(value) == [value]
     return isinstance(value, bool | int | float | None)

@@ -11,7 +11,7 @@ NOT_COMPUTING = (
     *("*.md", "*.html", "*.toml", "*.safetensors"),
     *("cli", "report", "deploy"),
     *("bench/checks.py", "bench/columns.py", "bench/findings.py", "bench/weak_attacks.py"),
-    *("bench/metrics.py", "bench/provenance.py", "bench/workload.py"),
+    *("bench/metrics.py", "bench/provenance.py", "bench/workload.py", "bench/gallery.py"),
     *("runtime/progress.py", "runtime/forecast.py", "training/card.py", "training/log.py"),
     *("__init__.py", "__main__.py", "errors.py", "version.py", "grid.py", "train.py"),
 )

@@ -124,8 +124,24 @@ def test_files_say_their_format_and_those_of_another_one_are_refused(tmp_path: P
     assert content.pop("format") == 1
     path.write_text(json.dumps(content))
     assert len(load(tmp_path)[0].outcomes) == 2  # as rain 0.1 wrote them
-    path.write_text(json.dumps(content | {"format": 2}))
-    with pytest.raises(ResultError, match=r"its format is 2, and this version of rain reads 1: install"):
+    assert load(tmp_path)[0].made_by["precision"] == ("32-true",)  # which 0.1 did not say
+    for form in (2, 0, True, 1.0, "1"):
+        path.write_text(json.dumps(content | {"format": form}))
+        with pytest.raises(ResultError, match=r"its format is .*, and this version of rain reads 1: install"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("counts", [{"examples": 10**9, "chunk": 10**9}, {"examples": 10**30}])
+def test_a_small_file_cannot_ask_for_any_memory(tmp_path: Path, counts: dict[str, int]) -> None:
+    cell = replace(CELL, **counts)
+    save(tmp_path, cell, 0, [outcome(0)], {})
+    with pytest.raises(ResultError, match=r"does not hold|counts that are none"):
+        load(tmp_path)
+
+
+def test_a_chunk_that_its_cell_does_not_have_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, CELL, 99999, [], {})
+    with pytest.raises(ResultError, match="a chunk that the cell does not have"):
         load(tmp_path)
 
 

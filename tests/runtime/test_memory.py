@@ -19,12 +19,17 @@ def test_what_is_given_is_taken() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "gib", "batches"),
-    [("cpu", 64, Batches(60, 40)), ("cpu", 7, Batches(30, 20)), ("cuda", 56, Batches(240, 160))],
+    [
+        ("cpu", 64, Batches(60, 40)),
+        ("cpu", 7, Batches(30, 20)),
+        ("cuda", 80, Batches(60, 40)),
+        ("cuda", 7, Batches(30, 20)),
+    ],
 )
 def test_the_default_follows_the_memory(
     kind: str, gib: int, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a CPU more than the defaults are no faster."""
+    """It takes fewer where the memory is small, and never more by itself."""
     monkeypatch.setattr(memory, "memory_bytes", lambda device: gib * GIB)
     assert Batches.fitting(torch.device(kind)) == batches
 

@@ -1,5 +1,6 @@
 """What a step minimises, and the attack that some images go through."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,9 +14,9 @@ from rain.defense import Defense, Draw
 from rain.errors import OptionError, RecipeError
 from rain.images import Images
 from rain.randomize import shift
-from rain.registry import load_defense
+from rain.registry import ATTACKS, load_defense, own_traits
 from rain.seeding import generator_for
-from rain.training.attacker import behind_draw, evenly_chosen, frozen
+from rain.training.attacker import behind_draw, build_attack, evenly_chosen, frozen
 from rain.training.objective import Objective, divergence, target_of
 from rain.training.recipe import Config
 from rain.training.stages import Stages, feature_distance, relative_distance
@@ -271,3 +272,11 @@ def test_an_enhancer_that_answers_in_bfloat16_is_no_trouble(config: Callable[...
         loss = objective(images, images, labels, generator_for(1))["loss"]
     loss.backward()
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS.names() if name != "autoattack"])
+def test_every_attack_can_be_one_of_a_training_run(name: str) -> None:
+    """One that stops early makes all its steps; to others nothing is given that they do not take."""
+    sure = build_attack(name).keywords
+    assert sure == ({"confidence": math.inf} if own_traits(name).stops == "fooled" else {})
+    build_attack(f"targeted(attack={name})")

@@ -19,7 +19,7 @@ from rain.registry import load_attack, options_in_full, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
 from rain.seeding import keyword_for, takes_generator
-from rain.specs import parse, write
+from rain.specs import can_be_written, parse, write
 
 AT_ONCE = 16
 """Images that are attacked by queries at a time: enough for a CPU, and ``substitute`` has memory for them."""
@@ -115,7 +115,8 @@ def in_full(attack: str) -> str:
     options = options_in_full(attack)
     if isinstance(options.get("attack"), str):
         options["attack"] = in_full(options["attack"])
-    return write(parse(attack)[0], options)
+    texts = {name: value if can_be_written(value) else repr(value) for name, value in options.items()}
+    return write(parse(attack)[0], {name: text for name, text in texts.items() if can_be_written(text)})
 
 
 def traits_text(attack: str) -> str:

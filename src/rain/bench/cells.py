@@ -21,6 +21,9 @@ from rain.specs import NORMS
 FORMAT = 1
 """Of the result files: raised when an older version of the package could not read what a newer one writes."""
 
+MOST = 10**12
+"""What no count of a cell exceeds."""
+
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
 
@@ -240,21 +243,24 @@ def read_chunk(path: Path) -> Chunk:
     advice = "delete it and run the grid again"
     try:
         content = json.loads(path.read_text())
-        if content.get("format", FORMAT) != FORMAT:  # files of rain 0.1 do not say it, and are the same
-            newer = f"its format is {content['format']!r}, and this version of rain reads {FORMAT}"
-            raise ResultError(f"{path}: {newer}: install the version that wrote it")
+        form = content.get("format", FORMAT)
         cell = Cell(**content["cell"])
         outcomes = [_outcome(row) for row in content["outcomes"]]
-        chunk = Chunk(cell, content["chunk"], outcomes, dict(content["made_by"]))
+        made_by = dict(content["made_by"])
+        if "format" not in content:  # rain 0.1 said the precision only where it was another one
+            made_by.setdefault("precision", "32-true")
+        chunk = Chunk(cell, content["chunk"], outcomes, made_by)
         fault = _fault(chunk)
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        if isinstance(error, ResultError):
-            raise
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
+    if type(form) is not int or form != FORMAT:
+        other = f"its format is {form!r}, and this version of rain reads {FORMAT}"
+        raise ResultError(f"{path}: {other}: install the version that wrote it")
     if fault:
         raise ResultError(f"{path}: not a result file ({fault}); {advice}")
-    indices = [outcome.index for outcome in outcomes]
-    if path != path_of(path.parent.parent, cell, chunk.number) or indices != list(cell.indices(chunk.number)):
+    indices = cell.indices(chunk.number)
+    others = len(indices) != len(outcomes) or any(map(_is_elsewhere, outcomes, indices))
+    if others or path != path_of(path.parent.parent, cell, chunk.number):
         raise ResultError(f"{path}: does not hold what its name says; {advice}")
     return chunk
 
@@ -283,10 +289,12 @@ def _fault(chunk: Chunk) -> str:
         return f"norm {cell.norm!r}, access {cell.access!r}"
     counts = [cell.eot, cell.draws, cell.examples, cell.chunk]
     counts += [] if cell.size is None else [cell.size]
-    if not all(_is_whole(count) and count >= 1 for count in counts):
+    if not all(_is_whole(count) and 1 <= count <= MOST for count in counts):
         return "counts that are none"
-    if not (_is_whole(cell.seed) and _is_whole(chunk.number) and chunk.number >= 0):
+    if not (_is_whole(cell.seed) and _is_whole(chunk.number)):
         return "counts that are none"
+    if not 0 <= chunk.number < cell.chunks:
+        return "a chunk that the cell does not have"
     if not _is_real(cell.eps):
         return f"eps {cell.eps!r}"
     for outcome in chunk.outcomes:
@@ -313,6 +321,10 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
     for name in ("clean", "robust"):
         values[name] = tuple(values[name])
     return Outcome(**values)
+
+
+def _is_elsewhere(outcome: Outcome, index: int) -> bool:
+    return outcome.index != index
 
 
 def _is_whole(value: Any) -> bool:

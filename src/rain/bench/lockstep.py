@@ -26,7 +26,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Result(Generic[T]):
+class Done(Generic[T]):
     """What a task returned."""
 
     value: T
@@ -53,7 +53,7 @@ def together(tasks: Sequence[Task[T]], model: Model, *, at_once: int, batch: int
 
     Raises: what a task or the model raises; the other tasks end then.
     """
-    inbox: SimpleQueue[tuple[int, Question | Result[T] | BaseException]] = SimpleQueue()
+    inbox: SimpleQueue[tuple[int, Question | Done[T] | BaseException]] = SimpleQueue()
     replies: list[SimpleQueue[Tensor | None]] = [SimpleQueue() for _ in tasks]
 
     def work(place: int) -> None:
@@ -65,7 +65,7 @@ def together(tasks: Sequence[Task[T]], model: Model, *, at_once: int, batch: int
             return answer
 
         try:
-            inbox.put((place, Result(tasks[place](ask))))
+            inbox.put((place, Done(tasks[place](ask))))
         except BaseException as error:  # handed on to the calling thread
             inbox.put((place, error))
 

@@ -17,7 +17,7 @@ from rain.runtime.precision import autocast
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
 
-RECENT = 32
+RECENT = 16
 """Answers, and attacked batches, that are remembered for the next cells: a few columns of a table."""
 
 

@@ -78,20 +78,18 @@ def differences(results: Iterable[Result]) -> list[Difference]:
     return unequal
 
 
-def refused(result: Result, cells: Iterable[Cell], now: Mapping[Cell, Mapping[str, str]]) -> str:
+def refused_fact(result: Result, now: Mapping[Cell, Mapping[str, str]]) -> str:
     """Name the first fact that is another one now, of those that a run refuses; "" for none.
 
     Args:
         result: made before.
-        cells: what is to be measured.
-        now: what would make each of these cells.
+        now: what would make each of the cells that are to be measured.
     """
-    cells = list(cells)
     for name, fact in FACTS.items():
         if not fact.refused:
             continue
         alike = next(
-            (cell for cell in cells if _belongs(cell, fact.of) == _belongs(result.cell, fact.of)), None
+            (cell for cell in now if _belongs(cell, fact.of) == _belongs(result.cell, fact.of)), None
         )
         value = now[alike].get(name) if alike else None
         if value and {value, *result.made_by.get(name, ())} != {value}:

@@ -12,7 +12,7 @@ from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, pending, save, write_file
 from rain.bench.grid import Grid, read
 from rain.bench.measure import Bench
-from rain.bench.provenance import refused
+from rain.bench.provenance import refused_fact
 from rain.bench.workload import pieces
 from rain.errors import (
     AttackError,
@@ -51,7 +51,8 @@ def run(
         precision: of attacks on random defences, "32-true", "bf16-mixed", or "auto"
             (``rain.runtime.precision``). bfloat16 is twice as fast and more, and what it rounds is a fiftieth
             of what the draws change. All else, and every answer that counts, is computed in float32.
-        attack_batch: images times EOT draws in one gradient step; by default what the device's memory holds.
+        attack_batch: images times EOT draws in one gradient step; by default 60, and fewer where the device's
+            memory is small.
         eot_batch: images in one forward pass of these; by default two thirds of ``attack_batch``.
         progress: show a progress bar with the time left.
 
@@ -161,7 +162,7 @@ def refuse_others(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
         return
     now = {cell: assets.made_by(cell) for cell in cells}
     for result in load(folder):
-        fact = refused(result, now, now)
+        fact = refused_fact(result, now)
         if fact:
             what = f"{result.cell.defense}, {result.cell.attack} made with another {fact} than now"
             raise ResultError(f"{folder} has results of {what}: choose a fresh folder")

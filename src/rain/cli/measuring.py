@@ -24,8 +24,8 @@ PRECISION_HELP = (
     "AVX-512 BF16; or auto."
 )
 ATTACK_BATCH_HELP = (
-    "Images times EOT draws in one gradient step of an attack; by default what half of the device's "
-    "memory holds. Another number gives other draws, and the same figures up to noise."
+    "Images times EOT draws in one gradient step of an attack; by default 60, and fewer where the device's "
+    "memory is small. Another number gives other draws, and the same figures up to noise."
 )
 EOT_BATCH_HELP = "Images in one forward pass of these; by default two thirds of --attack-batch."
 DEMO_DATASET_HELP = f"Other images than the samples, for example csv:PATH; the first {EXAMPLES} of them."

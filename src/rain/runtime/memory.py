@@ -44,14 +44,12 @@ class Batches:
 
     @classmethod
     def fitting(cls, device: torch.device, attack: int | None = None, eot: int | None = None) -> Self:
-        """The given numbers; in the place of None what the device's memory holds.
+        """The given numbers; in the place of None the defaults, or fewer where the memory is small.
 
-        On a CPU more than the defaults are no faster.
+        Never more by itself: networks differ in what an image takes, and other batches give other draws.
         """
-        most = max(1, int(SHARE * memory_bytes(device) / IMAGE_BYTES))
-        if device.type == "cpu":
-            most = min(most, cls.attack)
-        attack = most if attack is None else attack
+        room = max(1, int(SHARE * memory_bytes(device) / IMAGE_BYTES))
+        attack = min(cls.attack, room) if attack is None else attack
         return cls(attack, max(1, attack * cls.eot // cls.attack) if eot is None else eot)
 
 

@@ -13,7 +13,7 @@ from rain.adaptive import Model
 from rain.defense import Defense, Draw
 from rain.errors import RecipeError
 from rain.images import Images
-from rain.registry import load_attack, traits_of
+from rain.registry import load_attack, options_in_full, own_traits
 from rain.specs import number, parse
 from rain.training.recipe import Config
 
@@ -26,9 +26,9 @@ def build_attack(spec: str) -> "partial[Images]":
 
     One that stops at a lucky draw would teach little.
     """
-    name, options = parse(spec)
-    stops_early = traits_of(name).stops == "fooled"
-    more: dict[str, Any] = {"confidence": math.inf} if stops_early and "confidence" not in options else {}
+    stops_early = own_traits(spec).stops == "fooled" and "confidence" in options_in_full(spec)
+    left_open = "confidence" not in parse(spec)[1]
+    more: dict[str, Any] = {"confidence": math.inf} if stops_early and left_open else {}
     return load_attack(spec, **more)
 
 
