@@ -62,6 +62,7 @@ def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) 
     classifier = tiny().eval()
     names: dict[str, Any] = {
         "rain": rain,
+        "torch": torch,
         "images": torch.rand(2, 3, 32, 32),
         "labels": torch.tensor([0, 1]),
         "network": tiny(),

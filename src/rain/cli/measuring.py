@@ -78,13 +78,13 @@ def demo(
     dataset: Annotated[str | None, typer.Option(help=DEMO_DATASET_HELP)] = None,
     classifier: Annotated[str | None, typer.Option(help=DEMO_CLASSIFIER_HELP)] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results and the report; by default runs/demo.")
+        Path | None, typer.Option(help="Folder of the results and the report; by default one below runs.")
     ] = None,
     device: Device = None,
 ) -> None:
     """See RAIN at work on real images.
 
-    A real classifier, four defences, and attackers who know ever more of them.
+    A real classifier, bare and behind three defences, and attackers who know ever more of them.
     """
     out = out or Path("runs") / _demo_name(dataset, classifier)
     with clean_errors(out):

@@ -41,7 +41,7 @@ def bar(work: Sequence[Piece], visible: bool) -> Iterator[Iterator[Tick]]:
     from rich.progress import TaskProgressColumn
 
     forecast = Forecast(work)
-    with _live(TaskProgressColumn(), "spent", _forecast_columns(forecast)) as progress:
+    with _live(TaskProgressColumn(), "done, spent", _forecast_columns(forecast)) as progress:
         task = progress.add_task("", total=sum(piece.estimate for piece in work))
         yield _piece_ticks(progress, task, forecast)
 
