@@ -18,7 +18,7 @@ PHOTOGRAPH = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jp
 SIDE = 224
 TITLES = {
     "picture": "A photograph enters",
-    "randomized": "SRd: one random pixel of each\n2x2 cell, shifted by chance",
+    "randomized": "SRd: one random pixel of each cell,\nfor each colour apart, then a shift",
     "enhanced": "DG: the detail is restored;\nthe classifier sees this",
 }
 INK = "#808080"

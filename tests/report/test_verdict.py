@@ -58,7 +58,7 @@ def test_a_loss_is_said_first() -> None:
         (
             {"clean": 0.79},
             "none",
-            "costs 1.0 points of clean accuracy, and leaves 79.0 %, which may be noise.",
+            "costs 1.0 points of clean accuracy, which may be noise, and leaves 79.0 %.",
         ),
     ],
 )

@@ -21,7 +21,7 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
         time.sleep(0.5)
     output, lines = capfd.readouterr()
     assert not output
-    assert "12% spent" in lines.replace("  ", " ")
+    assert "12% done, spent" in lines.replace("  ", " ")
     assert "1 of 2: first" in lines
     assert "left: about" in lines
     assert "38%" in lines

@@ -41,11 +41,7 @@ def report(
             "rows": (json, to_json(rows(results))),
             "tables": (markdown, as_markdown(results)),
         }
-        to_output = [text for path, text in texts.values() if str(path) == "-"]
-        if to_output:
-            print("".join(to_output), end="")
-        else:
-            print_report(folder)
+        # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
             if path and str(path) != "-":
                 write_file(path, text.encode())
@@ -53,6 +49,11 @@ def report(
         if html:
             write_html(folder, html)
             print(f"report: {html.resolve().as_uri()}", file=sys.stderr)
+        to_output = [text for path, text in texts.values() if str(path) == "-"]
+        if to_output:
+            print("".join(to_output), end="")
+        else:
+            print_report(folder)
 
 
 def print_report(folder: Path) -> None:

@@ -98,7 +98,7 @@ class Rain(Defense):
 
     Source: RAIN (arXiv 2004.14798), section 3.
 
-    Differs: DG is ``compact`` by default, not EDSR-baseline, which costs seventeen times the multiply-adds:
+    Differs: DG is ``compact`` by default, not EDSR-baseline, which costs eleven times the multiply-adds:
         ``enhancer="edsr(weights=PATH)"``.
     """
 

@@ -127,8 +127,9 @@ def _cost_text(headline: "Headline") -> str:
     if abs(cost.difference) < SMALLEST:
         return f"It costs no clean accuracy: that stays at {level}{few}"
     verb = "costs" if cost.difference > 0 else "adds"
-    chance = "" if cost.p < NOISE else ", which may be noise"
-    return f"It {verb} {_points(cost)} of clean accuracy, and leaves {level}{few}{chance}"
+    chance = "" if cost.p < NOISE else ", which may be noise,"
+    joint = chance or ","
+    return f"It {verb} {_points(cost)} of clean accuracy{joint} and leaves {level}{few}"
 
 
 def _others_text(headline: "Headline") -> str:

@@ -107,7 +107,7 @@ def _check_pictures(config: "Config") -> None:
 
 def _check_losses(config: "Config") -> None:
     if bool(config.steps) == bool(config.epochs):
-        raise RecipeError("give either steps or epochs")
+        raise RecipeError("give either steps or epochs, and 0 for the other")
     if not any(getattr(config, name) for name in LOSSES):
         raise RecipeError(f"nothing to minimise: give one of {', '.join(LOSSES)} a weight")
 
