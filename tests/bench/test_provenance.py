@@ -31,7 +31,8 @@ def test_results_of_other_weights_or_images_are_not_mixed_in(pictures: Path, tmp
     path.write_text(
         path.read_text().replace(load(tmp_path)[0].made_by["classifier_weights"][0], "0123456789abcdef")
     )
-    with pytest.raises(ResultError, match="another classifier weights than now: choose a fresh folder"):
+    what = r"holds results \(defense none, clean images\) that were made with another classifier weights"
+    with pytest.raises(ResultError, match=f"{what} than now: choose a fresh folder"):
         run(small, tmp_path)
 
 

@@ -47,3 +47,11 @@ def test_what_met_no_adaptive_attack_is_not_counted_among_the_others() -> None:
 def test_without_a_bare_classifier_the_gain_is_unknown() -> None:
     assert said_of(*three_columns()[1:]).startswith("What this defence gains is unknown")
     assert said_of() == ""
+
+
+def test_defences_of_two_places_are_counted_apart() -> None:
+    elsewhere = [of_cell(one, size=96) for one in three_columns(adaptive=0.3)]
+    text = said_of(*three_columns(), *elsewhere)
+    assert text.count("This defence does not stop") == 2
+    assert "96 pixels" in text
+    assert "keeps 30.0 %" in text

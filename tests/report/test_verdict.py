@@ -54,7 +54,7 @@ def test_a_loss_is_said_first() -> None:
             "gains 1.0 points against an attacker who knows it, which may be noise",
         ),
         ({"bare": 0.1, "adaptive": 0.4}, "gain", "gains 30.0 points"),
-        ({"clean": 0.8}, "none", "costs no clean accuracy: that stays at 80.0 %"),
+        ({"clean": 0.8}, "none", "images it costs no clean accuracy: that stays at 80.0 %"),
         (
             {"clean": 0.79},
             "none",

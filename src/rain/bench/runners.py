@@ -164,8 +164,10 @@ def refuse_others(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
     for result in load(folder):
         fact = refused_fact(result, now)
         if fact:
-            what = f"{result.cell.defense}, {result.cell.attack} made with another {fact} than now"
-            raise ResultError(f"{folder} has results of {what}: choose a fresh folder")
+            attack = "clean images" if result.cell.attack == "none" else result.cell.attack
+            what = f"results (defense {result.cell.defense}, {attack})"
+            why = f"that were made with another {fact} than now"
+            raise ResultError(f"{folder} holds {what} {why}: choose a fresh folder")
 
 
 def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rain.bench.columns import grouped
-from rain.bench.metrics import NOISE, Paired, eps_text, percent_text, place_order
+from rain.bench.metrics import NOISE, Paired, eps_text, percent_text, place_text
 
 if TYPE_CHECKING:
     from rain.report.verdict import Figure, Headline, Verdict
@@ -19,13 +19,19 @@ ATTACKER = "an attacker who knows it"
 
 
 def overall(headlines: Sequence["Headline"]) -> str:
-    """Say in one sentence what all defences come to; "" where none was attacked.
+    """Say in one sentence what all defences come to, in each place; "" where none was attacked.
 
     Args:
         headlines: of ``rain.report.verdict.at_largest_budgets``.
     """
-    if not headlines:
-        return ""
+    places = grouped(headlines, place_text)
+    if len(places) == 1:
+        return _overall_text(headlines)
+    return " ".join(f"{place}: {_overall_text(same)}" for place, same in places.items())
+
+
+def _overall_text(headlines: Sequence["Headline"]) -> str:
+    """The same for the defences of one place."""
     tried = [headline for headline in headlines if headline.verdict != "unclaimed"]
     count, count_tried = len(_defenses(headlines)), len(_defenses(tried))
     if not tried:
@@ -66,14 +72,14 @@ def _holds(headline: "Headline") -> bool:
 
 
 def _weakest_of_each(headlines: Iterable["Headline"]) -> list["Headline"]:
-    """Of each defence in each place the headline, over the norms, in which it keeps least."""
-    groups = grouped(headlines, lambda headline: (place_order(headline), headline.defense))
+    """Of each defence the headline, over the norms, in which it keeps least."""
+    groups = grouped(headlines, lambda headline: headline.defense)
     return [min(same, key=lambda headline: headline.worst.rate) for same in groups.values()]
 
 
-def _defenses(headlines: Iterable["Headline"]) -> set[tuple[tuple[str, int, str], str]]:
-    """The defences that headlines are about, each once in each place."""
-    return {(place_order(headline), headline.defense) for headline in headlines}
+def _defenses(headlines: Iterable["Headline"]) -> set[str]:
+    """The defences that headlines are about."""
+    return {headline.defense for headline in headlines}
 
 
 def say(headline: "Headline") -> str:
@@ -125,7 +131,7 @@ def _cost_text(headline: "Headline") -> str:
         unknown = "what that costs is unknown, without the bare classifier"
         return f"On clean images it is right on {level}{few}; {unknown}"
     if abs(cost.difference) < SMALLEST:
-        return f"It costs no clean accuracy: that stays at {level}{few}"
+        return f"On {cost.images} images it costs no clean accuracy: that stays at {level}"
     verb = "costs" if cost.difference > 0 else "adds"
     chance = "" if cost.p < NOISE else ", which may be noise,"
     joint = chance or ","
