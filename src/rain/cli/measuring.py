@@ -34,7 +34,10 @@ DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example 
 
 def run(
     grid: Annotated[
-        str, typer.Argument(help="A grid file (TOML), or the name of a shipped grid.", metavar="GRID")
+        str,
+        typer.Argument(
+            help="A grid file (TOML), or the name of a shipped grid (rain list grids).", metavar="GRID"
+        ),
     ],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
     dataset: Annotated[

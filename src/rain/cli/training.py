@@ -35,7 +35,7 @@ def train(
 ) -> None:
     """Train DG before a frozen classifier, or a classifier.
 
-    Ctrl-C keeps the run; --resume goes on with it, bit for bit.
+    Ctrl-C keeps the run; --resume goes on with it, on a CPU with the same bits.
     """
     out = out or Path("runs") / Path(recipe).stem
     with clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
