@@ -7,9 +7,8 @@ import sys
 
 import rain
 
-classifier = rain.load_classifier(
-    "efficientnet_lite0"
-)  # yours: any nn.Module from images in [0, 1] to logits
+# Yours: any nn.Module from images in [0, 1] to logits.
+classifier = rain.load_classifier("efficientnet_lite0")
 hardened = rain.harden(classifier, "rain")
 
 samples = rain.load_dataset("samples")

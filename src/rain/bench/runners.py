@@ -70,7 +70,7 @@ def run(
     folder, place = Path(folder), pick_device(device)
     assets = Assets(place, precision, Batches.fitting(place, attack_batch, eot_batch))
     cells = tuple(dict.fromkeys(settle(assets, cell) for cell in grid.cells))
-    check_words(assets, cells)
+    check_defenses(assets, cells)
     make_folder(folder)
     refuse_others(assets, folder, cells)
     broken = measure_pending(assets, folder, cells, grid.gallery, progress)
@@ -145,7 +145,7 @@ def check_examples(assets: Assets, cell: Cell) -> None:
         )
 
 
-def check_words(assets: Assets, cells: Iterable[Cell]) -> None:
+def check_defenses(assets: Assets, cells: Iterable[Cell]) -> None:
     """Raise ``OptionError`` if an attacked defence is not what it says of itself, on the first image."""
     attacked = [cell for cell in cells if cell.attack != "none"]
     for classifier, defense, dataset, size in dict.fromkeys(

@@ -19,7 +19,7 @@ COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 MEANINGS = {
     "transfer": "the attacker knows the bare classifier only, attacks that, and hopes that it carries over",
     "frozen": "the attacker goes through the defence, its randomness fixed to one draw of his own",
-    "static": "the attacker goes through the defence, as if it were not random",
+    "static": "the attacker goes through the defence with one fresh draw a step, and does not average",
     "adaptive": "the attacker knows the defence and averages over its randomness: the figure that counts",
     "query": "the attacker sees scores or labels only, and asks many times",
 }
