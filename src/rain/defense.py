@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.errors import ClassifierError, ImageError, OptionError
+from rain.answers import logits_of, refuse_broken, warn_if_probabilities
+from rain.errors import ImageError, OptionError
 from rain.images import Images, check_images
 from rain.registry import load_defense
 
@@ -144,8 +145,8 @@ class Hardened(nn.Module):
             raise
         if not len(defended):
             # Not every network takes an empty batch; one blank image tells how many classes there are.
-            return self.classifier(images.new_zeros((1, *images.shape[1:])))[:0]
-        return self.classifier(defended)
+            return logits_of(self.classifier(images.new_zeros((1, *images.shape[1:]))))[:0]
+        return logits_of(self.classifier(defended), len(defended))
 
     def _explain(self, images: Images, error: RuntimeError) -> None:
         """Raise ``ImageError`` where images and the defence's weights differ in device or type.
@@ -181,7 +182,9 @@ class Hardened(nn.Module):
             raise OptionError(f"seed must be an integer of 64 bits, got {seed!r}")
         generator = None if seed is None else Generator().manual_seed(int(seed))
         count = draws if self.defense.random else 1
-        of_draws = torch.stack([probabilities_of(self(images, generator=generator)) for _ in range(count)])
+        of_draws = torch.stack(
+            [probabilities_of(self(images, generator=generator), self) for _ in range(count)]
+        )
         probabilities = of_draws.mean(0)
         labels = probabilities.argmax(1)
         agreement = (of_draws.argmax(2) == labels).float().mean(0)
@@ -193,25 +196,22 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def probabilities_of(logits: Tensor) -> Tensor:
+def probabilities_of(answer: object, model: object = None) -> Tensor:
     """Softmax in float32, of logits (N, classes).
+
+    Args:
+        answer: what a classifier gave, of whatever kind.
+        model: who gave it; it is warned of once if it answers with probabilities. None warns of nothing.
 
     Raises:
         ClassifierError: a probability is no number, the largest of which would be class 0; or these are no
             logits of several classes.
     """
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        is_tensor = isinstance(logits, Tensor)
-        answer = f"of shape {tuple(logits.shape)}" if is_tensor else f"a {type(logits).__name__}"
-        needed = "logits (N, classes), at least two of them for an image"
-        raise ClassifierError(f"the classifier must answer with {needed}; got {answer}")
+    logits = logits_of(answer)
+    if model is not None:
+        warn_if_probabilities(logits, model)
     probabilities = logits.float().softmax(1)
-    broken = (~torch.isfinite(probabilities).all(1)).nonzero()[:, 0].tolist()
-    if broken:
-        places = ", ".join(map(str, broken[:4])) + (" and others" if len(broken) > 4 else "")
-        what = f"NaN or infinite logits for images {places} of a batch of {len(logits)}"
-        advice = "half precision overflows in some networks, take float32 or bfloat16"
-        raise ClassifierError(f"the classifier answers {what}: {advice}; else look at its weights")
+    refuse_broken(torch.isfinite(probabilities).all(1), logits)
     return probabilities
 
 
