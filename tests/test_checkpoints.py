@@ -255,3 +255,106 @@ def test_files_that_a_spec_names_are_digested_wherever_they_lie(
         first = checkpoints.digest_files(spec)
         path.write_bytes(b"two")
         assert "none" != first != checkpoints.digest_files(spec)
+
+
+# --- prefixes
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+PREFIXES = [
+    "module.",
+    "model.",
+    "net.",
+    "backbone.",
+    "classifier.",
+    "_orig_mod.",
+    "module.model.",
+    "network._orig_mod.",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_that_all_names_share_is_left_out_and_said(
+    network: nn.Sequential, tmp_path: Path, prefix: str
+) -> None:
+    path = tmp_path / "wrapped.safetensors"
+    save_file(prefixed(copy_of(network), prefix), path)
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    with pytest.warns(UserWarning, match=f"wrapped.safetensors: all names begin with '{prefix}'"):
+        checkpoints.load(other, path)
+    assert checkpoints.digest(other) == checkpoints.digest(network)
+
+
+def test_what_wrappers_of_torch_leave_is_loaded(network: nn.Sequential, tmp_path: Path) -> None:
+    wrapped = torch.nn.DataParallel(torch.compile(network, backend="eager"))
+    checkpoints.save(wrapped, tmp_path / "own.safetensors", {})
+    with pytest.warns(UserWarning, match=r"'module._orig_mod.', which was left out"):
+        checkpoints.load(network, tmp_path / "own.safetensors")
+
+
+def test_a_prefix_that_belongs_to_the_names_stays() -> None:
+    whole = nn.Sequential()
+    whole.add_module("body", nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    state = copy_of(whole)
+    assert checkpoints.without_prefix(state, state)[1] == ""
+    checkpoints.load_state(whole, state, "own")
+    with pytest.warns(UserWarning, match=r"begin with 'model.', which"):
+        checkpoints.load_state(whole, prefixed(state, "model."), "own")
+
+
+def test_what_is_wrong_behind_a_prefix_is_told_without_it(network: nn.Sequential) -> None:
+    before = checkpoints.digest(network)
+    state = prefixed(copy_of(network), "module.")
+    del state["module.0.bias"]
+    with pytest.raises(WeightsError, match=r"missing 0.bias; surplus none"):
+        checkpoints.load_state(network, state, "own")
+    state["module.0.bias"] = torch.full((4,), torch.nan)
+    with pytest.raises(WeightsError, match=r"own: 0.bias holds NaN"):
+        checkpoints.load_state(network, state, "own")
+    assert checkpoints.digest(network) == before
+
+
+def test_a_prefix_that_not_all_names_share_is_told(network: nn.Sequential) -> None:
+    """As torch's AveragedModel leaves it, and a whole hardened model."""
+    averaged = torch.optim.swa_utils.AveragedModel(network).state_dict()
+    with pytest.raises(WeightsError, match=r"surplus .*; what begins with 'module.' fits: save those"):
+        checkpoints.load_state(network, averaged, "own")
+    hardened = prefixed(copy_of(network), "classifier.network.") | {"defense.weight": torch.ones(1)}
+    with pytest.raises(WeightsError, match=r"what begins with 'classifier.network.' fits"):
+        checkpoints.load_state(network, hardened, "own")
+
+
+def test_shared_prefixes_are_whole_parts() -> None:
+    names = ["module.model.head.weight", "module.model.head.bias", "module.models.x"]
+    assert checkpoints.shared_prefixes(dict.fromkeys(names[:2], torch.ones(1))) == [
+        "module.",
+        "module.model.",
+        "module.model.head.",
+    ]
+    assert checkpoints.shared_prefixes(dict.fromkeys(names, torch.ones(1))) == ["module."]
+    for odd in ([], ["weight"], ["a.weight", "b.weight"]):
+        assert checkpoints.shared_prefixes(dict.fromkeys(odd, torch.ones(1))) == []
+
+
+@pytest.mark.parametrize("spec", ["small_resnet", "compact", "edsr"])
+def test_networks_that_are_made_as_their_file_says_know_prefixes(tmp_path: Path, spec: str) -> None:
+    shipped = {"small_resnet": "imagenette", "compact": "blind"}
+    load = load_classifier if spec == "small_resnet" else load_enhancer
+    own = load(spec, weights=shipped[spec]) if spec in shipped else load(spec, weights=None, blocks=1)
+    options = {} if spec in shipped else {"blocks": 1}
+    path = tmp_path / "own.safetensors"
+    checkpoints.save(prefixed(own.state_dict(), "module.model."), path, {})
+    with pytest.warns(UserWarning, match=r"begin with 'module.model\."):
+        again = load(spec, weights=path, **options)
+    assert checkpoints.digest(again) == checkpoints.digest(own)
+
+
+def test_a_small_resnet_is_read_as_training_leaves_it_and_bare(tmp_path: Path) -> None:
+    own = load_classifier("small_resnet(weights=imagenette)")
+    for module in (own, own.network):
+        checkpoints.save(module, tmp_path / "own.safetensors", {})
+        again = load_classifier("small_resnet", weights=tmp_path / "own.safetensors")
+        assert checkpoints.digest(again) == checkpoints.digest(own)

@@ -6,6 +6,7 @@ Nothing is ever unpickled: a pickle can run code when it is opened.
 import hashlib
 import re
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -70,7 +71,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if start[:2] in PICKLE_MARKS and start[8:9] != b"{":
         what = "this is a pickle, which can run code when it is opened, and is refused"
         code = 'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
-        raise WeightsError(f"{path}: {what}. Convert it where you trust it: {code}")
+        nested = 'A checkpoint of a training holds more: take its part "state_dict" or "model"'
+        raise WeightsError(f"{path}: {what}. Convert it where you trust it: {code}. {nested}")
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -81,16 +83,19 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str]:
+def load(module: nn.Module, path: str | Path, within: str = "", classes: int | None = None) -> dict[str, str]:
     """Load a safetensors file into ``module``.
 
-    It must fit exactly: no missing and no surplus keys, every shape as it is, every value finite.
+    It must fit exactly: no missing and no surplus keys, every shape as it is, every value finite. A prefix
+    that all names share is left out, with a warning, if they then fit.
 
     Args:
         module: gets the weights.
         path: of the file.
-        within: a prefix that all names may have: "network." for a file of ``Preprocessed``, as ``rain train``
-            leaves it.
+        within: a prefix that all names may have, and of which nobody is warned: "network." for a file of
+            ``Preprocessed``, as ``rain train`` leaves it.
+        classes: how many logits ``module`` has, where the caller has an option ``classes`` for it: weights of
+            another number are told so.
 
     Returns: the file's metadata.
 
@@ -99,9 +104,7 @@ def load(module: nn.Module, path: str | Path, within: str = "") -> dict[str, str
             unchanged.
     """
     state, card = read(path)
-    if within and all(name.startswith(within) for name in state):
-        state = {name.removeprefix(within): tensor for name, tensor in state.items()}
-    load_state(module, state, str(path))
+    load_state(module, state, str(path), within, classes)
     return card
 
 
@@ -110,7 +113,44 @@ def categories(card: dict[str, str]) -> tuple[str, ...]:
     return tuple(card["classes"].split(", ")) if card.get("classes") else ()
 
 
-def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def without_prefix(state: dict[str, Tensor], names: Iterable[str]) -> tuple[dict[str, Tensor], str]:
+    """Leave out the prefix that all names of a file share, if it then has more of the names that are needed.
+
+    Wrappers leave such prefixes: ``module.`` (DataParallel), ``_orig_mod.`` (torch.compile), ``model.``, or
+    several of them, ``module.model.``.
+
+    Args:
+        state: the tensors of the file.
+        names: what is needed.
+
+    Returns: the tensors under their own names, and the prefix; "" if none was left out.
+    """
+    needed = set(names)
+    best, most = "", len(needed & state.keys())
+    for prefix in shared_prefixes(state):
+        matches = len(needed & {name.removeprefix(prefix) for name in state})
+        if matches > most:
+            best, most = prefix, matches
+    return {name.removeprefix(best): tensor for name, tensor in state.items()}, best
+
+
+def shared_prefixes(state: dict[str, Tensor]) -> list[str]:
+    """The prefixes that all names share, whole parts up to a dot, the shortest first."""
+    if not state:
+        return []
+    # What the first and the last name share, in the order of names, all between them share.
+    first, last = min(state), max(state)
+    prefixes = [first[: place + 1] for place in _dots(first)]
+    return [prefix for prefix in prefixes if last.startswith(prefix)]
+
+
+def warn_of_prefix(prefix: str, source: str) -> None:
+    """Say that a prefix was left out of all names of a file; of none, say nothing."""
+    if prefix:
+        warnings.warn(f"{source}: all names begin with {prefix!r}, which was left out", stacklevel=3)
+
+
+def check(module: nn.Module, state: dict[str, Tensor], source: str, classes: int | None = None) -> None:
     """Check that tensors by name fit ``module``.
 
     A module that is made as a file says should be made under ``torch.device("meta")`` first, and checked: a
@@ -120,41 +160,83 @@ def check(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
         module: whose names, shapes and types are needed.
         state: the tensors.
         source: where they come from, as the error calls it.
+        classes: as for ``load``.
 
     Raises:
         WeightsError: a key is missing or surplus, a shape differs, or integers stand for real numbers.
     """
     targets, architecture = module.state_dict(), type(module).__name__
-    # Files written before 2017 or by other frameworks lack this counter, which no inference reads.
-    needed = {name for name in targets if not name.endswith("num_batches_tracked")}
+    needed = _needed(targets)
     missing, surplus = sorted(needed - state.keys()), sorted(state.keys() - targets.keys())
     if missing or surplus:
         difference = f"missing {_first_four(missing)}; surplus {_first_four(surplus)}"
-        raise WeightsError(f"{source}: not weights of {architecture}: {difference}")
+        hint = _hint_of_part(state, needed)
+        raise WeightsError(f"{source}: not weights of {architecture}: {difference}{hint}")
     for name, tensor in state.items():
         target = targets[name]
         if tensor.shape != target.shape:
-            what = f"{name} has shape {tuple(tensor.shape)}"
-            raise WeightsError(f"{source}: {what}, {architecture} needs {tuple(target.shape)}")
+            what = f"{name} has shape {tuple(tensor.shape)}, {architecture} needs {tuple(target.shape)}"
+            raise WeightsError(f"{source}: {what}{_hint_of_classes(state, targets, classes)}")
         if tensor.is_floating_point() != target.is_floating_point():
             raise WeightsError(f"{source}: {name} is of {tensor.dtype}, {architecture} needs {target.dtype}")
 
 
-def load_state(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def _needed(targets: dict[str, Tensor]) -> set[str]:
+    """The names that a file must have."""
+    # Files written before 2017 or by other frameworks lack this counter, which no inference reads.
+    return {name for name in targets if not name.endswith("num_batches_tracked")}
+
+
+def _hint_of_part(state: dict[str, Tensor], needed: set[str]) -> str:
+    """Say which part of a larger file fits, if one does: of a hardened model, the classifier."""
+    for prefix in sorted({name[: place + 1] for name in state for place in _dots(name)}):
+        inside = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
+        if needed and needed <= inside:
+            return f"; what begins with {prefix!r} fits: save those tensors alone"
+    return ""
+
+
+def _dots(name: str) -> list[int]:
+    return [place for place, letter in enumerate(name) if letter == "."]
+
+
+def _hint_of_classes(state: dict[str, Tensor], targets: dict[str, Tensor], classes: int | None) -> str:
+    """Say which ``classes`` the weights are of, if all but the last layer's rows fits."""
+    counts = set()
+    for name, tensor in state.items():
+        target = targets[name]
+        if tensor.shape == target.shape:
+            continue
+        if not tensor.ndim or tensor.shape[1:] != target.shape[1:] or target.shape[0] != classes:
+            return ""
+        counts.add(tensor.shape[0])
+    if len(counts) != 1:
+        return ""
+    count = counts.pop()
+    return f"; all else fits: these are weights of {count} classes, give classes={count}" if count > 1 else ""
+
+
+def load_state(
+    module: nn.Module, state: dict[str, Tensor], source: str, within: str = "", classes: int | None = None
+) -> None:
     """Load tensors by name into ``module``, after checking names, shapes and values.
 
     Args:
         module: gets the weights.
         state: the tensors.
         source: where they come from, as the error calls it.
+        within, classes: as for ``load``.
 
     Raises:
         WeightsError: a key is missing or surplus, a shape differs, or a value is NaN or infinite; ``module``
             is then unchanged.
     """
-    check(module, state, source)
+    state, prefix = without_prefix(state, _needed(module.state_dict()))
+    check(module, state, source, classes)
     check_finite(state, source)
     module.load_state_dict(state, strict=False)
+    if prefix != within:
+        warn_of_prefix(prefix, source)
 
 
 def check_finite(state: dict[str, Tensor], source: str) -> None:

@@ -302,3 +302,38 @@ def test_module_builds_from_the_working_directory(here: None) -> None:
 def test_module_says_what_is_wrong(here: None, spec: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         load_classifier(spec)
+
+
+# --- weights of other classes
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision/squeezenet1_1", "torchvision/resnet18", "timm/test_efficientnet"]
+)
+def test_weights_of_ten_classes_say_classes(name: str, tmp_path: Path) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    path = tmp_path / "ten.safetensors"
+    ten = load_classifier(name, weights=None, classes=10)
+    for prefix in ("", "model."):
+        state = {f"{prefix}{key}": value for key, value in ten.network.state_dict().items()}
+        save_file(state, path)
+        with pytest.raises(WeightsError, match=r"all else fits: .* of 10 classes, give classes=10$"):
+            load_classifier(name, weights=path)
+    with pytest.warns(UserWarning, match=r"'model.', which was left out"):
+        again = load_classifier(name, weights=path, classes=10)
+    assert checkpoints.digest(again) == checkpoints.digest(ten)
+    with pytest.raises(WeightsError, match=r"of 10 classes, give classes=10$"):
+        load_classifier(name, weights=path, classes=11)
+
+
+def test_classes_are_no_advice_where_more_does_not_fit(squeezenet: Preprocessed, tmp_path: Path) -> None:
+    ten = load_classifier("torchvision/squeezenet1_1", weights=None, classes=10).network.state_dict()
+    other = ten | {"features.0.bias": torch.ones(7)}
+    one = ten | {"classifier.1.weight": torch.ones(1, 512, 1, 1), "classifier.1.bias": torch.ones(1)}
+    two_counts = ten | {"classifier.1.bias": torch.ones(9)}
+    narrow = ten | {"classifier.1.weight": torch.ones(10, 256, 1, 1)}
+    for state in (other, one, two_counts, narrow):
+        save_file(state, tmp_path / "odd.safetensors")
+        with pytest.raises(WeightsError, match=r"has shape .* needs \([\d, ]*\)$"):
+            load_classifier("torchvision/squeezenet1_1", weights=tmp_path / "odd.safetensors")

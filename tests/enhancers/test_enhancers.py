@@ -314,3 +314,16 @@ def test_spandrel_missing_says_what_to_install(
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(WeightsError, match=r"pip install"):
         load_enhancer(f"spandrel:{path}")
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.generator."])
+def test_spandrel_knows_an_architecture_behind_a_prefix(
+    checkpoint: Callable[..., Path], tmp_path: Path, prefix: str
+) -> None:
+    state, _ = checkpoints.read(checkpoint())
+    path = tmp_path / "wrapped.safetensors"
+    save_file({f"{prefix}{name}": tensor for name, tensor in state.items()}, path)
+    with pytest.warns(UserWarning, match=f"begin with '{prefix}'"):
+        wrapped = load_enhancer(f"spandrel:{path}")
+    images = torch.rand(1, 3, 8, 8)
+    assert torch.equal(wrapped(images), load_enhancer(f"spandrel:{checkpoint()}")(images))

@@ -38,15 +38,17 @@ def small_resnet(
     """
     path = checkpoints.find("small_resnet", weights) if weights is not None else None
     state, card = checkpoints.read(path) if path else ({}, {})
-    last = state.get("network.last.weight")
+    # ``rain train`` writes the names of the whole, "network.last.weight"; a bare network has "last.weight".
+    inside, _ = checkpoints.without_prefix(state, ["last.weight", "last.bias"])
+    last = inside.get("last.weight")
     if last is not None and last.ndim == 2 and len(last) and last.shape[1] >= 8:
         classes, width = last.shape[0], last.shape[1] // 8
         with torch.device("meta"):
-            empty = _preprocessed(classes, width, size, ())
-        checkpoints.check(empty, state, str(path))
+            empty = SmallResnet(classes, width)
+        checkpoints.check(empty, inside, str(path))
     classifier = _preprocessed(classes, width, size, checkpoints.categories(card))
     if path:
-        checkpoints.load_state(classifier, state, str(path))
+        checkpoints.load_state(classifier.network, state, str(path), within="network.")
     classifier.card, classifier.untrained = card, path is None
     return classifier.eval()
 

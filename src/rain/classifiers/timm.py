@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -54,8 +55,9 @@ def timm(
     if classes is not None and (weights == "DEFAULT" or classes < 1):
         needed = "a positive number and goes with weights=PATH or weights=None"
         raise OptionError(f"timm/{name}: classes must be {needed}, got {classes!r}")
-    network = _create(library, name, weights == "DEFAULT" and file is None, classes)
-    card = checkpoints.load(network, file, within="network.") if file else {}
+    network: Any = _create(library, name, weights == "DEFAULT" and file is None, classes)
+    count: int = network.num_classes
+    card = checkpoints.load(network, file, within="network.", classes=count) if file else {}
     config = library.data.resolve_model_data_config(network)
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
@@ -63,7 +65,7 @@ def timm(
         raise OptionError(f"timm/{name} {what}; only networks for square RGB images can be used")
     crop = crop or height
     categories = checkpoints.categories(card)
-    if not categories and network.num_classes == 1000:
+    if not categories and count == 1000:
         categories = imagenet.categories()
     return Preprocessed(
         network,

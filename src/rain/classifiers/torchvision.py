@@ -65,7 +65,7 @@ def torchvision(
     crop = crop or preprocessing.crop_size[0]
     count = classes or 1000
     network = models.get_model(name, weights=None, num_classes=count, **_arguments(name, crop))
-    card = checkpoints.load(network, file, within="network.") if file else {}
+    card = checkpoints.load(network, file, within="network.", classes=count) if file else {}
     if downloads:
         checkpoints.load_state(network, _download(version, what), f"{what}, {version.name}")
     if weights is not None and hasattr(network, "transform_input"):

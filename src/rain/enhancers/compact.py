@@ -58,6 +58,7 @@ class Compact(nn.Module):
         if weights is not None:
             path = checkpoints.find("compact", weights)
             state, self.card = checkpoints.read(path)
+            state, prefix = checkpoints.without_prefix(state, ["head.weight", "down.weight"])
             size = _size(state)
             if size is not None:
                 informed, head, near, features, blocks = size
@@ -77,6 +78,7 @@ class Compact(nn.Module):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
         if weights is not None:
             checkpoints.load_state(self, state, str(path))
+            checkpoints.warn_of_prefix(prefix, str(path))
 
     def forward(self, images: Images, choice: Tensor | None = None) -> Images:
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w).

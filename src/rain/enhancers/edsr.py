@@ -61,7 +61,9 @@ class Edsr(nn.Module):
         if weights is not None:
             path = checkpoints.find("edsr", weights)
             state, self.card = checkpoints.read(path)
+            state, prefix = checkpoints.without_prefix(state, self.state_dict())
             checkpoints.load_state(self, self._with_constants(state, path), str(path))
+            checkpoints.warn_of_prefix(prefix, str(path))
 
     def forward(self, images: Images) -> Images:
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w)."""

@@ -1,6 +1,7 @@
 """Super-resolution checkpoints of many architectures, by way of the PyPI package spandrel."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Spandrel(nn.Module):
         super().__init__()
         state, card = checkpoints.read(Path(path).expanduser())
         checkpoints.check_finite(state, str(path))
-        descriptor = _recognise(state, path)
+        descriptor = _recognise_within(state, path)
         scale, inputs, outputs = descriptor.scale, descriptor.input_channels, descriptor.output_channels
         if (scale, inputs, outputs) != (2, 3, 3):
             what = f"{descriptor.architecture.name} from {inputs} to {outputs} channels at x{scale}"
@@ -64,6 +65,20 @@ class Spandrel(nn.Module):
         padded = F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
         enlarged: Tensor = self._call(self.network, padded)
         return enlarged[..., : 2 * height, : 2 * width].clamp(0, 1)
+
+
+def _recognise_within(state: dict[str, Tensor], path: str | Path) -> "ImageModelDescriptor[nn.Module]":
+    """Recognise an architecture: by the names as they are, else without a prefix that all share."""
+    try:
+        return _recognise(state, path)
+    except WeightsError as error:
+        for prefix in checkpoints.shared_prefixes(state):
+            inside = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            with suppress(WeightsError):
+                descriptor = _recognise(inside, path)
+                checkpoints.warn_of_prefix(prefix, str(path))
+                return descriptor
+        raise error from None
 
 
 def _recognise(state: dict[str, Tensor], path: str | Path) -> "ImageModelDescriptor[nn.Module]":
