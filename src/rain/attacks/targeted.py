@@ -1,12 +1,15 @@
 """The targeted variant of any attack: it looks for one wrong answer, not for any."""
 
 from functools import partial
+from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model
 from rain.attacks import check_arguments
+from rain.attacks._intake import check_labels
 from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ATTACKS, Traits, load_attack
@@ -24,7 +27,7 @@ def targeted(
     eps: float,
     norm: str = "linf",
     attack: str = "pgd",
-    target: str | int = "least_likely",
+    target: str | int | Tensor = "least_likely",
     generator: Generator | None = None,
 ) -> Images:
     """Drive each image to one class, by an attack that knows nothing of targets.
@@ -36,12 +39,13 @@ def targeted(
     Args:
         attack: spec of the attack, with its options.
         target: "least_likely" or "second", the likeliest wrong class (of the model's answer to the clean
-            image, which costs a query), "next" (the label plus one), or the number of a class; an image of
-            that class is left as it is.
+            image, which costs a query), "next" (the label plus one), the number of a class, or, in
+            Python, a tensor, array or list of one for each image; an image of that class is left as it is.
         generator: of the attack.
 
     Raises:
         OptionError: no such target, or what the attack raises.
+        LabelError: the targets are not one class number for each image.
 
     Source: Carlini and Wagner (arXiv 1608.04644), section III, for the kinds of targets; their loss f6 is the
         difference of these two logits.
@@ -67,10 +71,13 @@ def targeted(
     return adversarial
 
 
-def _targets(model: Model, images: Images, labels: Tensor, target: str | int) -> Tensor:
-    if isinstance(target, int) and not isinstance(target, bool) and target >= 0:
-        return torch.full_like(labels, target)
-    if target not in TARGETS:
+def _targets(model: Model, images: Images, labels: Tensor, target: str | int | Tensor) -> Tensor:
+    if isinstance(target, Tensor | np.ndarray | list | tuple) and np.ndim(target) > 0:
+        return check_labels(target, images, "targets")
+    number = target.item() if isinstance(target, Tensor | np.ndarray) else target
+    if isinstance(number, Integral) and not isinstance(number, bool) and number >= 0:
+        return torch.full_like(labels, int(number))
+    if not isinstance(target, str) or target not in TARGETS:
         what = f"target must be the number of a class or one of {', '.join(TARGETS)}"
         raise OptionError(f"{what}, got {target!r}")
     if not len(images):

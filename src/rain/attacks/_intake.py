@@ -1,0 +1,246 @@
+"""What every attack is given and what it gives back: checked here, once, for ours and for those of others.
+
+``ATTACKS`` wraps each attack in ``attended``. Within it an attack may rely on this: images that keep the
+convention, contiguous and without a gradient; labels (N,) of int64 on their device; a model that answers
+with logits, whose gradients are finite.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Real
+from types import CellType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rain.adaptive import Model
+from rain.answers import check_logits, logits_of, warn_if_probabilities
+from rain.errors import LabelError, OptionError
+from rain.images import Images, check_images
+from rain.registry import traits_when
+
+LEARNS_OR_DRAWS = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+"""Layers whose answers in train mode are others than in eval mode."""
+
+
+def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an attack, so that it gets what it may rely on, and gives what was promised.
+
+    In: images with any strides, with or without a gradient; labels as ``check_labels`` takes them. What was
+    given is never written to, the statistics of batch norms included. Out: new images, contiguous, without a
+    gradient, of the type and on the device of those that came in.
+
+    Raises:
+        ImageError: the images break the convention.
+        LabelError: the labels fit neither the images nor the model's classes.
+        ClassifierError: the model's answers are no logits, or no numbers.
+        OptionError: the model cannot be called, eps is no number, or gradients are needed where
+            ``torch.inference_mode`` forbids them.
+    """
+
+    @functools.wraps(attack)
+    def attack_checked(model: Model, images: Images, labels: Any, **options: Any) -> Any:
+        traits = traits_when(attack, options)
+        if "eps" in options:
+            options["eps"] = _number(options["eps"])
+        check_images(images)
+        clean = _own(images, needs_gradients=traits.sees == "gradients")
+        rows = check_labels(labels, clean)
+        if isinstance(model, Attended):  # an attack within another: the outer one has seen to all the rest
+            return attack(model, clean, rows, **options)
+        watched = Attended(model, rows, strict=traits.sees == "gradients")
+        with _as_it_was(model):
+            adversarial = attack(watched, clean, rows, **options)
+        watched.warn()
+        return _handed_out(adversarial, images)
+
+    return attack_checked
+
+
+def check_labels(labels: Any, images: Images, what: str = "labels") -> Tensor:
+    """Take labels in any usual form: a tensor, an array or a list of integers, (N,) or (N, 1).
+
+    Args:
+        images: (N, 3, H, W), whose labels they are.
+        what: how the error calls them.
+
+    Shape: returns (N,), int64, on the device of the images.
+
+    Raises:
+        LabelError: they are not one class number, from 0, for each image.
+    """
+    needed = f"{what} must be class numbers, one integer from 0 for each image"
+    try:
+        tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LabelError(f"{needed} ({error})") from error
+    shape, count = tuple(tensor.shape), len(images)
+    if shape not in ((count,), (count, 1)):
+        is_rows = len(shape) == 2 and shape[1] > 1
+        hint = "; of one-hot rows or logits .argmax(1) gives them" if is_rows else ""
+        raise LabelError(f"{needed}: {count} here; got shape {shape}{hint}")
+    is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    if count and not is_integer:
+        raise LabelError(f"{needed}; got {tensor.dtype}")
+    numbers = tensor.detach().reshape(count).to(images.device, torch.int64)
+    if count and int(numbers.min()) < 0:
+        raise LabelError(f"{needed}; got {int(numbers.min())}")
+    return numbers
+
+
+class Attended:
+    """A model as an attack sees it: its answers are checked, and its gradients are finite.
+
+    A value of a gradient that is not finite counts as 0.
+
+    Args:
+        model: from images to logits; its attributes are this one's.
+        labels: (N,), of the images that are attacked.
+        strict: whether every answer must be a number. Otherwise only that of some image at the first call:
+            an attack by queries passes over the answers that are none.
+    """
+
+    def __init__(self, model: Model, labels: Tensor, *, strict: bool):
+        self.model, self.strict = model, strict
+        self.largest = int(labels.max()) if len(labels) else 0
+        self.is_new = True
+        self.zeroed, self.values = 0, 0
+        self.asked, self.unanswered = 0, 0
+
+    def __call__(self, images: Images, **more: Any) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        asked = _Finite.apply(images, self) if images.requires_grad and torch.is_grad_enabled() else images
+        answer = self.model(asked, **more)
+        logits = check_logits(answer, len(images)) if self.strict else logits_of(answer, len(images))
+        if self.is_new and len(images):
+            self._look(logits)
+        return logits
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "model":  # not there yet, as in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def _look(self, logits: Tensor) -> None:
+        """Look at the first answer."""
+        self.is_new = False
+        classes = logits.shape[1]
+        if self.largest >= classes:
+            what = f"label {self.largest}, and the classifier has {classes} classes, 0 to {classes - 1}"
+            raise LabelError(f"{what}: number the labels as the classifier does")
+        usable = torch.isfinite(logits.detach().amax(1))
+        if not usable.any():
+            check_logits(logits)
+        self.asked, self.unanswered = len(logits), int((~usable).sum())
+        if self.unanswered == 0:
+            warn_if_probabilities(logits, self.model)
+
+    def count(self, values: int, unusable: int) -> None:
+        """Add the values of one gradient, and those among them that were not finite."""
+        self.values += values
+        self.zeroed += unusable
+
+    def warn(self) -> None:
+        """Say, once, what did not count."""
+        if self.zeroed:
+            share = f"{self.zeroed} of {self.values} values of the gradients"
+            why = "such as behind the square root of a black pixel"
+            warnings.warn(f"{share} were NaN or infinite, {why}: they counted as 0", stacklevel=3)
+        if self.unanswered:
+            what = f"{self.unanswered} of the classifier's first {self.asked} answers are NaN or infinite"
+            warnings.warn(f"{what}: they count as not fooled", stacklevel=3)
+
+
+class _Finite(torch.autograd.Function):
+    """The identity, with what is not finite taken out of the gradient."""
+
+    @staticmethod
+    def forward(context: Any, images: Images, attended: Attended) -> Images:
+        context.attended = attended
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        unusable = int((~torch.isfinite(gradient)).sum())
+        context.attended.count(gradient.numel(), unusable)
+        return torch.nan_to_num(gradient, 0.0, 0.0, 0.0) if unusable else gradient, None
+
+
+def _number(eps: Any) -> float:
+    """The budget as a float, of any library's number."""
+    if isinstance(eps, Tensor | np.ndarray) and eps.ndim == 0:
+        eps = eps.item()
+    if isinstance(eps, bool | np.bool_) or not isinstance(eps, Real):
+        raise OptionError(f"eps must be a number, such as 4/255; got {eps!r}")
+    return float(eps)
+
+
+def _own(images: Images, *, needs_gradients: bool) -> Images:
+    """The images as an attack takes them: without a gradient, contiguous."""
+    if needs_gradients and torch.is_inference_mode_enabled():
+        advice = "call the attack outside of it, or within torch.inference_mode(False)"
+        raise OptionError(f"this attack needs gradients, which torch.inference_mode forbids: {advice}")
+    if images.is_inference() and not torch.is_inference_mode_enabled():
+        return images.clone(memory_format=torch.contiguous_format)
+    return images.detach().contiguous()
+
+
+def _handed_out(adversarial: Any, images: Images) -> Any:
+    """What an attack made, as it leaves; what is no tensor or of another shape is left to who checks it."""
+    if not isinstance(adversarial, Tensor):
+        return adversarial
+    adversarial = adversarial.detach().contiguous()
+    shared = adversarial.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
+    return adversarial.clone() if shared else adversarial
+
+
+@contextmanager
+def _as_it_was(model: Model) -> Iterator[None]:
+    """Put back, bit for bit, what a model in train mode learns from being asked: statistics of batch norms.
+
+    Warns of train mode, where it changes what the model answers.
+    """
+    training = [module for module in _modules_in(model) if module.training]
+    buffers = [buffer for module in training for buffer in module.buffers(recurse=False)]
+    if any(isinstance(module, LEARNS_OR_DRAWS) for module in training):
+        what = "the classifier is in train mode, where batch norm looks at the batch and dropout is random"
+        advice = "call .eval() on it; its statistics are put back as they were"
+        warnings.warn(f"{what}: {advice}", stacklevel=4)
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, values in zip(buffers, before, strict=True):
+                buffer.copy_(values)
+
+
+def _modules_in(model: Any, depth: int = 4) -> list[nn.Module]:
+    """The modules that a model consists of, behind wrappers: attributes, partials, methods and closures."""
+    if isinstance(model, nn.Module):
+        return list(model.modules())
+    if depth == 0:
+        return []
+    attributes = getattr(model, "__dict__", {}).values()
+    parts = [getattr(model, "__self__", None), *_variables_of(model), *attributes]
+    if isinstance(model, functools.partial):
+        parts += [model.func, *model.args, *model.keywords.values()]
+    modules: dict[int, nn.Module] = {}
+    for part in parts:
+        if callable(part) and not isinstance(part, type):
+            modules |= {id(module): module for module in _modules_in(part, depth - 1)}
+    return list(modules.values())
+
+
+def _variables_of(function: Any) -> list[Any]:
+    """What a function uses: variables of the functions around it, and modules that are global."""
+    if not isinstance(function, FunctionType):
+        return []
+    cells = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    by_name = [function.__globals__.get(name) for name in function.__code__.co_names]
+    return cells + [value for value in by_name if isinstance(value, nn.Module)]
