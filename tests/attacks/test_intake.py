@@ -11,6 +11,7 @@ from models import tiny
 from test_contracts import ELSEWHERE, NORMED, SHORT, seed_of
 from torch import Tensor, nn
 
+from rain.attacks._intake import round_within
 from rain.errors import ClassifierError, ImageError, LabelError, OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack, traits_of
@@ -331,3 +332,23 @@ def test_an_attack_of_another_package_gets_the_same_care(
     assert (seen["strides"], seen["gradient"]) == (True, False)
     with pytest.raises(ImageError):
         attack(model, images - 2, [0, 1, 2], eps=0.1)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_half_precision_rounds_within_the_budget(kind: torch.dtype, norm: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 64, 200, generator=generator).to(kind)
+    far = torch.rand(2, 3, 64, 200, generator=generator).to(kind)
+    for eps in (0.0, 0.01, 0.5, 3.0, math.inf):
+        near = round_within(far, images, norm, eps)
+        assert near.dtype == kind
+        assert (distance(near.double(), images.double(), norm) <= eps).all()
+        assert 0 <= near.min() <= near.max() <= 1
+        if eps == math.inf:
+            assert torch.equal(near, far)
+    model = tiny().eval().to(kind)
+    adversarial = load_attack("pgd")(model, images, [0, 1], eps=0.5, norm="l2")
+    moved = distance(adversarial.double(), images.double(), "l2")
+    assert (moved <= 0.5).all()
+    assert (moved > 0.2).all()
