@@ -19,9 +19,9 @@ from rain.images import (
     distance,
     enter,
     project,
-    read_image,
     resize_shorter,
 )
+from rain.pictures import read_image
 
 RAMP = np.linspace(0, 255, 48, dtype=np.uint8).reshape(6, 8)
 

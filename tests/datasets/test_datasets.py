@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from rain import imagenet
-from rain.datasets import Pictures, picture_files
+from rain.datasets import Pictures
+from rain.datasets._listing import list_pictures
 from rain.errors import DatasetError, ImageError, OptionError
 from rain.registry import load_dataset
 
@@ -212,7 +213,7 @@ def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
-    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert list_pictures(folders, "cat").pictures == ["cat/c.png"]
 
 
 # --- samples and STL-10
@@ -221,7 +222,7 @@ def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
 def test_hidden_folders_and_folders_with_the_name_of_a_picture_are_no_pictures(folders: Path) -> None:
     paint(folders / "cat" / ".ipynb_checkpoints" / "c-checkpoint.png", 10)
     (folders / "cat" / "d.png").mkdir()
-    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert list_pictures(folders, "cat").pictures == ["cat/c.png"]
     assert "c-checkpoint" not in " ".join(load_dataset(f"pictures:{folders}").files)
 
 
