@@ -1,4 +1,4 @@
-"""From an opened picture to its pixels in [0, 1]: what its file says of white, clear and colour is followed."""
+"""From an opened picture to its pixels in [0, 1]; what its file says of white, clear and colour holds."""
 
 import io
 from dataclasses import dataclass

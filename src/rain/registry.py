@@ -20,20 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
-from rain.files import to_path
+from rain.hints import unknown
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rain.datasets import Dataset
     from rain.defense import Defense
-
-OWN = {
-    "dataset": "your own pictures are folder:PATH, with a subfolder for each class, csv:PATH, with labels.csv, "
-    "or pictures:PATH, without labels",
-    "classifier": "your own is PACKAGE.MODULE:FUNCTION",
-}
-"""What a user writes for what no name stands for, by kind."""
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
@@ -140,11 +133,7 @@ class Registry:
         return self._about.get(_definition_of(self.get(name)), About())
 
     def get(self, name: str, spec: str = "") -> Callable[..., Any]:
-        """Find a definition.
-
-        Args:
-            name: of the entry.
-            spec: all that was written, if that is more; the error goes by it.
+        """Find a definition; ``spec`` is all that was written, if that is more than its name.
 
         Raises:
             UnknownNameError: with the nearest name, or all names.
@@ -157,18 +146,8 @@ class Registry:
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
-            raise UnknownNameError(self._unknown(name, spec or name))
+            raise UnknownNameError(unknown(self.kind, spec or name, name, self.names()))
         return self._entries[name]
-
-    def _unknown(self, name: str, spec: str) -> str:
-        """Say that there is no such entry, and what was meant."""
-        near = did_you_mean(name.partition(":")[0], self.names())
-        hints = [f"no {self.kind} {name!r}", near]
-        if self.kind in OWN:
-            hints.append(_as_path(spec) if self.kind == "dataset" else OWN[self.kind])
-        if ":" in name:
-            hints.append(f"your own is found by an entry point in the group {self.folder!r}")
-        return "; ".join(hints)
 
     def summary(self, name: str) -> str:
         """The first line of a definition's docstring."""
@@ -259,17 +238,6 @@ REGISTRIES = {
     "classifiers": CLASSIFIERS,
     "datasets": DATASETS,
 }
-
-
-def _as_path(head: str) -> str:
-    """Say how a dataset is written that may be meant by a path alone."""
-    path = to_path(head)
-    if path.suffix.lower() == ".csv" or (path / "labels.csv").is_file():
-        return f"for the table write csv:{head}"
-    if not path.is_dir():
-        return OWN["dataset"]
-    has_folders = any(child.is_dir() for child in path.iterdir())
-    return f"for the folder write {'folder' if has_folders else 'pictures'}:{head}"
 
 
 def _definition_of(target: Any) -> Any:

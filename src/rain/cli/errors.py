@@ -41,7 +41,7 @@ def clean_errors(
 
 
 def escape_output() -> None:
-    """Let what a stream cannot encode be spelt out (``\\u56fe``), in the place of a traceback.
+    """Let a letter that a stream cannot encode be spelt out, in the place of a traceback.
 
     Names of files may be of any alphabet, or no text at all; a terminal, a pipe or a log may have another.
     """

@@ -72,7 +72,8 @@ def class_folders(root: Path) -> list[str]:
 def list_pictures(root: Path, folder: str = ".") -> Listing:
     """List the files below ``root / folder``, at any depth."""
     top = root / folder
-    pictures, skipped = [], []
+    pictures: list[str] = []
+    skipped: list[str] = []
     for path in top.rglob("*"):
         relative = path.relative_to(top)
         if any(map(is_system, relative.parts)) or path.is_dir():
