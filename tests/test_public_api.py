@@ -15,7 +15,7 @@ CLASSES = [
 ]
 FUNCTIONS = [
     *("harden", "load_attack", "load_classifier", "load_dataset", "load_defense", "load_enhancer"),
-    *("read_image", "run"),
+    *("quantize", "read_image", "run", "save_image"),
 ]
 NAMES = ["__version__", *MODULES, *CLASSES, *FUNCTIONS]
 HEAVY = {"torch", "torchvision", "matplotlib", "PIL", "numpy", "jinja2"}

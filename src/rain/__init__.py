@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, Prediction, harden
     from rain.errors import RainError
-    from rain.images import read_image
+    from rain.images import quantize
+    from rain.pictures import read_image, save_image
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
@@ -39,8 +40,10 @@ _HOMES = {
     "load_dataset": "registry",
     "load_defense": "registry",
     "load_enhancer": "registry",
-    "read_image": "images",
+    "quantize": "images",
+    "read_image": "pictures",
     "run": "bench.runners",
+    "save_image": "pictures",
 }
 _MODULES = (
     "adaptive",
@@ -77,9 +80,11 @@ __all__ = [
     "load_dataset",
     "load_defense",
     "load_enhancer",
+    "quantize",
     "randomize",
     "read_image",
     "run",
+    "save_image",
     "train",
 ]
 

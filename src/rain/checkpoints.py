@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.errors import WeightsError, did_you_mean
-from rain.files import write_atomically
+from rain.files import to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """What pickles begin with: zip files, as torch writes them, and the protocols 2 to 5."""
@@ -39,9 +39,7 @@ def find(architecture: str, weights: str | Path) -> Path:
     named = shipped(architecture)
     if str(weights) in named:
         return named[str(weights)]
-    path = Path(weights)
-    with suppress(RuntimeError):  # no such user
-        path = path.expanduser()
+    path = to_path(weights)
     if path.is_file():
         return path
     near = did_you_mean(str(weights), list(named))
@@ -305,7 +303,7 @@ def digest_files(spec: str) -> str:
     Returns: the first 16 hex digits of a SHA-256; "none" where the spec names no file that is there.
     """
     parts = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
-    paths = [Path(part).expanduser() for part in parts if part.endswith(".safetensors")]
+    paths = [to_path(part) for part in parts if part.endswith(".safetensors")]
     digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths if path.is_file()]
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16] if digests else "none"
 

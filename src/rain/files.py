@@ -1,7 +1,12 @@
-"""Write files so that a reader sees the old one or the new one, never a part. Never imports torch."""
+"""Files: written so that a reader sees the old one or the new one, never a part; text, and names of files.
+
+Text is UTF-8 everywhere, whatever the locale says. Names of files are bytes, and may be no text at all:
+Python writes the bytes that are none as lone surrogates, which cannot be encoded again. Never imports torch.
+"""
 
 import os
 import secrets
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,3 +30,66 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def read_text(path: Path) -> str:
+    """Read a text file that a person may have written: UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: with the system's reason.
+        UnicodeDecodeError: it is no UTF-8; ``not_utf8`` says so.
+    """
+    return path.read_text(encoding="utf-8-sig")
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Say that a file is no text in UTF-8, and what to do."""
+    what = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+    return f"not text in UTF-8 ({what}); save the file as UTF-8"
+
+
+def to_path(text: str | os.PathLike[str]) -> Path:
+    """Make a path of what a person wrote: ``~`` is the home folder.
+
+    A name that only begins with ``~`` stays as it is.
+    """
+    return Path(_nameable(os.path.expanduser(text)))
+
+
+def _nameable(name: str) -> str:
+    """Write a name so that the file system takes it: as UTF-8 where the locale (ASCII) lacks the letters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return os.fsdecode(identify(name))
+    return name
+
+
+def spellings(name: str) -> list[str]:
+    """The ways to write the name of a file: as it is, then with composed and with separate accents.
+
+    Apple's systems write accents apart from their letters, others do not, and a file system may see two
+    names.
+    """
+    forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+    return [_nameable(form) for form in dict.fromkeys(forms)]
+
+
+def comparable(name: str) -> str:
+    """Write the name of a file so that two spellings of it are equal."""
+    return unicodedata.normalize("NFC", identify(_nameable(name)).decode("utf-8", "surrogateescape"))
+
+
+def encode(text: str) -> bytes:
+    """Encode text that may hold names of files as UTF-8; a byte that is no text is spelt out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def identify(text: str) -> bytes:
+    """Encode text for a digest or a seed: a name of a file gives the bytes that the file system has."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def printable(text: str) -> str:
+    """Make text that every writer of UTF-8 takes; a byte that is no text is spelt out."""
+    return encode(text).decode()

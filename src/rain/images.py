@@ -1,4 +1,6 @@
-"""The tensor convention: checks, norms, projections, geometry, and reading image files.
+"""The tensor convention: checks, norms, projections, geometry, rounding to 8 bits.
+
+``rain.pictures`` reads and writes picture files.
 
 Convention:
     ``Images`` is a float tensor (N, 3, H, W): RGB, values in [0, 1], any size. Batches may be empty. What a
@@ -6,19 +8,12 @@ Convention:
     ``eps`` and distances are in the same unit: 8/255 is eight grey levels.
 """
 
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
 from rain.specs import NORMS
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Images = Tensor
 """(N, 3, H, W), floating point, RGB in [0, 1]."""
@@ -194,76 +189,26 @@ def enter(image: Tensor, size: int | None) -> Tensor:
     return centre_crop(resize_shorter(image[None], size), size)[0]
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read one image file as RGB in [0, 1].
+def quantize(images: Images) -> Images:
+    """Round images to the 256 levels of an 8-bit picture.
 
     Args:
-        path: any format that Pillow reads, except PostScript.
-        max_pixels: a larger picture is refused from its header, before anything is decoded. Pillow's own
-            limit, twice its ``MAX_IMAGE_PIXELS`` (179 million unless it was changed), stays in force.
+        images: (N, 3, H, W) or (3, H, W), floating point, in [0, 1].
 
-    Shape: returns (3, H, W), float32, at the picture's own size.
+    Shape: as ``images``, and their type. Gradients do not pass: what is returned has none.
+
+    Raises:
+        ImageError: ``images`` break the convention.
 
     Convention:
-        EXIF rotation is applied. Grey-scale is repeated on three channels, CMYK and palettes become RGB,
-        transparency is laid over white, of an animation the first frame is taken. Grey integers of more than
-        8 bits are divided by 65535, grey floats are taken as they are. Colour has 8 bits: Pillow cuts 16-bit
-        colour down.
+        A half is rounded to the even level. In float32 each value is k/255 exactly, so that an image that
+        ``rain.save_image`` writes and ``rain.read_image`` reads is ``quantize(image)``, bit for bit.
 
-    Raises:
-        ImageError: the file is missing, not an image, truncated or too large.
+        Rounding may break a budget. Around images whose values are k/255, as they come out of 8-bit files, a
+        linf budget of whole levels holds. Resized images lie between the levels: there rounding adds up to
+        half a level, and 4/255 may become 4.5/255. In l2 it adds up to half a level in each value.
     """
-    # Pillow is loaded when a file is read, not when the package is imported.
-    from PIL import Image, UnidentifiedImageError
-
-    path, smaller = Path(path), "scale the picture down first"
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 million pixels on; ``max_pixels`` decides instead.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        with picture:
-            if picture.width * picture.height > max_pixels:
-                what = f"{picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}"
-                raise ImageError(f"{path}: {what}; {smaller}")
-            if picture.format == "EPS":
-                what = "PostScript is a program, which is not run here"
-                raise ImageError(f"{path}: {what}; save the picture as PNG")
-            return _decode(picture, path)
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise ImageError(f"{path}: cannot be opened as a file ({error.strerror})") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        what = f"far more pixels than the limit of {max_pixels:,}"
-        raise ImageError(f"{path}: {what}; {smaller} ({error})") from None
-    except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
-        raise ImageError(f"{path}: cannot be read, the file is truncated or damaged ({error})") from None
-
-
-def _decode(picture: "Image.Image", path: Path) -> Tensor:
-    """Decode an opened picture to (3, H, W) in [0, 1]; ``path`` is what the error names.
-
-    Raises:
-        ImageError: its grey values have no known range. Pillow's own errors pass.
-    """
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
-        white = 65535 if upright.mode[0] == "I" else 1
-        grey = torch.from_numpy(np.array(upright, dtype=np.float32))
-        low, high = grey.min().item(), grey.max().item()
-        if not (low >= 0 and high <= white):
-            what = f"grey values span [{low:.4g}, {high:.4g}], not [0, {white}]"
-            raise ImageError(f"{path}: {what}; save the picture as 8- or 16-bit PNG")
-        return (grey / white).expand(3, -1, -1).contiguous()
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1).contiguous().float() / 255
+    check_images(images[None] if isinstance(images, Tensor) and images.ndim == 3 else images)
+    # Half a level is less than what bfloat16 rounds near 1, but not after a multiplication in it.
+    wide = images.detach().float() if images.dtype in (torch.float16, torch.bfloat16) else images.detach()
+    return ((wide * 255).round().clamp(0, 255) / 255).to(images.dtype)

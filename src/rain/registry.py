@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
+from rain.hints import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,8 +137,8 @@ class Registry:
         """What a definition was registered with, wrapped or not; the defaults if it was not."""
         return self._about.get(_definition_of(definition), About())
 
-    def get(self, name: str) -> Callable[..., Any]:
-        """Find a definition.
+    def get(self, name: str, spec: str = "") -> Callable[..., Any]:
+        """Find a definition; ``spec`` is all that was written, if that is more than its name.
 
         Raises:
             UnknownNameError: with the nearest name, or all names.
@@ -150,8 +151,7 @@ class Registry:
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
-            own = f"; your own is found by an entry point in the group {self.folder!r}" if ":" in name else ""
-            raise UnknownNameError(f"no {self.kind} {name!r}; {did_you_mean(name, self.names())}{own}")
+            raise UnknownNameError(unknown(self.kind, spec or name, name, self.names()))
         return self._entries[name]
 
     def summary(self, name: str) -> str:
@@ -182,7 +182,7 @@ class Registry:
             OptionError: no such option, or the argument is missing or surplus.
         """
         name, argument, own = self.look_up(spec)
-        definition, needed = self.get(name), bool(self.about(name).argument)
+        definition, needed = self.get(name, specs.parse(spec)[0]), bool(self.about(name).argument)
         if needed != (argument is not None) or argument == "":
             raise OptionError(f"{self.kind} {spec!r}: write {self.usage(name)}")
         options = own | options

@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Generator
 
+from rain.files import identify
+
 
 def generator_for(seed: int, *what: object) -> Generator:
     """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
     text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
+    return Generator().manual_seed(int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1)
 
 
 def keyword(generator: Generator | None) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def revision_of(package: Path) -> str:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10)
+        # What changed is text in UTF-8, whatever the locale.
+        return done.stdout.decode("utf-8", "surrogateescape").replace("\r\n", "\n").strip()
 
     computing = ["--", ".", *(f":(exclude){pattern}" for pattern in NOT_COMPUTING)]
     try:
@@ -53,4 +55,4 @@ def revision_of(package: Path) -> str:
         changes = changed + git("diff", "HEAD", *computing)
     except (OSError, subprocess.SubprocessError):
         return "released"
-    return f"{commit}+{sha256(changes.encode()).hexdigest()[:6]}"
+    return f"{commit}+{sha256(changes.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"

@@ -1,7 +1,11 @@
 """Datasets: order, labels, names, digests, and what a broken one says."""
 
+import os
 import pickle
+import re
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ import torch
 from PIL import Image
 
 from rain import imagenet
-from rain.datasets import Pictures, picture_files
-from rain.errors import DatasetError, ImageError, OptionError
+from rain.datasets import Pictures
+from rain.datasets._listing import list_pictures
+from rain.errors import DatasetError, ImageError, OptionError, UnknownNameError
+from rain.pictures import read_image
 from rain.registry import load_dataset
 
 
@@ -28,7 +34,6 @@ def folders(tmp_path: Path) -> Path:
     paint(root / "cat" / "c.png", 10)
     paint(root / "cat" / ".hidden.png", 0)
     paint(root / ".git" / "x.png", 0)
-    (root / "cat" / "notes.txt").write_text("no picture")
     return root
 
 
@@ -88,7 +93,9 @@ def test_imagenet_needs_its_thousand_folders(tmp_path: Path) -> None:
     for number in range(1000):
         (tmp_path / "val" / f"n{number:08d}").mkdir(parents=True)
     paint(tmp_path / "val" / "n00000017" / "x.png", 1)
-    pictures = load_dataset(f"imagenet:{tmp_path}")
+    with pytest.warns(UserWarning, match="999 of 1000 class folders without pictures") as messages:
+        pictures = load_dataset(f"imagenet:{tmp_path}")
+    assert "numbered" not in str(messages[0].message)
     assert (pictures.name, pictures.labels) == ("imagenet (val)", (17,))
     assert pictures.categories == imagenet.categories()
     (tmp_path / "val" / "n00000003").rmdir()
@@ -115,6 +122,102 @@ def test_folder_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no pictures"):
         load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("stray", ["__MACOSX", "@eaDir", ".ipynb_checkpoints", "lost+found", "$RECYCLE.BIN"])
+@pytest.mark.parametrize("full", [False, True])
+def test_folders_of_the_system_are_no_classes(tmp_path: Path, stray: str, full: bool) -> None:
+    paint(tmp_path / "n02102040" / "a.png", 1)
+    paint(tmp_path / "n01440764" / "b.png", 2)
+    before = load_dataset(f"folder:{tmp_path}")
+    (tmp_path / stray).mkdir()
+    (tmp_path / "n01440764" / stray).mkdir()
+    if full:
+        paint(tmp_path / stray / "n01440764" / "b.png", 3)
+        paint(tmp_path / "n01440764" / stray / "b.png", 4)
+    after = load_dataset(f"folder:{tmp_path}")
+    assert after.labels == before.labels == (0, 217)
+    assert after.files == before.files
+    assert after.digest() == before.digest()
+    assert load_dataset(f"pictures:{tmp_path}").files == before.files
+
+
+def test_a_class_with_underscores_stays_one(tmp_path: Path) -> None:
+    paint(tmp_path / "__background__" / "a.png", 1)
+    paint(tmp_path / "cat" / "b.png", 2)
+    assert load_dataset(f"folder:{tmp_path}").categories == ("__background__", "cat")
+
+
+def test_a_stray_folder_beside_imagenets_does_not_renumber_them(tmp_path: Path) -> None:
+    paint(tmp_path / "n02102040" / "a.png", 1)
+    paint(tmp_path / "n01440764" / "b.png", 2)
+    (tmp_path / "tmp").mkdir()
+    with pytest.warns(UserWarning, match=r"1 of 3 class folders without pictures \(tmp\)$"):
+        assert load_dataset(f"folder:{tmp_path}").labels == (0, 217)
+    paint(tmp_path / "tmp" / "c.png", 3)
+    with pytest.raises(DatasetError, match=r"2 of 3 folders are named like ImageNet's .* 1 are not \(tmp\)"):
+        load_dataset(f"folder:{tmp_path}")
+    assert load_dataset(f"folder:{tmp_path}(labels=sorted)").labels == (0, 1, 2)
+    table = tmp_path / "labels.csv"
+    table.write_text("folder,label\nn01440764,0\nn02102040,217\ntmp,5\n")
+    assert load_dataset(f"folder:{tmp_path}(labels={table})").labels == (0, 217, 5)
+
+
+def test_a_class_without_pictures_is_said_and_shifts_no_other(tmp_path: Path) -> None:
+    for name in ("ape", "cat", "dog"):
+        paint(tmp_path / name / "a.png", 1)
+    before = load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "bee").mkdir()
+    (tmp_path / "cow" / "deep").mkdir(parents=True)
+    says = r"2 of 5 class folders without pictures \(bee, cow\); the others are numbered without them, unless"
+    with pytest.warns(UserWarning, match=says):
+        after = load_dataset(f"folder:{tmp_path}")
+    assert (after.labels, after.categories) == (before.labels, before.categories)
+
+
+def test_a_table_labels_what_holds_pictures(tmp_path: Path) -> None:
+    paint(tmp_path / "own" / "cat" / "a.png", 1)
+    (tmp_path / "own" / "bee").mkdir()
+    table = tmp_path / "table.csv"
+    table.write_text("folder,label\ncat,7\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 class folders without pictures \(bee\)$"):
+        assert load_dataset(f"folder:{tmp_path / 'own'}(labels={table})").labels == (7,)
+
+
+def test_skipped_files_are_said_with_their_number(folders: Path) -> None:
+    for name in ("notes.txt", "list.csv", "more.TXT", "README"):
+        (folders / "cat" / name).write_text("no picture")
+    (folders / "cat" / "gone.png").symlink_to(folders / "nothing")
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._c.png"):
+        (folders / "cat" / name).write_text("of a system")
+    says = (
+        r"5 files are skipped, by the name no picture \(2 .txt, 1 without an ending, 1 .png, 1 .csv\): cat/"
+    )
+    for kind in ("folder", "pictures"):
+        with pytest.warns(UserWarning, match=says):
+            assert len(load_dataset(f"{kind}:{folders}")) == 3
+
+
+def test_pictures_in_no_class_folder_are_said(folders: Path) -> None:
+    paint(folders / "stray.png", 1)
+    (folders / "README.txt").write_text("beside the classes, and none of theirs")
+    with pytest.warns(UserWarning, match=r"1 picture is left out, in no class folder: stray\.png"):
+        assert len(load_dataset(f"folder:{folders}")) == 3
+
+
+def test_parts_of_a_dataset_are_no_classes(tmp_path: Path) -> None:
+    paint(tmp_path / "train" / "cat" / "a.png", 1)
+    paint(tmp_path / "val" / "cat" / "b.png", 2)
+    with pytest.warns(UserWarning, match=r"train, val look like parts of a dataset.* folder:.*train"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("ending", ["avif", "jfif", "jp2", "tga", "jpe", "JPEG", "dib", "pnm", "webp"])
+def test_a_folder_reads_what_a_path_reads(tmp_path: Path, ending: str) -> None:
+    Image.new("RGB", (8, 8), (10, 200, 30)).save(tmp_path / f"a.{ending}")
+    pictures = load_dataset(f"pictures:{tmp_path}")
+    assert pictures.files == (f"a.{ending}",)
+    assert torch.equal(pictures[0][0], read_image(tmp_path / f"a.{ending}"))
 
 
 # --- tables
@@ -154,6 +257,7 @@ def test_csv_keeps_the_order_of_the_table(table: Path) -> None:
         (f"file,label\n{300 * 'x'}.png,1\n", "neither beside the table nor in images/"),
         ("file,label\none.png,\n", r"entry 1 \(about line 2\) has no label"),
         ("file,class\none.png,1\n", "no column 'label' among file, class"),
+        ("file;label\none.png;1\n", "among file;label; they are separated by ';', and must be by commas"),
         ("file,label\n", "no entries"),
         ("", "no column 'file' among none"),
         (b"file,label\n\xff\xfe,1\n", "not a CSV file in UTF-8"),
@@ -168,11 +272,66 @@ def test_csv_says_what_is_wrong(table: Path, content: str | bytes, says: str) ->
 def test_csv_refuses_what_is_not_there(tmp_path: Path, table: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         load_dataset(f"csv:{tmp_path / 'other.csv'}")
+    with pytest.raises(DatasetError, match=r"gone: no such folder; write csv:PATH of a folder"):
+        load_dataset(f"csv:{tmp_path / 'gone'}")
     with pytest.raises(OptionError, match="categories must be imagenet"):
         load_dataset(f"csv:{table}(categories=cifar)")
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_table_may_compose_its_letters_another_way(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
+    name, folder = (unicodedata.normalize(form, text) for text in ("grün.png", "käfer"))
+    paint(tmp_path / "own" / folder / name, 9)
+    table = tmp_path / "own" / folder / "labels.csv"
+    table.write_text(f"file,label\n{unicodedata.normalize(other, name)},4\n", encoding="utf-8-sig")
+    assert load_dataset(f"csv:{table}").files == (name,)
+    table.unlink()
+    classes = tmp_path / "classes.csv"
+    classes.write_text(f"folder,label\n{unicodedata.normalize(other, folder)},6\n", encoding="utf-8-sig")
+    assert load_dataset(f"folder:{tmp_path / 'own'}(labels={classes})").labels == (6,)
+
+
 # --- what all have in common
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (("deep/a.png",), "for the folder write folder:{root}"),
+        (("a.png",), "for the folder write pictures:{root}"),
+        (("labels.csv", "a.png"), "for the table write csv:{root}"),
+    ],
+)
+def test_a_path_alone_is_told_how_it_is_written(tmp_path: Path, files: tuple[str, ...], says: str) -> None:
+    for name in files:
+        paint(tmp_path / "own" / name, 1) if name.endswith("png") else (tmp_path / "own").mkdir()
+        (tmp_path / "own" / name).touch()
+    root = tmp_path / "own"
+    with pytest.raises(UnknownNameError, match=re.escape(says.format(root=root))):
+        load_dataset(str(root))
+
+
+@pytest.mark.parametrize("spec", ["my/pictures", "foldr:my/pictures", "sample"])
+def test_a_dataset_typed_wrong_is_told_what_there_is(spec: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"your own pictures are folder:PATH .*csv:PATH"):
+        load_dataset(spec)
+
+
+def test_a_file_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"gr\xfcn.png")
+    paint(tmp_path / "a.png", 5)
+    try:
+        (tmp_path / "a.png").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes text only")
+    pictures = load_dataset(f"pictures:{tmp_path}")
+    assert pictures.files == (name,)
+    assert len(pictures.digest()) == 16
+    assert pictures[0][0].shape == (3, 3, 4)
+    (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(ImageError, match="not an image"):
+        pictures[0]
 
 
 def test_a_damaged_picture_is_told_when_it_is_read(folders: Path) -> None:
@@ -212,7 +371,7 @@ def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
-    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert list_pictures(folders, "cat").pictures == ["cat/c.png"]
 
 
 # --- samples and STL-10
@@ -221,7 +380,7 @@ def test_hidden_files_and_other_formats_are_left_out(folders: Path) -> None:
 def test_hidden_folders_and_folders_with_the_name_of_a_picture_are_no_pictures(folders: Path) -> None:
     paint(folders / "cat" / ".ipynb_checkpoints" / "c-checkpoint.png", 10)
     (folders / "cat" / "d.png").mkdir()
-    assert picture_files(folders, "cat") == ["cat/c.png"]
+    assert list_pictures(folders, "cat").pictures == ["cat/c.png"]
     assert "c-checkpoint" not in " ".join(load_dataset(f"pictures:{folders}").files)
 
 

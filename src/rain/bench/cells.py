@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rain.errors import ResultError
-from rain.files import write_atomically
+from rain.files import read_text, write_atomically
 from rain.specs import NORMS
 
 FORMAT = 1
@@ -242,7 +242,7 @@ def read_chunk(path: Path) -> Chunk:
     """
     advice = "delete it and run the grid again"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path))
         form = content.get("format", FORMAT)
         cell = Cell(**content["cell"])
         outcomes = [_outcome(row) for row in content["outcomes"]]

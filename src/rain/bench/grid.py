@@ -37,6 +37,7 @@ from typing import Any
 from rain import specs
 from rain.bench.cells import ACCESSES, Cell
 from rain.errors import GridError, OptionError, did_you_mean
+from rain.files import not_utf8, read_text, to_path
 
 TOP = {
     "dataset",
@@ -83,13 +84,15 @@ def read(path: Path | str, **changes: Any) -> Grid:
     Raises:
         GridError: the file is missing, is not TOML, or does not say what to run.
     """
-    path = shipped().get(str(path), Path(path))
+    path = shipped().get(str(path), to_path(path))
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(read_text(path))
     except OSError as error:
         names = ", ".join(shipped()) or "none"
         raise GridError(f"{path}: {error.strerror}; shipped grids: {names}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise GridError(f"{path}: {not_utf8(error)}") from None
+    except tomllib.TOMLDecodeError as error:
         raise GridError(f"{path}: not TOML: {error}") from None
     try:
         return expand(_changed(table, {key: value for key, value in changes.items() if value is not None}))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.errors import OptionError
+from rain.files import to_path
 from rain.images import INTERPOLATIONS, Images, centre_crop, resize_shorter
 
 
@@ -82,7 +83,7 @@ def own_file(weights: str | Path | None) -> Path | None:
     """The file that an option ``weights`` names; None if it is another name, or nothing."""
     if weights is None:
         return None
-    path = Path(weights).expanduser()
+    path = to_path(weights)
     return path if path.is_file() else None
 
 

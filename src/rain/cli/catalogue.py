@@ -13,6 +13,7 @@ import typer
 from rain import specs
 from rain.cli.errors import clean_errors, print_error
 from rain.errors import PluginError, UnknownNameError, did_you_mean
+from rain.files import read_text
 
 Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes", "grids"])
 OF_THE_CALL = ("eps", "norm", "generator")
@@ -86,7 +87,7 @@ def _list_files(group: str, files: Mapping[str, Path], kind: str | None, verbose
 
 def _first_sentence(path: Path) -> str:
     """What the comment at the head of a TOML file says first."""
-    head = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    head = takewhile(lambda line: line.startswith("#"), read_text(path).splitlines())
     text = " ".join(line.removeprefix("#").strip() for line in head)
     sentence, _, _ = text.partition(". ")
     return f"{sentence.removesuffix('.')}."
@@ -105,7 +106,7 @@ def _file_text(kind: str, name: str) -> str:
     files = _files()[kind]
     if name not in files:
         raise UnknownNameError(f"no {kind.removesuffix('s')} {name!r}; {did_you_mean(name, files)}")
-    return files[name].read_text().rstrip()
+    return read_text(files[name]).rstrip()
 
 
 def _entry_text(kind: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """What a user reads when something goes wrong: one line, and an exit code."""
 
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -37,6 +38,16 @@ def clean_errors(
         raise typer.Exit(130) from None
     finally:
         warnings.formatwarning = pythons_own
+
+
+def escape_output() -> None:
+    """Let a letter that a stream cannot encode be spelt out, in the place of a traceback.
+
+    Names of files may be of any alphabet, or no text at all; a terminal, a pipe or a log may have another.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_error(message: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rain.cli.catalogue import list_names
+from rain.cli.errors import escape_output
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
 from rain.cli.reporting import report
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    escape_output()
     app()
 
 

@@ -34,7 +34,8 @@ def predict(
     with clean_errors():
         from rain.checkpoints import warn_if_untrained
         from rain.defense import harden
-        from rain.images import enter, read_image
+        from rain.images import enter
+        from rain.pictures import read_image
         from rain.registry import load_classifier
         from rain.runtime.memory import pick_device
 

@@ -33,6 +33,7 @@ def report(
     with clean_errors():
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
+        from rain.files import encode
         from rain.report.exports import to_json, write_html
         from rain.report.markdown import markdown as as_markdown
 
@@ -44,7 +45,7 @@ def report(
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
             if path and str(path) != "-":
-                write_file(path, text.encode())
+                write_file(path, encode(text))
                 print(f"{name}: {path}", file=sys.stderr)
         if html:
             write_html(folder, html)

@@ -18,9 +18,9 @@ from typing import Protocol
 from torch import Tensor
 
 from rain.errors import DatasetError
-from rain.images import read_image
+from rain.files import identify
+from rain.pictures import SUFFIXES, read_image
 
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 SMALL_BYTES = 256 * 2**20
 
 
@@ -116,45 +116,9 @@ class Pictures:
         small = sum(sizes) <= SMALL_BYTES
         total = hashlib.sha256()
         for path, name, label, size in zip(paths, self.files, self.labels, sizes, strict=True):
-            total.update(f"{name}\0{label}\0{size}\n".encode())
+            total.update(identify(f"{name}\0{label}\0{size}\n"))
             total.update(path.read_bytes() if small else b"")
         return total.hexdigest()[:16]
-
-
-def existing_folder(path: str | Path, hint: str) -> Path:
-    """Expand ``~`` and check that a folder is there; ``hint`` ends the error by what the folder should hold.
-
-    Raises:
-        DatasetError: it is missing, or a file.
-    """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
-        raise DatasetError(f"{folder}: {what}; {hint}")
-    return folder
-
-
-def class_folders(root: Path) -> list[str]:
-    """List the subfolders, sorted by name, without the hidden ones."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def picture_files(root: Path, folder: str) -> list[str]:
-    """List the pictures below ``root / folder``, relative to ``root``, sorted.
-
-    Hidden files and other formats are left out.
-    """
-    top = root / folder
-    paths = [path.relative_to(top) for path in top.rglob("*") if _is_picture(path)]
-    return sorted((Path(folder) / path).as_posix() for path in paths if not _is_hidden(path))
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -179,7 +143,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     for column in columns:
         if column not in header:
             names = ", ".join(header) or "none"
-            raise DatasetError(f"{path}: no column {column!r} among {names}; {needs}")
+            raise DatasetError(f"{path}: no column {column!r} among {names}{_separator(header)}; {needs}")
     if not rows:
         raise DatasetError(f"{path}: no entries; {needs}")
     for line, row in enumerate(rows, 2):
@@ -187,6 +151,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             if not row[column]:
                 raise DatasetError(f"{path}: entry {line - 1} (about line {line}) has no {column}")
     return rows
+
+
+def _separator(header: Sequence[str]) -> str:
+    """What a header of one column is told, which others share by another sign than a comma."""
+    for sign in (";", "\t", "|"):
+        if len(header) == 1 and sign in header[0]:
+            return f"; they are separated by {sign!r}, and must be by commas"
+    return ""
 
 
 def to_label(text: str, where: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rain import imagenet
 from rain.datasets import Pictures, read_table, to_label
 from rain.errors import DatasetError, OptionError
+from rain.files import spellings, to_path
 from rain.registry import DATASETS
 
 
@@ -31,7 +32,10 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
     if categories not in (None, "imagenet"):
         what = f"categories must be imagenet or left out, got {categories!r}"
         raise OptionError(f"{what}; for other names add a column category to the table")
-    table = Path(path).expanduser()
+    table = to_path(path)
+    if not table.exists() and not table.suffix:
+        needed = "write csv:PATH of a folder that holds labels.csv, or of the table itself"
+        raise DatasetError(f"{table}: no such folder; {needed}")
     table = table / "labels.csv" if table.is_dir() else table
     rows = read_table(table, ("file", "label"))
     root = table.parent
@@ -55,9 +59,10 @@ def _file(table: Path, name: str) -> str:
     # A table may come from elsewhere: it must not make us read, and later show, what lies outside its folder.
     if relative.is_absolute() or ".." in relative.parts:
         raise DatasetError(f"{table}: {name!r} leaves the folder; write paths relative to it")
-    for candidate in (relative, "images" / relative):
-        with suppress(OSError):  # a name that no file can have
-            if (table.parent / candidate).is_file():
-                return candidate.as_posix()
+    for spelling in spellings(name):
+        for candidate in (Path(spelling), "images" / Path(spelling)):
+            with suppress(OSError):  # a name that no file can have
+                if (table.parent / candidate).is_file():
+                    return candidate.as_posix()
     what = f"{name!r} is neither beside the table nor in images/"
     raise DatasetError(f"{table}: {what}; add the file or delete its line")

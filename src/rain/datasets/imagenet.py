@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from rain.datasets import Pictures, class_folders, existing_folder
-from rain.datasets.folder import folder
+from rain.datasets import Pictures
+from rain.datasets._listing import class_folders, existing_folder
+from rain.datasets.folder import WORDNET, folder
 from rain.errors import DatasetError, OptionError
 from rain.registry import DATASETS
 
@@ -28,7 +29,7 @@ def imagenet(root: str, *, split: str = "val") -> Pictures:
     ask = "ask for ImageNet at image-net.org, put the archive of the split and the devkit into ROOT"
     how = f'{ask} and unpack them once with torchvision.datasets.ImageNet("ROOT", split="{split}")'
     path = existing_folder(root, how) / split
-    count = len(class_folders(existing_folder(path, how)))
+    count = sum(bool(WORDNET.fullmatch(name)) for name in class_folders(existing_folder(path, how)))
     if count != 1000:
         what = f"{count} class folders where ImageNet has 1000"
         raise DatasetError(f"{path}: {what}; {how}, or read a part of it with folder:{path}")

@@ -1,6 +1,7 @@
 """Pictures without labels: every picture below a folder."""
 
-from rain.datasets import Pictures, existing_folder, picture_files
+from rain.datasets import Pictures
+from rain.datasets._listing import existing_folder, list_pictures, warn_of_skipped
 from rain.registry import DATASETS
 
 NO_LABEL = -1
@@ -11,12 +12,16 @@ def pictures(path: str, *, licence: str = "not said") -> Pictures:
     """Every picture below a folder, without labels: to train on, not to measure accuracy with.
 
     Args:
-        path: the folder; deeper folders are searched too, and the pictures sorted by path.
+        path: the folder; deeper folders are searched too, and the pictures sorted by path. Folders of the
+            system and hidden ones are not, and files that are no pictures by their names are skipped with a
+            warning.
         licence: what cards say about the terms of the pictures.
 
     Raises:
         DatasetError: the folder is missing, or holds no pictures.
     """
     root = existing_folder(path, "it must hold pictures")
-    files = tuple(picture_files(root, "."))
+    listing = list_pictures(root)
+    files = tuple(listing.pictures)
+    warn_of_skipped(root, listing.skipped)
     return Pictures(f"pictures:{path}", root, files, (NO_LABEL,) * len(files), (), licence)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rain.errors import DatasetError, OptionError
+from rain.files import to_path
 from rain.registry import DATASETS
 
 SPLITS = ("test", "train")
@@ -41,7 +42,7 @@ class Stl10:
         if split not in SPLITS:
             raise OptionError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         self.name = f"stl10 ({split})"
-        folder = Path(root).expanduser() / FOLDER
+        folder = to_path(root) / FOLDER
         if download and not (folder / f"{split}_X.bin").is_file():
             _download(folder.parent, split)
         names = (f"{split}_X.bin", f"{split}_y.bin", "class_names.txt")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import WeightsError
+from rain.files import to_path
 from rain.images import Images
 from rain.registry import ENHANCERS
 
@@ -41,7 +42,7 @@ class Spandrel(nn.Module):
 
     def __init__(self, path: str | Path):
         super().__init__()
-        state, card = checkpoints.read(Path(path).expanduser())
+        state, card = checkpoints.read(to_path(path))
         checkpoints.check_finite(state, str(path))
         descriptor = _recognise_within(state, path)
         scale, inputs, outputs = descriptor.scale, descriptor.input_channels, descriptor.output_channels

@@ -14,6 +14,7 @@ import numpy as np
 
 from rain.bench.cells import Result, load, write_file
 from rain.errors import ResultError
+from rain.files import encode
 from rain.report.page import html
 from rain.report.pictures import Gallery
 
@@ -38,7 +39,7 @@ def write_html(folder: Path, path: Path) -> None:
         RainError: the report's libraries are not installed.
     """
     results = load(folder)
-    write_file(path, html(results, read_galleries(folder, results)).encode())
+    write_file(path, encode(html(results, read_galleries(folder, results))))
 
 
 def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:

@@ -64,10 +64,10 @@ def refresh_file(path: Path, root: Path) -> bool:
 
     Returns: whether that changed it.
     """
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     fresh = refresh(text, root)
     if fresh != text:
-        path.write_text(fresh)
+        path.write_text(fresh, encoding="utf-8")
     return fresh != text
 
 

@@ -62,7 +62,7 @@ def memory_bytes(device: torch.device) -> int:
     except (AttributeError, ValueError, OSError):  # Windows
         machine = 16 * 2**30
     try:
-        container = CONTAINER_LIMIT.read_text().strip()
+        container = CONTAINER_LIMIT.read_text(encoding="ascii").strip()
     except OSError:
         return machine
     return min(machine, int(container)) if container.isdigit() else machine

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from rain.files import printable
 from rain.training.attacker import attacker_text
 from rain.training.recipe import PLACES, Config
 from rain.training.sources import Sources
@@ -48,7 +49,8 @@ def weight_card(
         card["robust"] = attacker_text(config)
     if config.trains == "classifier" and sources.categories:
         card["classes"] = ", ".join(sources.categories)
-    return card
+    # Names of files may hold what no file of weights can.
+    return {name: printable(value) for name, value in card.items()}
 
 
 def _command() -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rain.errors import TrainError
-from rain.files import write_atomically
+from rain.files import read_text, write_atomically
 from rain.training.recipe import PLACES, Config
 
 STATE, RECIPE, LOG, LOCK, SHEETS = "state.safetensors", "recipe.json", "log.jsonl", ".lock", "sheets"
@@ -34,7 +34,7 @@ def lock(out: Path) -> IO[str] | None:
     except ImportError:  # Windows
         return None
     try:
-        file = (out / LOCK).open("w")
+        file = (out / LOCK).open("w", encoding="utf-8")
     except OSError as error:
         raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
     try:
@@ -61,7 +61,7 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
             return
         if not resume:
             raise TrainError(f"{out} holds a training run: go on with it by --resume, or {ELSEWHERE}")
-        begun = json.loads((out / RECIPE).read_text())
+        begun = json.loads(read_text(out / RECIPE))
     except (ValueError, FileNotFoundError) as error:
         raise TrainError(f"{out / RECIPE} is damaged ({error}); {ELSEWHERE}") from None
     except OSError as error:
@@ -108,7 +108,7 @@ class Journal:
             write_atomically(out / RECIPE, recipe.encode())
             write_atomically(out / LOG, _log_until(out / LOG, step).encode())
             (out / SHEETS).mkdir(exist_ok=True)
-            self._log = (out / LOG).open("a")
+            self._log = (out / LOG).open("a", encoding="utf-8")
         except OSError as error:
             raise _cannot_write(f"{out}:", error, f"make room, or {ELSEWHERE}") from None
 
@@ -151,7 +151,7 @@ def _log_until(log: Path, step: int) -> str:
     """The lines that a run logged before it was stopped, up to its last checkpoint at ``step``."""
     if not step or not log.is_file():
         return ""
-    lines = log.read_text().splitlines(keepends=True)
+    lines = read_text(log).splitlines(keepends=True)
     return "".join(line for line in lines if _step_of(line) <= step)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rain.errors import OptionError, RecipeError, did_you_mean
+from rain.files import not_utf8, read_text, to_path
 from rain.specs import fraction
 from rain.training.rules import check
 
@@ -163,12 +164,14 @@ def read(path: Path | str, **changes: Any) -> Config:
     Raises:
         RecipeError: the file is missing, is not TOML, or is no recipe.
     """
-    file = shipped().get(str(path), Path(path))
+    file = shipped().get(str(path), to_path(path))
     try:
-        table = tomllib.loads(file.read_text())
+        table = tomllib.loads(read_text(file))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; shipped recipes: {', '.join(shipped())}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: {not_utf8(error)}") from None
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     table |= {name: value for name, value in changes.items() if value is not None}
     names = [field.name for field in fields(Config)]

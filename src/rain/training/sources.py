@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from rain.errors import DatasetError
+from rain.files import to_path
 from rain.images import Images, centre_crop, resize_shorter
 from rain.registry import DATASETS, load_dataset
 from rain.training.recipe import Config
@@ -94,9 +95,11 @@ def _open(spec: str) -> "Dataset":
 def _is_folder(spec: str) -> bool:
     """Whether a spec is the path of a folder of pictures, not a dataset.
 
-    A folder that is there is one, whatever it is called.
+    A folder that is there is one, whatever it is called. What is not there and has a colon is a dataset, if
+    one that was typed wrong.
     """
-    return Path(spec).expanduser().is_dir() or DATASETS.look_up(spec)[0] not in DATASETS.names()
+    name, _, _ = DATASETS.look_up(spec)
+    return to_path(spec).is_dir() or (name not in DATASETS.names() and ":" not in name)
 
 
 def _has_labels(dataset: "Dataset") -> bool:

@@ -1,0 +1,42 @@
+"""What is said of a name that nothing stands for: what was meant, most likely. Never imports torch."""
+
+from collections.abc import Iterable
+
+from rain.errors import did_you_mean
+from rain.files import to_path
+
+PICTURES = (
+    "your own pictures are folder:PATH (a subfolder for each class), csv:PATH (with labels.csv) or "
+    "pictures:PATH (without labels)"
+)
+CLASSIFIER = "your own is PACKAGE.MODULE:FUNCTION"
+
+
+def unknown(kind: str, head: str, name: str, names: Iterable[str]) -> str:
+    """Say that there is no such entry.
+
+    Args:
+        kind: of the entry, as ``Registry`` calls it.
+        head: what was written, without options.
+        name: the part of it that should name an entry.
+        names: of all entries.
+    """
+    hints = [f"no {kind} {name!r}", did_you_mean(name.partition(":")[0], names)]
+    if kind == "dataset":
+        hints.append(_as_dataset(head))
+    if kind == "classifier":
+        hints.append(CLASSIFIER)
+    if ":" in name:
+        hints.append(f"your own is found by an entry point in the group 'rain.{kind}s'")
+    return "; ".join(hints)
+
+
+def _as_dataset(head: str) -> str:
+    """Say how a dataset is written that may be meant by its path alone."""
+    path = to_path(head)
+    if path.suffix.lower() == ".csv" or (path / "labels.csv").is_file():
+        return f"for the table write csv:{head}"
+    if not path.is_dir():
+        return PICTURES
+    has_folders = any(child.is_dir() for child in path.iterdir())
+    return f"for the folder write {'folder' if has_folders else 'pictures'}:{head}"

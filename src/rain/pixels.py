@@ -1,0 +1,264 @@
+"""From an opened picture to its pixels in [0, 1]; what its file says of white, clear and colour holds."""
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rain.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageCms import ImageCmsTransform
+
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+
+PHOTOMETRIC, BITS = 262, 258
+"""TIFF tags."""
+
+WHITE = 65535
+"""White, where grey has more than 8 bits."""
+
+GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""Pillow spreads grey of 2 and 4 bits over 0 to 255, but not the value that is transparent."""
+
+SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Pillow's mode for what a colour profile is of."""
+
+GREY = ("1", "L", "LA", "La", "I;16")
+"""Modes of grey pictures."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its pixels.
+
+    Args:
+        inverted: whether grey of more than 8 bits has its white at 0, which Pillow leaves so.
+        white: the other end of such grey.
+        clear: the value or colour that is transparent, as the pixels have it; None where no single one is.
+        profile: the colour profile; empty where there is none.
+        orientation: as EXIF counts it: 1 is upright.
+    """
+
+    inverted: bool
+    white: int
+    clear: int | tuple[int, ...] | None
+    profile: bytes
+    orientation: int = 1
+
+
+def read_header(picture: "Image") -> Header:
+    """Read what a file says of its pixels, before they are loaded: Pillow forgets how they were stored."""
+    tags = getattr(picture, "tag_v2", {})
+    inverted = tags.get(PHOTOMETRIC) == 0 and picture.mode[0] in "IF"
+    bits = tags.get(BITS, (16,))[0]
+    white = 2**bits - 1 if picture.mode.startswith("I;") and 8 < bits < 16 else WHITE
+    profile = picture.info.get("icc_profile")
+    return Header(inverted, white, _clear(picture), profile if isinstance(profile, bytes) else b"")
+
+
+def _clear(picture: "Image") -> int | tuple[int, ...] | None:
+    """The transparent value of a picture, in the steps of its pixels."""
+    clear = picture.info.get("transparency")
+    tiles = getattr(picture, "tile", [])
+    stored = tiles[0][3] if tiles else ""
+    if isinstance(clear, int) and isinstance(stored, str):
+        return clear * GREY_STEPS.get(stored, 1)
+    if isinstance(clear, tuple):
+        # Of 16-bit colour, Pillow keeps the upper 8 bits.
+        cut = 8 if stored == "RGB;16B" or max(clear) > 255 else 0
+        return tuple(value >> cut for value in clear)
+    return None
+
+
+def read_orientation(picture: "Image", remarks: list[str]) -> int:
+    """Read how a picture is to be turned.
+
+    Pillow warns of an EXIF block that is damaged, or raises; then ``remarks`` get a line.
+    """
+    try:
+        return int(picture.getexif().get(ORIENTATION, 1))
+    except Exception as error:  # whatever the parser stumbles over: the pixels are there
+        remarks.append(f"its EXIF data is damaged ({error}), and the picture is taken as upright")
+        return 1
+
+
+def decode(picture: "Image", header: Header, name: str, remarks: list[str]) -> Tensor:
+    """Turn pixels into numbers.
+
+    Args:
+        picture: loaded.
+        header: what its file says.
+        name: what errors call it.
+        remarks: gets a line for each thing that may be wrong.
+
+    Shape: returns (3, H, W), float32, in [0, 1].
+
+    Raises:
+        ImageError: grey values have no known range. Pillow's own errors pass.
+    """
+    import numpy as np
+
+    upright = _turned(picture, header.orientation)
+    if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
+        return _wide_grey(upright, header, name, remarks)
+    colours = np.array(_colour(upright, header, remarks))
+    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
+
+
+def _turned(picture: "Image", orientation: int) -> "Image":
+    from PIL.Image import Transpose
+
+    methods = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return picture.transpose(methods[orientation]) if orientation in methods else picture
+
+
+def _wide_grey(upright: "Image", header: Header, name: str, remarks: list[str]) -> Tensor:
+    """Grey of more than 8 bits, or of floats."""
+    import numpy as np
+
+    values = np.array(upright, dtype=np.float32)
+    white = header.white if upright.mode[0] == "I" else 1
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= white):
+        what = f"grey values span [{low:.4g}, {high:.4g}], not [0, {white}]"
+        raise ImageError(f"{name}: {what}; save the picture as 8- or 16-bit PNG")
+    if white == WHITE and 0 < high < (WHITE + 1) / 16:
+        remarks.append(_dark(high))
+    shown = white - values if header.inverted else values
+    grey = torch.from_numpy(shown / white)
+    image = grey.expand(3, -1, -1).contiguous()
+    if header.profile and upright.mode[0] == "I":
+        levels = (grey * WHITE).round().to(torch.int32).numpy().astype(np.uint16)
+        image = _wide_grey_in_srgb(levels, image, header.profile, remarks)
+    if isinstance(header.clear, int):
+        image[:, torch.from_numpy(values == header.clear)] = 1
+    return image
+
+
+def _dark(high: float) -> str:
+    what = f"its grey values reach {high:.0f} of {WHITE}, and it comes out nearly black"
+    bits = max(8, int(high).bit_length())
+    advice = f"if they are of {bits} bits, save them multiplied by {WHITE // (2**bits - 1)}"
+    return f"{what}; {advice}"
+
+
+def _wide_grey_in_srgb(
+    levels: "NDArray[np.uint16]", image: Tensor, profile: bytes, remarks: list[str]
+) -> Tensor:
+    """Grey of 16 bits by its colour profile; ``image`` where the profile is of no use."""
+    import numpy as np
+    from PIL import Image, ImageCms
+
+    transform = _transform_or_remark(profile, "I;16", remarks)
+    if transform is None:
+        return image
+    converted = np.array(ImageCms.applyTransform(Image.fromarray(levels), transform))
+    return torch.from_numpy(converted).permute(2, 0, 1).contiguous().float() / 255
+
+
+def _colour(upright: "Image", header: Header, remarks: list[str]) -> "Image":
+    """RGB of 8 bits, with what is transparent laid over white."""
+    from PIL import Image
+
+    if header.clear is not None and header.clear != upright.info.get("transparency"):
+        upright = upright.copy()
+        upright.info["transparency"] = header.clear
+    converted = _in_srgb(upright, header.profile, remarks)
+    if not upright.has_transparency_data:
+        return converted or upright.convert("RGB")
+    layer = upright.convert("RGBA")
+    if converted is not None:
+        converted.putalpha(layer.getchannel("A"))
+        layer = converted
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _in_srgb(upright: "Image", profile: bytes, remarks: list[str]) -> "Image | None":
+    """Convert by the colour profile; None where there is none, or none that changes a colour."""
+    from PIL import ImageCms
+
+    if upright.mode == "LAB":  # which Pillow converts by no other way
+        lab = ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB")
+        return ImageCms.applyTransform(upright, lab)
+    transform = _transform_or_remark(profile, upright.mode, remarks) if profile else None
+    if transform is None:
+        return None
+    # A palette may be transparent in part, which only RGBA can say.
+    whole = upright.convert("RGBA") if upright.has_transparency_data else upright
+    base = whole.convert(transform.input_mode)
+    base.info.pop("transparency", None)
+    return ImageCms.applyTransform(base, transform)
+
+
+def _transform_or_remark(profile: bytes, mode: str, remarks: list[str]) -> "ImageCmsTransform | None":
+    """Make the conversion to sRGB; None, and a remark, where the profile cannot be used."""
+    try:
+        return _transform(profile, mode)
+    except Exception as error:  # a damaged profile makes LittleCMS and Pillow raise what they like
+        remarks.append(f"its colour profile is ignored, and sRGB taken: {error}")
+        return None
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
+    """Make the conversion from a profile to sRGB.
+
+    Args:
+        profile: as the file has it.
+        mode: of the pixels.
+
+    Returns: None for a profile that moves no colour by more than a level: sRGB itself. Two programs' sRGB
+        differ by that.
+
+    Raises:
+        ValueError: the profile is of another kind than the pixels.
+    """
+    from PIL import ImageCms
+
+    origin = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    space = origin.profile.xcolor_space.strip()
+    expected = "CMYK" if mode == "CMYK" else "RGB"
+    if space != expected and not (space == "GRAY" and mode in GREY):
+        raise ValueError(f"it is of {space or 'nothing'}, and the pixels are {mode}")
+    entry = "I;16" if mode == "I;16" else SPACES[space]
+    transform = ImageCms.buildTransform(origin, _srgb(), entry, "RGB")
+    return transform if entry == "CMYK" or _moves(transform) else None
+
+
+def _srgb() -> Any:
+    from PIL import ImageCms
+
+    return ImageCms.createProfile("sRGB")
+
+
+def _moves(transform: "ImageCmsTransform") -> bool:
+    """Whether a conversion moves any colour of a sample by more than a level."""
+    import numpy as np
+    from PIL import Image, ImageCms
+
+    if transform.input_mode == "RGB":
+        steps = np.linspace(0, 255, 17).round().astype(np.uint8)
+        colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(17 * 17, 17, 3)
+        before = colours
+    else:
+        ramp = np.arange(256)[None]
+        before = np.repeat(ramp[..., None], 3, axis=2)
+        colours = (ramp * 257).astype(np.uint16) if transform.input_mode == "I;16" else ramp.astype(np.uint8)
+    after = np.array(ImageCms.applyTransform(Image.fromarray(colours), transform))
+    return bool(np.abs(after.astype(int) - before).max() > 1)
