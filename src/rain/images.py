@@ -28,7 +28,7 @@ MAX_PIXELS = 64_000_000
 
 RECIPES = {
     "ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255",
-    "list": "torch.stack(images)",
+    "list": "image[None], of one picture (3, H, W) at a time; predict takes the list itself",
 }
 """How a batch is made of what is often given instead."""
 

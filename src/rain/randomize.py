@@ -218,7 +218,7 @@ def _randint(
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:
-    count = len(images)
+    count = images.shape[0]
     if offsets.ndim != 2 or offsets.shape[0] not in (1, count) or offsets.shape[1] != 2:
         raise ImageError(f"offsets must be ({count} or 1, 2), got {tuple(offsets.shape)}")
     _check_integers(offsets, "offsets")

@@ -47,7 +47,7 @@ class Jpeg(Defense):
         return straight_through(self._compress, images)
 
     def _compress(self, images: Images) -> Images:
-        if not len(images):
+        if not images.shape[0]:
             return images.clone()
         levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
         pictures = levels.permute(0, 2, 3, 1).cpu().numpy()

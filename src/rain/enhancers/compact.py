@@ -91,7 +91,7 @@ class Compact(nn.Module):
                 A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
-        if not len(images):
+        if not images.shape[0]:
             return images.new_zeros(0, 3, 2 * height, 2 * width)
         if self.informed:
             mean, mask, values = place_pixels(images, choice)
