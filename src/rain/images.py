@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rain.errors import ImageError, OptionError
 from rain.specs import NORMS
+from rain.tracing import value_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +45,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
 
     Raises:
         ImageError: says what is wrong and what to do. Values are not looked at while ``torch.compile``
-            traces.
+            traces, nor under ``torch.func.vmap``.
     """
     if not isinstance(images, Tensor):
         kind = type(images).__name__
@@ -61,7 +62,9 @@ def check_images(images: Tensor, what: str = "images") -> None:
         )
     if torch.compiler.is_compiling() or images.numel() == 0:
         return
-    low, high = (bound.item() for bound in images.detach().aminmax())
+    low, high = (value_of(bound) for bound in images.detach().aminmax())
+    if low is None or high is None:
+        return
     if low != low or high != high:
         raise ImageError(f"{what} contain NaN")
     slack = max(1e-6, torch.finfo(images.dtype).eps)
