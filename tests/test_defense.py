@@ -148,7 +148,7 @@ def test_an_empty_batch_gives_empty_answers(defense: str) -> None:
         (torch.zeros(3, 8, 8), r"image\[None\]"),
         (torch.zeros(1, 8, 8, 3), "permute"),
         (torch.zeros(1, 1, 8, 8), r"\(N, 3, H, W\)"),
-        ([[0.0]], "torch.stack"),
+        ([[0.0]], "predict takes the list itself"),
         (np.zeros((1, 8, 8, 3), np.uint8), r"torch.from_numpy\(array\).permute"),
         (Image.new("RGB", (8, 8)), "rain.read_image"),
     ],
@@ -241,7 +241,7 @@ def test_a_defence_by_name_is_of_the_classifiers_type() -> None:
     hardened = rain.harden(classifier, "rain(enhancer=compact(weights=None))")
     assert hardened.predict(torch.rand(2, 3, 32, 32, dtype=torch.float64)).labels.shape == (2,)
     with pytest.raises(
-        ImageError, match=r"images are torch.float32 on cpu, the defence's weights torch.float64"
+        ImageError, match=r"images are torch.float32 on cpu, the weights of the defence torch.float64"
     ):
         hardened(torch.rand(2, 3, 32, 32))
 

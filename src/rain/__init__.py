@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
     from rain.classifiers import Preprocessed
-    from rain.defense import Defense, Hardened, Prediction, harden
+    from rain.defense import Defense, Hardened, harden
     from rain.errors import RainError
     from rain.images import quantize
     from rain.pictures import read_image, save_image
+    from rain.prediction import Prediction
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
@@ -30,7 +31,7 @@ _HOMES = {
     "Expectation": "adaptive",
     "Frozen": "adaptive",
     "Hardened": "defense",
-    "Prediction": "defense",
+    "Prediction": "prediction",
     "Preprocessed": "classifiers",
     "RainError": "errors",
     "StraightThrough": "adaptive",

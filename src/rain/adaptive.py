@@ -160,7 +160,7 @@ class Frozen:
             return self.model(images)
         draw = self.model.defense.draw(images[:1], torch.Generator().manual_seed(self.seed))
         shared = {name: _repeated(tensor, len(images)) for name, tensor in draw.items()}
-        return self.model.classifier(self.model.defense.transform(images, shared))
+        return self.model.answer(images, shared)
 
 
 def _repeated(tensor: Tensor, count: int) -> Tensor:
@@ -178,13 +178,18 @@ def straight_through(function: Callable[[Tensor], Tensor], values: Tensor) -> Te
 
 
 class _StraightThrough(torch.autograd.Function):
+    # Without the context in ``forward``, so that torch.func takes it.
     @staticmethod
-    def forward(context: Any, values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(values: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         output = function(values.detach())
         if output.shape != values.shape:
             shapes = f"{tuple(values.shape)}, got {tuple(output.shape)}"
             raise ImageError(f"BPDA needs an output of the input's shape {shapes}")
         return output
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:

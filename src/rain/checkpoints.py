@@ -7,7 +7,6 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 

@@ -2,17 +2,18 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from numbers import Integral
-from typing import Any, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from rain.answers import logits_of, refuse_broken, warn_if_probabilities
-from rain.errors import ImageError, OptionError
+from rain.errors import ImageError, OptionError, RainError
 from rain.images import Images, check_images
+from rain.prediction import Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
+from rain.seeding import Generators, draw_each, generators_of, is_integer, seeds_of
 
 Draw = Mapping[str, Tensor]
 """All randomness of one call, as tensors by name.
@@ -66,36 +67,38 @@ class Defense(nn.Module, ABC):
         """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""
         return {"enhanced": self.transform(images, draw)}
 
-    def forward(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Images:
+    def forward(self, images: Images, *, generator: Generators = None, copies: int = 1) -> Images:
         """Defend a batch with a fresh draw.
 
         Args:
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw; by default, torch's own.
+            generator: of the draw, or a list of one for each image; by default, torch's own.
             copies: above 1, the batch is so many repetitions of one, and ``spread`` draws.
 
         Shape: returns (N, 3, H, W).
 
         Raises:
-            ImageError: the batch breaks the convention.
+            ImageError: the batch breaks the convention, or its type or device is not that of the weights.
+            OptionError: there are generators for each image, and the images share a draw, or are copies.
         """
-        check_images(images)
-        draw = self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator)
-        return self.transform(images, draw)
+        try:
+            check_images(images)
+            return self.transform(images, self._fresh_draw(images, generator, copies))
+        except RuntimeError as error:
+            explain(images, self, "the defence", error)
+            raise
 
-
-class Prediction(NamedTuple):
-    """What a hardened classifier says to a batch.
-
-    Attributes:
-        labels: (N,), the class with the highest averaged probability.
-        probabilities: (N, classes), float32, averaged over the draws.
-        agreement: (N,), the share of draws that alone give the same label.
-    """
-
-    labels: Tensor
-    probabilities: Tensor
-    agreement: Tensor
+    def _fresh_draw(self, images: Images, generator: Generators, copies: int) -> Draw:
+        if generator is None or isinstance(generator, Generator):
+            return self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator)
+        if copies > 1:
+            raise OptionError("copies are drawn together: give one generator for all of them")
+        if not self.random:
+            return self.draw(images)
+        if not self.independent:
+            what = f"{type(self).__name__} has a draw that the images of a batch share"
+            raise OptionError(f"{what}: give one seed or generator for all of them, or one image at a time")
+        return draw_each(self.draw, images, generator)
 
 
 class Hardened(nn.Module):
@@ -109,6 +112,7 @@ class Hardened(nn.Module):
         super().__init__()
         self.classifier = duplicate(classifier)
         self.defense = defense
+        self._told_of_size = False
         self.eval()
 
     @property
@@ -130,70 +134,121 @@ class Hardened(nn.Module):
         self.classifier.eval()
         return self
 
-    def forward(self, images: Images, *, generator: Generator | None = None, copies: int = 1) -> Tensor:
-        """Classify with one fresh draw; ``copies`` as for ``Defense.forward``.
+    def forward(self, images: Images, *, generator: Generators = None, copies: int = 1) -> Tensor:
+        """Classify with one fresh draw; ``generator`` and ``copies`` as for ``Defense.forward``.
 
         Shape: (N, 3, H, W) in [0, 1] to logits (N, classes).
 
         Raises:
-            ImageError: the batch breaks the convention.
+            ImageError: the batch breaks the convention, or its type or device is not that of the weights.
+            ClassifierError: the answer is no tensor of logits.
         """
         try:
-            defended = self.defense(images, generator=generator, copies=copies)
+            return self._classify(images, self.defense(images, generator=generator, copies=copies))
         except RuntimeError as error:
-            self._explain(images, error)
+            explain(images, self.classifier, "the classifier", error)
             raise
-        if not len(defended):
+
+    def answer(self, images: Images, draw: Draw) -> Tensor:
+        """Classify with a draw that was made before: pure, the same logits for the same draw.
+
+        ``Pure`` is this as a module, for ``torch.export``.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1], whose values are not looked at.
+            draw: for them, by ``defense.draw``.
+
+        Shape: returns logits (N, classes).
+
+        Raises:
+            ImageError: the images do not fit the draw, or their type or device is not that of the weights.
+            ClassifierError: the answer is no tensor of logits.
+        """
+        try:
+            return self._classify(images, self.defense.transform(images, draw))
+        except RuntimeError as error:
+            explain(images, self.defense, "the defence", error)
+            explain(images, self.classifier, "the classifier", error)
+            raise
+
+    def _classify(self, images: Images, defended: Images) -> Tensor:
+        """Classify what the defence made of images."""
+        if not defended.shape[0]:
             # Not every network takes an empty batch; one blank image tells how many classes there are.
             return logits_of(self.classifier(images.new_zeros((1, *images.shape[1:]))))[:0]
-        return logits_of(self.classifier(defended), len(defended))
-
-    def _explain(self, images: Images, error: RuntimeError) -> None:
-        """Raise ``ImageError`` where images and the defence's weights differ in device or type.
-
-        That will be why it failed.
-        """
-        weight = _first_weight(self.defense)
-        if weight is None or (images.device, images.dtype) == (weight.device, weight.dtype):
-            return
-        what = f"images are {images.dtype} on {images.device}"
-        needed = f"the defence's weights {weight.dtype} on {weight.device}"
-        advice = f"give images.to({str(weight.device)!r}, {weight.dtype}), or move the hardened classifier"
-        raise ImageError(f"{what}, {needed}: {advice} ({error})") from error
+        return logits_of(self.classifier(defended), defended.shape[0])
 
     @torch.no_grad()
-    def predict(self, images: Images, draws: int = 8, seed: int | None = None) -> Prediction:
+    def predict(
+        self,
+        images: Images | list[Tensor] | tuple[Tensor, ...],
+        draws: int = 8,
+        seed: int | Sequence[int] | Tensor | None = None,
+    ) -> Prediction:
         """Classify with the probabilities averaged over several draws.
 
         Args:
-            images: (N, 3, H, W) in [0, 1].
+            images: (N, 3, H, W) in [0, 1]; or a list of pictures (3, H, W), of any sizes: those of one size
+                are answered as one batch, and the answers come in the order of the list.
             draws: fresh draws to average over; a defence without randomness needs one, and gets one.
             seed: for the same answer every time, on any device. Do not use one where an attacker could learn
-                it.
+                it. An integer seeds the batch as a whole: what an image draws depends on how many stand
+                before it, so that a batch and its images one by one differ. With a list, one integer for
+                each image, what an image draws depends on its own seed and size alone: a batch of one with
+                that integer draws the same. Its logits then differ by no more than the network's rounding,
+                which may depend on the batch. Of a list of pictures, an integer seeds the batch of each size.
 
         Raises:
-            ImageError: the batch breaks the convention.
-            OptionError: draws is not a positive integer, or seed no integer of 64 bits.
+            ImageError: the batch breaks the convention, or a picture of the list does.
+            OptionError: draws is not a positive integer; or seed holds no integers of 64 bits, or not one for
+                each image, or is a list and the images share a draw.
             ClassifierError: an answer is no number, or not one logit for each of at least two classes.
         """
-        if not _is_integer(draws) or draws < 1:
+        if not is_integer(draws) or draws < 1:
             raise OptionError(f"draws must be a positive integer, got {draws!r}")
-        if seed is not None and not (_is_integer(seed) and -(2**63) <= seed < 2**63):
-            raise OptionError(f"seed must be an integer of 64 bits, got {seed!r}")
-        generator = None if seed is None else Generator().manual_seed(int(seed))
-        count = draws if self.defense.random else 1
-        of_draws = torch.stack(
-            [probabilities_of(self(images, generator=generator), self) for _ in range(count)]
-        )
-        probabilities = of_draws.mean(0)
-        labels = probabilities.argmax(1)
-        agreement = (of_draws.argmax(2) == labels).float().mean(0)
-        return Prediction(labels, probabilities, agreement)
+        if isinstance(images, list | tuple):
+            return self._predict_pictures(images, draws, seed)
+        check_images(images)
+        self._warn_of_size(images)
+        generator = generators_of(seed, images.shape[0])
+        count = int(draws) if self.defense.random else 1
+        answers = [probabilities_of(self(images, generator=generator), self) for _ in range(count)]
+        return average(torch.stack(answers))
+
+    def _predict_pictures(self, pictures: Sequence[Tensor], draws: int, seed: Any) -> Prediction:
+        """Answer pictures of several sizes, in their order."""
+        groups = group_by_size(pictures)
+        seeds = seeds_of(seed, len(pictures))
+        predictions = []
+        for group in groups:
+            own = seed if seeds is None else [seeds[place] for place in group.places]
+            predictions.append(self.predict(group.images, draws, own))
+        return in_order(groups, predictions)
+
+    def _warn_of_size(self, images: Images) -> None:
+        """Warn, once, of images that are much larger than what the classifier says it sees."""
+        side: Any = getattr(self.classifier, "crop", None)
+        if is_integer(side) and not self._told_of_size:
+            self._told_of_size = warn_of_size(images, side)
 
 
-def _is_integer(value: object) -> bool:
-    """Whether it is an integer, of any library; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+class Pure(nn.Module):
+    """A hardened classifier as a function of images and draw, for ``torch.export``, ONNX and ``torch.func``.
+
+    They trace or transform what is computed, and know no generator: draws are inputs.
+
+    Args:
+        hardened: is used, not copied.
+    """
+
+    def __init__(self, hardened: Hardened):
+        super().__init__()
+        self.hardened = hardened
+        self.eval()
+
+    def forward(self, images: Images, draw: Draw) -> Tensor:
+        """Classify (N, 3, H, W) in [0, 1] with a draw of ``hardened.defense``; logits (N, classes)."""
+        return self.hardened.answer(images, draw)
 
 
 def probabilities_of(answer: object, model: object = None) -> Tensor:
@@ -253,6 +308,27 @@ def _kind(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}: make one, {value.__name__}(...)"
     return f"a {type(value).__name__}"
+
+
+def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -> None:
+    """Raise ``ImageError`` where images and a module's weights differ in device or type.
+
+    That will be why it failed.
+
+    Args:
+        images: what was computed on.
+        module: what computed.
+        name: what the error calls it.
+        error: how it failed. One that says itself what is wrong, or that memory ran out, is left alone.
+    """
+    weight = _first_weight(module)
+    is_clear = isinstance(error, RainError | torch.OutOfMemoryError)
+    if weight is None or is_clear or (images.device, images.dtype) == (weight.device, weight.dtype):
+        return
+    what = f"images are {images.dtype} on {images.device}"
+    needed = f"the weights of {name} {weight.dtype} on {weight.device}"
+    advice = f"give images.to({str(weight.device)!r}, {weight.dtype}), or move the model by .to(...)"
+    raise ImageError(f"{what}, {needed}: {advice} ({error})") from error
 
 
 def _first_weight(module: nn.Module) -> nn.Parameter | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rain.errors import ImageError, OptionError
 from rain.specs import NORMS
+from rain.tracing import value_of
 
 Images = Tensor
 """(N, 3, H, W), floating point, RGB in [0, 1]."""
@@ -23,7 +24,7 @@ MAX_PIXELS = 64_000_000
 
 RECIPES = {
     "ndarray": "torch.from_numpy(array).permute(0, 3, 1, 2).float() / 255",
-    "list": "torch.stack(images)",
+    "list": "image[None], of one picture (3, H, W) at a time; predict takes the list itself",
 }
 """How a batch is made of what is often given instead."""
 
@@ -39,7 +40,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
 
     Raises:
         ImageError: says what is wrong and what to do. Values are not looked at while ``torch.compile``
-            traces.
+            traces, nor under ``torch.func.vmap``.
     """
     if not isinstance(images, Tensor):
         kind = type(images).__name__
@@ -56,7 +57,9 @@ def check_images(images: Tensor, what: str = "images") -> None:
         )
     if torch.compiler.is_compiling() or images.numel() == 0:
         return
-    low, high = (bound.item() for bound in images.detach().aminmax())
+    low, high = (value_of(bound) for bound in images.detach().aminmax())
+    if low is None or high is None:
+        return
     if low != low or high != high:
         raise ImageError(f"{what} contain NaN")
     slack = max(1e-6, torch.finfo(images.dtype).eps)

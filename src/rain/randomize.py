@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from rain.errors import ImageError
 from rain.images import Images, resample
 from rain.seeding import keyword
+from rain.tracing import value_of
 
 ORDERS = torch.tensor(list(permutations(range(4))))
 """The 24 orders in which four pixels can be taken."""
@@ -81,7 +82,7 @@ def pick(images: Images, choice: Tensor) -> Images:
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
     _check_integers(choice, "choice")
-    if not torch.compiler.is_compiling() and choice.numel() and (choice.amin() < 0 or choice.amax() > 3):
+    if not torch.compiler.is_compiling() and choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
         raise ImageError("choice must hold integers 0-3")
     choice = choice.long()
     row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
@@ -159,7 +160,7 @@ def mend(images: Images, offsets: Tensor) -> Images:
     height, width = images.shape[2:]
     if not torch.compiler.is_compiling():
         sides = torch.tensor([height, width], device=offsets.device)
-        if (2 * offsets.abs() >= sides).any():
+        if value_of((2 * offsets.abs() >= sides).any()):
             what = "a shift of half of the side or more leaves nothing to mirror"
             raise ImageError(f"{what} in images of {height} x {width}")
     return _take(images, _mirrored(height, offsets[:, :1].long()), _mirrored(width, offsets[:, 1:].long()))
@@ -218,7 +219,7 @@ def _randint(
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:
-    count = len(images)
+    count = images.shape[0]
     if offsets.ndim != 2 or offsets.shape[0] not in (1, count) or offsets.shape[1] != 2:
         raise ImageError(f"offsets must be ({count} or 1, 2), got {tuple(offsets.shape)}")
     _check_integers(offsets, "offsets")

@@ -2,10 +2,17 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
-from torch import Generator
+import torch
+from torch import Generator, Tensor
+
+from rain.errors import OptionError
+
+Generators = Generator | Sequence[Generator] | None
+"""What a batch draws from: one generator for all of it, one for each image, or torch's own."""
 
 from rain.files import identify
 
@@ -29,3 +36,105 @@ def takes_generator(attack: Callable[..., Any]) -> bool:
 def keyword_for(attack: Callable[..., Any], generator: Generator | None) -> dict[str, Any]:
     """The keyword that gives an attack its generator; nothing for one that takes none."""
     return {"generator": generator} if takes_generator(attack) else {}
+
+
+def is_integer(value: object) -> bool:
+    """Whether it is an integer, of any library; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_seed(seed: object, what: str = "seed") -> int:
+    """Check a seed; ``what`` is how the error calls it.
+
+    Raises:
+        OptionError: it is no integer of 64 bits.
+    """
+    if isinstance(seed, Integral) and is_integer(seed):
+        number = int(seed)
+        if -(2**63) <= number < 2**63:
+            return number
+    kinds = "an integer of 64 bits, from -2**63 to 2**63 - 1"
+    if what == "seed":
+        kinds += ", or a list of one for each image"
+    raise OptionError(f"{what} must be {kinds}, got {seed!r}")
+
+
+def generators_of(seed: object, count: int) -> Generators:
+    """Make what a batch of ``count`` images draws from.
+
+    Args:
+        seed: an integer for one generator; a list, an array or a tensor of integers for one generator for
+            each image; None for torch's own.
+        count: how many images there are.
+
+    Raises:
+        OptionError: a seed is no integer of 64 bits, or there is not one for each image.
+    """
+    if seed is None:
+        return None
+    seeds = seeds_of(seed, count)
+    if seeds is None:
+        return Generator().manual_seed(check_seed(seed))
+    return [Generator().manual_seed(value) for value in seeds]
+
+
+def seeds_of(seed: object, count: int) -> list[int] | None:
+    """Check the seeds of ``count`` images; None if ``seed`` is not one for each of them.
+
+    Raises:
+        OptionError: a seed is no integer of 64 bits, or there is not one for each image.
+    """
+    seeds = _as_list(seed)
+    if seeds is None:
+        return None
+    if len(seeds) != count:
+        raise OptionError(f"seed has {len(seeds)} values for {count} images: give one for each image")
+    return [check_seed(value, f"seed[{place}]") for place, value in enumerate(seeds)]
+
+
+def draw_each(
+    draw: Callable[[Tensor, Generator], Mapping[str, Tensor]],
+    images: Tensor,
+    generators: Sequence[Generator],
+) -> dict[str, Tensor]:
+    """Draw for each image of a batch from its own generator: what it gets does not depend on the others.
+
+    Args:
+        draw: of a defence whose images have their own draws.
+        images: (N, 3, H, W).
+        generators: one for each image.
+
+    Returns: the draw of the batch, by name.
+
+    Raises:
+        OptionError: there is not one generator for each image; or a tensor of the draw belongs to no single
+            image, and differs.
+    """
+    if len(generators) != images.shape[0]:
+        what = f"{len(generators)} generators for {images.shape[0]} images"
+        raise OptionError(f"{what}: give one generator, or one for each image")
+    if not generators:
+        return dict(draw(images, Generator()))
+    pieces = images.split(1)
+    draws = [draw(image, generator) for image, generator in zip(pieces, generators, strict=True)]
+    return {name: _joined(name, [each[name] for each in draws]) for name in draws[0]}
+
+
+def _joined(name: str, tensors: list[Tensor]) -> Tensor:
+    """Put what was drawn image by image into one tensor; what is the same for any image stays."""
+    first = tensors[0]
+    if first.shape[:1] == (1,):
+        return torch.cat(tensors)
+    if all(torch.equal(first, other) for other in tensors[1:]):
+        return first
+    what = f"the draw's {name!r} of shape {tuple(first.shape)} belongs to no single image"
+    raise OptionError(f"{what}: its first axis must be the batch, or the defence say independent = False")
+
+
+def _as_list(seed: object) -> list[object] | None:
+    """The seeds of several images; None if this is no list of them."""
+    if is_integer(seed) or isinstance(seed, str | bytes):
+        return None
+    # Tensors and NumPy's arrays; without an axis they are a single number.
+    values = seed.tolist() if hasattr(seed, "tolist") else seed
+    return list(values) if isinstance(values, Sequence) else None

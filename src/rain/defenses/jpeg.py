@@ -23,7 +23,7 @@ class Jpeg(Defense):
         quality: 1 to 100.
 
     Raises:
-        OptionError: the quality is out of range.
+        OptionError: the quality is out of range; or ``torch.export`` traces, which cannot follow an encoder.
 
     Convention: Pillow's libjpeg, chroma at half resolution.
 
@@ -47,7 +47,10 @@ class Jpeg(Defense):
         return straight_through(self._compress, images)
 
     def _compress(self, images: Images) -> Images:
-        if not len(images):
+        if torch.compiler.is_exporting():
+            what = "jpeg runs a real encoder, which is no graph of tensors"
+            raise OptionError(f"{what}, and cannot be exported: compress before the exported model")
+        if not images.shape[0]:
             return images.clone()
         levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
         pictures = levels.permute(0, 2, 3, 1).cpu().numpy()

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -94,7 +95,8 @@ class Rain(Defense):
         cropped.
 
     Raises:
-        OptionError: no such preset, an option out of range, or options that do not go together.
+        OptionError: no such preset, an option out of range, or options that do not go together; or
+            ``torch.export`` traces down = "scale".
 
     Source: RAIN (arXiv 2004.14798), section 3.
 
@@ -215,6 +217,9 @@ class Rain(Defense):
         if "choice" in draw:
             return pick(images, draw["choice"])
         if "size" in draw:
+            if torch.compiler.is_exporting():
+                what = 'down = "scale" draws the size of the picture, and an exported model has one size'
+                raise OptionError(f"{what}: it cannot be exported")
             return resize(images, draw["size"])
         return resize(_even(images), _half(images))
 

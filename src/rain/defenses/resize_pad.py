@@ -37,12 +37,12 @@ class ResizePad(Defense):
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "uniform": (N, 3), for each image its size, top and left, as fractions of what is possible."""
         device = generator.device if generator is not None else images.device
-        uniform = torch.rand((len(images), 3), device=device, **keyword(generator))
+        uniform = torch.rand((images.shape[0], 3), device=device, **keyword(generator))
         return {"uniform": uniform.to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""
-        if not len(images):
+        if not images.shape[0]:
             return images.clone()
         uniform = draw["uniform"]
         coordinates = []

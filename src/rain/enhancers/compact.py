@@ -10,6 +10,7 @@ from rain import checkpoints
 from rain.enhancers.bicubic import upsample
 from rain.images import Images
 from rain.registry import ENHANCERS
+from rain.tracing import is_channels_last
 
 GREY = 0.45
 """Roughly the mean of natural images. It is subtracted from a pixel, so that a missing one is no extreme."""
@@ -91,7 +92,7 @@ class Compact(nn.Module):
                 A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
-        if not len(images):
+        if not images.shape[0]:
             return images.new_zeros(0, 3, 2 * height, 2 * width)
         if self.informed:
             mean, mask, values = place_pixels(images, choice)
@@ -172,8 +173,7 @@ def mask_of(choice: Tensor | None, images: Images) -> Tensor:
         return torch.full_like(images[:, :1], 0.25).expand(-1, 12, -1, -1)
     places = torch.arange(4, device=images.device)[:, None, None]
     mask = (choice.expand(-1, 3, -1, -1)[:, :, None] == places).to(images.dtype).flatten(1, 2)
-    is_channels_last = images.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if is_channels_last else torch.contiguous_format
+    layout = torch.channels_last if is_channels_last(images) else torch.contiguous_format
     return mask.contiguous(memory_format=layout)
 
 

@@ -60,7 +60,7 @@ class Spandrel(nn.Module):
     def forward(self, images: Images) -> Images:
         """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w)."""
         height, width = images.shape[2:]
-        if not len(images):  # attention in windows cannot reshape an empty batch
+        if not images.shape[0]:  # attention in windows cannot reshape an empty batch
             return images.new_zeros((0, 3, 2 * height, 2 * width))
         right, below = self._requirements.get_padding(width, height)
         padded = F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
