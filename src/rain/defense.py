@@ -255,6 +255,17 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def own_size(classifier: nn.Module) -> int | None:
+    """The side of the square that a classifier sees, in pixels; None where it does not say that.
+
+    Convention: it is the attribute ``crop``, as ``rain.Preprocessed`` has it.
+    """
+    side = getattr(classifier, "crop", None)
+    if not isinstance(side, Integral) or side < 2:
+        return None
+    return int(side)
+
+
 def _first_weight(module: nn.Module) -> nn.Parameter | None:
     """The first floating-point parameter, whose device and type are taken for the module's."""
     return next((weight for weight in module.parameters() if weight.is_floating_point()), None)

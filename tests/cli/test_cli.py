@@ -18,7 +18,7 @@ from rain.runtime.memory import Batches
 from rain.version import __version__
 
 GRID = """
-dataset = "folder:{root}"
+dataset = "csv:{root}"
 classifier = "models:tiny"
 size = 32
 defenses = ["none", "rain(enhancer=bicubic)"]
@@ -48,6 +48,8 @@ def grid(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
+    names = [f"class{index % 2}/{index}.png,{index % 2}" for index in range(4)]
+    (tmp_path / "pictures" / "labels.csv").write_text("\n".join(["file,label", *names]))
     path = tmp_path / "grid.toml"
     path.write_text(GRID.format(root=tmp_path / "pictures"))
     return path
@@ -229,6 +231,7 @@ def test_a_batch_holds_at_least_one_image(grid: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore:images enter at 32 pixels")
 @pytest.mark.parametrize("command", ["predict", "run"])
 def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> None:
     picture = next(tmp_path.rglob("*.png"))
