@@ -242,3 +242,45 @@ def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> No
     message = r"small_resnet\(width=8\) has random weights, and its answers mean nothing"
     with pytest.warns(UserWarning, match=message):
         rain(command, *arguments, "--classifier", "small_resnet(width=8)")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("pgd", "attacks"), ("torchvision/resnet50", "classifiers"), ("psnr", "recipes")]
+)
+def test_list_finds_a_name_without_its_kind(name: str, kind: str) -> None:
+    output, note = rain("list", name)
+    assert output == rain("list", kind, name)[0]
+    assert note == f"rain list {kind} {name}:\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pdg",), "nothing is called 'pdg'; did you mean 'pgd'?"),
+        (("attack",), "did you mean 'attacks'?"),
+        (("attack", "pgd"), "no kind 'attack'; did you mean 'attacks'?"),
+        (("zzzzzz",), "there are the kinds attacks, defenses"),
+    ],
+)
+def test_list_says_what_a_name_may_mean(arguments: tuple[str, ...], message: str) -> None:
+    _, errors = rain("list", *arguments, status=1)
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_list_names_several_things_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rain.bench.grid.shipped", lambda: {"pgd": Path("pgd.toml")})
+    _, errors = rain("list", "pgd", status=1)
+    assert "'pgd' is several things: rain list attacks pgd, or rain list grids pgd" in errors
+
+
+def test_cards_are_printed_in_one_order() -> None:
+    for kind in ("enhancers", "classifiers"):
+        cards: list[list[str]] = []
+        for line in rain("list", kind, "--verbose")[0].splitlines():
+            if not line.startswith("\t"):
+                cards.append([])
+            else:
+                cards[-1].append(line.split("\t")[1])
+        assert any(cards)
+        assert all(card == sorted(card) for card in cards)
