@@ -9,6 +9,7 @@ from rain.bench.grid import Grid, expand
 def grid(pictures: Path, **changes: Any) -> Grid:
     table = {
         "dataset": f"csv:{pictures}",
+        "size": "native",
         "classifier": "models:tiny",
         "defenses": ["none", "jpeg", "rain(enhancer=bicubic)"],
         "examples": 7,

@@ -79,3 +79,10 @@ def linear(weights: torch.Tensor, bias: torch.Tensor) -> nn.Module:
     layer = nn.Linear(weights.shape[1], weights.shape[0])
     layer.weight.data, layer.bias.data = weights.clone(), bias.clone()
     return nn.Sequential(nn.Flatten(), layer)
+
+
+def seeing(side: int = 24) -> nn.Module:
+    """It says that it sees squares of this side, and takes any."""
+    model = tiny()
+    model.crop = side
+    return model

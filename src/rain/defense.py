@@ -227,8 +227,8 @@ class Hardened(nn.Module):
 
     def _warn_of_size(self, images: Images) -> None:
         """Warn, once, of images that are much larger than what the classifier says it sees."""
-        side: Any = getattr(self.classifier, "crop", None)
-        if is_integer(side) and not self._told_of_size:
+        side = own_size(self.classifier)
+        if side is not None and not self._told_of_size:
             self._told_of_size = warn_of_size(images, side)
 
 
@@ -329,6 +329,15 @@ def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -
     needed = f"the weights of {name} {weight.dtype} on {weight.device}"
     advice = f"give images.to({str(weight.device)!r}, {weight.dtype}), or move the model by .to(...)"
     raise ImageError(f"{what}, {needed}: {advice} ({error})") from error
+
+
+def own_size(classifier: nn.Module) -> int | None:
+    """The side of the square that a classifier sees, in pixels; None where it does not say that.
+
+    Convention: it is the attribute ``crop``, as ``rain.Preprocessed`` has it.
+    """
+    side = getattr(classifier, "crop", None)
+    return int(side) if is_integer(side) and side >= 2 else None
 
 
 def _first_weight(module: nn.Module) -> nn.Parameter | None:

@@ -10,11 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from rain.errors import OptionError
+from rain.files import identify
 
 Generators = Generator | Sequence[Generator] | None
 """What a batch draws from: one generator for all of it, one for each image, or torch's own."""
-
-from rain.files import identify
 
 
 def generator_for(seed: int, *what: object) -> Generator:

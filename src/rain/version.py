@@ -12,6 +12,7 @@ NOT_COMPUTING = (
     *("cli", "report", "deploy"),
     *("bench/checks.py", "bench/columns.py", "bench/findings.py", "bench/weak_attacks.py"),
     *("bench/metrics.py", "bench/provenance.py", "bench/workload.py", "bench/gallery.py"),
+    *("bench/outlook.py", "bench/cost.py"),
     *("runtime/progress.py", "runtime/forecast.py", "training/card.py", "training/log.py"),
     *("__init__.py", "__main__.py", "errors.py", "version.py", "grid.py", "train.py"),
 )

@@ -18,7 +18,7 @@ from rain.runtime.memory import Batches
 from rain.version import __version__
 
 GRID = """
-dataset = "folder:{root}"
+dataset = "csv:{root}"
 classifier = "models:tiny"
 size = 32
 defenses = ["none", "rain(enhancer=bicubic)"]
@@ -48,6 +48,8 @@ def grid(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
+    names = [f"class{index % 2}/{index}.png,{index % 2}" for index in range(4)]
+    (tmp_path / "pictures" / "labels.csv").write_text("\n".join(["file,label", *names]))
     path = tmp_path / "grid.toml"
     path.write_text(GRID.format(root=tmp_path / "pictures"))
     return path
@@ -229,6 +231,7 @@ def test_a_batch_holds_at_least_one_image(grid: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore:images enter at 32 pixels")
 @pytest.mark.parametrize("command", ["predict", "run"])
 def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> None:
     picture = next(tmp_path.rglob("*.png"))
@@ -239,3 +242,45 @@ def test_random_weights_are_said(command: str, grid: Path, tmp_path: Path) -> No
     message = r"small_resnet\(width=8\) has random weights, and its answers mean nothing"
     with pytest.warns(UserWarning, match=message):
         rain(command, *arguments, "--classifier", "small_resnet(width=8)")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("pgd", "attacks"), ("torchvision/resnet50", "classifiers"), ("psnr", "recipes")]
+)
+def test_list_finds_a_name_without_its_kind(name: str, kind: str) -> None:
+    output, note = rain("list", name)
+    assert output == rain("list", kind, name)[0]
+    assert note == f"rain list {kind} {name}:\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pdg",), "nothing is called 'pdg'; did you mean 'pgd'?"),
+        (("attack",), "did you mean 'attacks'?"),
+        (("attack", "pgd"), "no kind 'attack'; did you mean 'attacks'?"),
+        (("zzzzzz",), "there are the kinds attacks, defenses"),
+    ],
+)
+def test_list_says_what_a_name_may_mean(arguments: tuple[str, ...], message: str) -> None:
+    _, errors = rain("list", *arguments, status=1)
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_list_names_several_things_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rain.bench.grid.shipped", lambda: {"pgd": Path("pgd.toml")})
+    _, errors = rain("list", "pgd", status=1)
+    assert "'pgd' is several things: rain list attacks pgd, or rain list grids pgd" in errors
+
+
+def test_cards_are_printed_in_one_order() -> None:
+    for kind in ("enhancers", "classifiers"):
+        cards: list[list[str]] = []
+        for line in rain("list", kind, "--verbose")[0].splitlines():
+            if not line.startswith("\t"):
+                cards.append([])
+            else:
+                cards[-1].append(line.split("\t")[1])
+        assert any(cards)
+        assert all(card == sorted(card) for card in cards)

@@ -1,18 +1,18 @@
 """What cells name, each thing built once: datasets, classifiers, and classifiers behind defences."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rain import checkpoints, specs
 from rain.bench.access import in_full, traits_text
-from rain.bench.cells import Cell
+from rain.bench.cells import Cell, indices_text
 from rain.defense import Hardened, harden
-from rain.errors import OptionError
+from rain.errors import ImageError, OptionError
 from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches
@@ -33,17 +33,27 @@ class Assets:
         device: where to compute.
         precision: of attacks on random defences, one of ``rain.specs.PRECISIONS``.
         batches: how many images an attack computes at a time.
+        skip_damaged: whether damaged images are left out; otherwise they raise when they are read.
 
     Raises:
         OptionError: there is no such precision.
     """
 
-    def __init__(self, device: torch.device, precision: str = "32-true", batches: Batches | None = None):
+    def __init__(
+        self,
+        device: torch.device,
+        precision: str = "32-true",
+        batches: Batches | None = None,
+        skip_damaged: bool = False,
+    ):
         if precision not in specs.PRECISIONS:
             raise OptionError(f"precision must be one of {', '.join(specs.PRECISIONS)}, got {precision!r}")
         self.device, self.fast = device, is_mixed(precision, device)
         self.batches = batches or Batches.fitting(device)
+        self.skip_damaged = skip_damaged
         self._datasets: dict[str, Dataset] = {}
+        self._damaged: dict[str, dict[int, str]] = {}
+        self._looked_at: dict[str, int] = {}
         self._classifiers: dict[str, nn.Module] = {}
         self._hardened: dict[tuple[str, str], Hardened] = {}
         self._twins: dict[tuple[str, str], Hardened] = {}
@@ -54,6 +64,37 @@ class Assets:
     def dataset(self, spec: str) -> "Dataset":
         """Open a dataset."""
         return kept(self._datasets, spec, lambda: load_dataset(spec))
+
+    def picture(self, spec: str, index: int) -> tuple[Tensor, int]:
+        """Read one (image, label) of a dataset.
+
+        Raises:
+            ImageError: the image is damaged; says what can be done.
+        """
+        try:
+            return self.dataset(spec)[index]
+        except ImageError as error:
+            mended = "Mended, it is other data, and results that were made before need a fresh folder"
+            skipped = "or leave damaged images out, by --skip-damaged (in Python skip_damaged=True)"
+            raise ImageError(f"{error}. {mended}; {skipped}: that goes on in the same folder") from error
+
+    def damaged(self, spec: str, examples: int) -> dict[int, str]:
+        """Find the images among the first ones of a dataset that are left out: why, by index.
+
+        Every one of them is read once. Without ``skip_damaged`` there are none.
+        """
+        if not self.skip_damaged:
+            return {}
+        before = self._looked_at.get(spec, 0)
+        damaged = self._damaged.setdefault(spec, {})
+        damaged |= find_damage(self.dataset(spec), range(before, examples))
+        self._looked_at[spec] = max(before, examples)
+        return {index: reason for index, reason in damaged.items() if index < examples}
+
+    def first(self, spec: str, examples: int) -> int:
+        """The index of the first image of a dataset that is not left out."""
+        damaged = self.damaged(spec, examples)
+        return next(index for index in range(examples) if index not in damaged)
 
     def classifier(self, spec: str) -> nn.Module:
         """Build a bare classifier, whose weights nothing moves."""
@@ -111,6 +152,9 @@ class Assets:
             ),
             **kept(self._defense_facts, names, lambda: self._facts_of_defense(*names)),
         }
+        damaged = self.damaged(cell.dataset, cell.examples)
+        if damaged:
+            facts["left_out"] = indices_text(damaged)
         code = foreign_code(cell.classifier, cell.defense, cell.attack)
         if code:
             facts["plugin_code"] = code
@@ -141,6 +185,17 @@ class Assets:
         model = harden(classifier, load_defense(defense).requires_grad_(False))
         # Channels last makes convolutions a third faster on CPUs, and on GPUs with tensor cores.
         return model.to(self.device).to(memory_format=torch.channels_last)
+
+
+def find_damage(dataset: "Dataset", indices: Iterable[int]) -> dict[int, str]:
+    """Read some images of a dataset: the index of each that is damaged, and why."""
+    damaged = {}
+    for index in indices:
+        try:
+            dataset[index]
+        except ImageError as error:
+            damaged[index] = str(error)
+    return damaged
 
 
 class Recent(dict[Key, Value]):

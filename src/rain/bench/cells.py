@@ -21,8 +21,17 @@ from rain.specs import NORMS
 FORMAT = 1
 """Of the result files: raised when an older version of the package could not read what a newer one writes."""
 
+FORMAT_OF_SOME = 2
+"""Of a file of a cell from which damaged images are left out (``left_out``)."""
+
 MOST = 10**12
 """What no count of a cell exceeds."""
+
+OWN_SIZE = 0
+"""The size of a grid's cell that leaves it to the classifier; ``rain.bench.plan`` puts its own size there.
+
+No result has it.
+"""
 
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
@@ -129,6 +138,11 @@ class Result:
     complete: bool
     made_by: Mapping[str, tuple[str, ...]]
 
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The indices of the images that are left out, since they are damaged."""
+        return frozenset().union(*map(_indices_in, self.made_by.get("left_out", ())))
+
 
 def gathered(makers: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """Collect what made the chunks of a cell: by name, every value that occurs, sorted."""
@@ -137,6 +151,20 @@ def gathered(makers: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
         for name, value in maker.items():
             values.setdefault(name, set()).add(value)
     return {name: tuple(sorted(several)) for name, several in sorted(values.items())}
+
+
+def indices_text(indices: Iterable[int]) -> str:
+    """Write the indices of images as the fact ``left_out``: ``3, 17``."""
+    return ", ".join(map(str, sorted(indices)))
+
+
+def _indices_in(text: str) -> frozenset[int]:
+    """Read what ``indices_text`` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return frozenset(map(int, text.split(", "))) if text else frozenset()
 
 
 def dump(value: Any) -> str:
@@ -169,7 +197,7 @@ def save(
             finished stays.
     """
     content = {
-        "format": FORMAT,
+        "format": FORMAT_OF_SOME if "left_out" in made_by else FORMAT,
         "cell": asdict(cell),
         "chunk": chunk,
         "outcomes": [asdict(outcome) for outcome in outcomes],
@@ -251,15 +279,18 @@ def read_chunk(path: Path) -> Chunk:
             made_by.setdefault("precision", "32-true")
         chunk = Chunk(cell, content["chunk"], outcomes, made_by)
         fault = _fault(chunk)
+        left_out = _indices_in(made_by.get("left_out", ""))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
-    if type(form) is not int or form != FORMAT:
-        other = f"its format is {form!r}, and this version of rain reads {FORMAT}"
+    if type(form) is not int or form not in (FORMAT, FORMAT_OF_SOME):
+        other = f"its format is {form!r}, and this version of rain reads {FORMAT} and {FORMAT_OF_SOME}"
         raise ResultError(f"{path}: {other}: install the version that wrote it")
     if fault:
         raise ResultError(f"{path}: not a result file ({fault}); {advice}")
     indices = cell.indices(chunk.number)
-    others = len(indices) != len(outcomes) or any(map(_is_elsewhere, outcomes, indices))
+    count = len(indices) - sum(index in indices for index in left_out)
+    sound = (index for index in indices if index not in left_out)
+    others = count != len(outcomes) or any(map(_is_elsewhere, outcomes, sound))
     if others or path != path_of(path.parent.parent, cell, chunk.number):
         raise ResultError(f"{path}: does not hold what its name says; {advice}")
     return chunk

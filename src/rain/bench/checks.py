@@ -6,7 +6,7 @@ One function is one point. What is asked of the attacks themselves stands in ``r
 from collections.abc import Iterable, Sequence
 
 from rain.bench import weak_attacks
-from rain.bench.cells import Result
+from rain.bench.cells import Result, indices_text
 from rain.bench.columns import (
     Budget,
     Column,
@@ -28,7 +28,7 @@ def check(results: Sequence[Result]) -> list[Finding]:
     """Hold results against the checklist: errors first; an empty list when nothing is to be said."""
     findings = [*made_differently(results), *traits_not_said(results)]
     for setting in settings(results):
-        findings += [*few_images(setting), *fewer_images(setting)]
+        findings += [*images_left_out(setting), *few_images(setting), *fewer_images(setting)]
         for column in setting:
             findings += _of_any_column(column, setting)
             if column.defense != "none":
@@ -79,6 +79,18 @@ def traits_not_said(results: Iterable[Result]) -> Findings:
         what = f"{len(silent)} of {len(attacked)} attacked cells do not say what their attacks do"
         meanwhile = "they are taken for attacks by gradients that make all their steps"
         yield Finding("warning", "", f"{what}: {meanwhile}; run them again, into a fresh folder")
+
+
+def images_left_out(setting: Sequence[Column]) -> Findings:
+    """Damaged images are left out."""
+    results = [result for column in setting for result in column.results]
+    most = max(results, key=lambda result: len(result.left_out))
+    if most.left_out:
+        count, examples = len(most.left_out), most.cell.examples
+        which = indices_text(most.left_out)
+        what = f"{count} of {examples} images of {most.cell.dataset} are damaged and left out (index {which})"
+        advice = "the figures are of the others; mend them and run the grid again, into a fresh folder"
+        yield Finding("warning", "", f"{what}: {advice}")
 
 
 def few_images(setting: Sequence[Column]) -> Findings:

@@ -3,7 +3,7 @@
 A grid says what is measured::
 
     dataset = "samples"       # a spec, see: rain list datasets
-    size = 224                # side at which images enter, in pixels; leave it out for each image's own size
+    size = 224                # side at which images enter, in pixels; by default what the classifier sees
     classifier = "efficientnet_lite0"
     defenses = ["none", "jpeg", "rain", "rain(enhancer=bicubic)"]
     examples = 20             # images, the first ones of the dataset
@@ -24,6 +24,10 @@ A grid says what is measured::
 
 ``dataset``, ``size``, ``classifier``, ``eps``, ``access`` and ``attack`` take one value or a list. An attack
 may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``.
+
+``size = "classifier"`` is as good as none: each classifier gets images of the size that it sees. Before one
+that does not say what it sees they enter at ``default_size``, or else at their own size. ``size = "native"``
+leaves each image at its own size, whatever the classifier sees.
 """
 
 import tomllib
@@ -35,13 +39,14 @@ from pathlib import Path
 from typing import Any
 
 from rain import specs
-from rain.bench.cells import ACCESSES, Cell
+from rain.bench.cells import ACCESSES, OWN_SIZE, Cell
 from rain.errors import GridError, OptionError, did_you_mean
 from rain.files import not_utf8, read_text, to_path
 
 TOP = {
     "dataset",
     "size",
+    "default_size",
     "classifier",
     "defenses",
     "examples",
@@ -62,10 +67,13 @@ class Grid:
         cells: in the file's order, each once.
         gallery: pictures to keep of the first chunk of each transferred and adaptive cell at its largest eps;
             a chunk that is finished makes none.
+        default_size: side in pixels at which images enter before a classifier that does not say what it sees,
+            where ``size`` is left to it; None for their own size.
     """
 
     cells: tuple[Cell, ...]
     gallery: int
+    default_size: int | None = None
 
 
 def shipped() -> dict[str, Path]:
@@ -131,7 +139,8 @@ def expand(table: dict[str, Any]) -> Grid:
         _check_keys(entry, ATTACK, "[[attacks]]")
         cells += _cells(table | entry)
     gallery = _integer(table, "gallery", 0, least=0)
-    return Grid(tuple(dict.fromkeys(cells)), gallery)
+    default_size = _integer(table, "default_size", 2, least=2) if "default_size" in table else None
+    return Grid(tuple(dict.fromkeys(cells)), gallery, default_size)
 
 
 def _cells(table: dict[str, Any]) -> Iterator[Cell]:
@@ -147,7 +156,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
     eot, draws = _integer(table, "eot", 20), _integer(table, "draws", 8)
     places = product(
         map(_text, _list(table["dataset"])),
-        map(_size, _list(table.get("size", "native"))),
+        map(_size, _list(table.get("size", "classifier"))),
         map(canonical, _list(table["classifier"])),
         map(canonical, _list(table["attack"])),
     )
@@ -203,8 +212,10 @@ def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
 def _size(value: Any) -> int | None:
     if value == "native":
         return None
+    if value == "classifier":
+        return OWN_SIZE
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise GridError(f'size must be "native" or a number of pixels, got {value!r}')
+        raise GridError(f'size must be "classifier", "native" or a number of pixels, got {value!r}')
     return value
 
 

@@ -1,7 +1,9 @@
 """Measure one chunk of one cell: the clean answers, the attack, the answers to what it made."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +18,10 @@ from rain.images import Images, distance, enter
 from rain.runtime.precision import autocast
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
+from rain.specs import parse
+
+if TYPE_CHECKING:
+    from rain.datasets import Dataset
 
 RECENT = 16
 """Answers, and attacked batches, that are remembered for the next cells: a few columns of a table."""
@@ -63,6 +69,7 @@ class Bench:
     def __init__(self, assets: Assets):
         self.assets = assets
         self._batches: Recent[tuple[str, int | None, range], list[Batch]] = Recent(4)
+        self._compared: set[tuple[str, str]] = set()
         self._clean: Recent[tuple[Cell, int, int], Answers] = Recent(RECENT)
         self._attacked: Recent[tuple[Cell, int, int], Attacked] = Recent(RECENT)
 
@@ -79,7 +86,8 @@ class Bench:
             pictures).
 
         Raises:
-            DatasetError: an image cannot be used, or a label is not one of the classifier's.
+            ImageError: an image is damaged.
+            DatasetError: a label is not one of the classifier's.
             AttackError: the attack broke its promise.
             ClassifierError: an answer is no number.
         """
@@ -87,7 +95,7 @@ class Bench:
         gallery = b""
         for batch in self.batches(cell, chunk):
             clean = self.clean_answers(cell, chunk, batch)
-            check_labels(cell, batch.labels, clean.classes)
+            self._check_classes(cell, batch.labels, clean.classes)
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked = self.attacked(cell, chunk, batch, tick)
@@ -97,13 +105,15 @@ class Bench:
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
                 outcomes[outcome.index] = outcome
             tick(2 * cell.draws * len(batch.images))
-        return [outcomes[index] for index in cell.indices(chunk)], gallery
+        return [outcomes[index] for index in sorted(outcomes)], gallery
 
     def batches(self, cell: Cell, chunk: int) -> list[Batch]:
         """Read the images of a chunk, one batch for each size that occurs."""
         indices = cell.indices(chunk)
+        damaged = self.assets.damaged(cell.dataset, cell.examples)
+        sound = [index for index in indices if index not in damaged]
         return self._batches.get_or_make(
-            (cell.dataset, cell.size, indices), lambda: self._read(cell.dataset, cell.size, indices)
+            (cell.dataset, cell.size, indices), lambda: self._read(cell.dataset, cell.size, sound)
         )
 
     def clean_answers(self, cell: Cell, chunk: int, batch: Batch) -> Answers:
@@ -144,12 +154,19 @@ class Bench:
             seeded(cell, chunk, batch.number, "gallery"),
         )
 
+    def _check_classes(self, cell: Cell, labels: Tensor, classes: int) -> None:
+        """Hold labels against what the classifier knows; warn once of each dataset before each classifier."""
+        check_labels(cell, labels, classes)
+        if (cell.dataset, cell.classifier) not in self._compared:
+            self._compared.add((cell.dataset, cell.classifier))
+            warn_of_other_classes(cell, self.assets.dataset(cell.dataset), classes)
+
     def _read(self, spec: str, size: int | None, indices: Sequence[int]) -> list[Batch]:
-        dataset, device = self.assets.dataset(spec), self.assets.device
+        device = self.assets.device
         images: dict[int, Tensor] = {}
         labels: dict[int, int] = {}
         for index in indices:
-            image, labels[index] = dataset[index]
+            image, labels[index] = self.assets.picture(spec, index)
             images[index] = enter(image, size)
         batches = []
         for number, shape in enumerate(dict.fromkeys(image.shape for image in images.values())):
@@ -198,7 +215,35 @@ def check_labels(cell: Cell, labels: Tensor, classes: int) -> None:
         )
     if int(labels.max()) >= classes:
         what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {classes} classes"
-        raise DatasetError(f"{what}: they do not belong together")
+        raise DatasetError(f"{what}: they do not belong together; {labels_advice(cell.dataset)}")
+
+
+def labels_advice(dataset: str) -> str:
+    """Say how the labels of a dataset are made to fit a classifier."""
+    spec, _ = parse(dataset)
+    if spec.startswith("folder:"):
+        numbered = f"{spec}(labels=sorted) numbers its folders 0, 1, 2, ..."
+        return f"{numbered}; labels=PATH takes them from a CSV file with the columns folder,label"
+    return "a label is the number of the classifier's logit, from 0"
+
+
+def warn_of_other_classes(cell: Cell, dataset: "Dataset", classes: int) -> None:
+    """Warn of a dataset that numbers classes of its own, before a classifier that has more of them."""
+    spec, options = parse(cell.dataset)
+    kind, _, _ = spec.partition(":")
+    labels = options.get("labels", "auto")
+    count = len(dataset.categories)
+    # Who writes a table says the labels himself; its names need not be those of all classes.
+    if kind == "csv" or labels not in ("auto", "sorted") or not 0 < count < classes:
+        return
+    first, last = dataset.categories[0], dataset.categories[-1]
+    what = f"{cell.dataset} has {count} classes, labelled 0 ({first}) to {count - 1} ({last})"
+    other = f"{cell.classifier} has {classes}, so that these labels will be others of its classes"
+    advice = "say the labels in a table, by csv:PATH"
+    if kind == "folder":
+        wordnet = "name the folders by WordNet ids (n01440764) for ImageNet's labels"
+        advice = f"{wordnet}, or say the labels by labels=PATH of a CSV file with the columns folder,label"
+    warnings.warn(f"{what}, and {other}: {advice}", stacklevel=2)
 
 
 def outcomes_of(

@@ -36,6 +36,7 @@ FACTS = {
     "device": Fact(),
     "batches": Fact(),
     "data_digest": Fact(("dataset",), refused=True),
+    "left_out": Fact(("dataset", "examples"), refused=True),
     "classifier_weights": Fact(("classifier",), refused=True),
     "classifier_options": Fact(("classifier",), refused=True),
     "defense_weights": Fact(COLUMN, refused=True),

@@ -22,14 +22,20 @@ def pieces(assets: Assets, work: Iterable[tuple[Cell, int]]) -> list[Piece]:
 
     A chunk whose attacked images an earlier one of these makes costs the scoring only.
     """
+    return [piece for piece, _ in described(assets, work)]
+
+
+def described(assets: Assets, work: Iterable[tuple[Cell, int]]) -> list[tuple[Piece, Cell]]:
+    """Describe the pieces, each with a cell whose attacker asks the model that most of its work is on."""
     crafted: set[tuple[Cell, int]] = set()
-    described = []
+    pairs = []
     for cell, chunk in work:
         random = assets.hardened(cell.classifier, cell.defense).defense.random
         source = crafted_by(cell, random=random)
-        described.append(_piece(cell, chunk, source, is_crafted=(source, chunk) in crafted))
+        is_crafted = (source, chunk) in crafted
+        pairs.append((_piece(cell, chunk, source, is_crafted=is_crafted), cell if is_crafted else source))
         crafted.add((source, chunk))
-    return described
+    return pairs
 
 
 def _piece(cell: Cell, chunk: int, source: Cell, is_crafted: bool) -> Piece:

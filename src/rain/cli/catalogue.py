@@ -29,9 +29,13 @@ OTHER_GRIDS = (
 
 
 def list_names(
-    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(help=f"What to list: {', '.join(Kind)}; everything if left out.", metavar="KIND"),
+    ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="One of them: all that it takes, with its defaults.")
+        str | None,
+        typer.Argument(help="One of them: all that it takes, with its defaults.", metavar="NAME"),
     ] = None,
     verbose: Annotated[
         bool,
@@ -44,8 +48,11 @@ def list_names(
     its place.
     """
     with clean_errors():
+        if kind and kind not in set(Kind):
+            _print_without_kind(kind, name)
+            return
         if kind and name:
-            print(_file_text(kind, name) if kind in _files() else _entry_text(kind, name))
+            print(_text(kind, name))
             return
         _list_entries(kind, verbose)
         for group, files in _files().items():
@@ -53,6 +60,53 @@ def list_names(
                 _list_files(group, files, kind, verbose)
         if kind == "grids":
             print(OTHER_GRIDS, file=sys.stderr)
+
+
+def _print_without_kind(name: str, rest: str | None) -> None:
+    """Print all of a name that was given without its kind.
+
+    Args:
+        rest: what was given after it, as if it were a kind.
+
+    Raises:
+        UnknownNameError: there is no such name, or there are several, or it is no kind.
+    """
+    if rest:
+        raise UnknownNameError(f"no kind {name!r}; {_nearest(name, list(map(str, Kind)))}")
+    kinds = _kinds_of(name)
+    if not kinds:
+        every = [*map(str, Kind), *(entry for kind in Kind for entry in _names(kind))]
+        raise UnknownNameError(f"nothing is called {name!r}; {_nearest(name, every)}")
+    commands = [f"rain list {kind} {name}" for kind in kinds]
+    if len(kinds) > 1:
+        raise UnknownNameError(f"{name!r} is several things: {', or '.join(commands)}")
+    print(f"{commands[0]}:", file=sys.stderr)
+    print(_text(kinds[0], name))
+
+
+def _kinds_of(name: str) -> list[str]:
+    """The kinds that have such a name, which may go on with what is meant: torchvision/resnet50."""
+    head, _ = specs.parse(name)
+    start, separator, _ = specs.split(head)
+    return [kind for kind in Kind if head in _names(kind) or (separator and start in _names(kind))]
+
+
+def _names(kind: str) -> list[str]:
+    """All names of a kind."""
+    from rain.registry import REGISTRIES
+
+    return list(_files()[kind]) if kind in _files() else REGISTRIES[kind].names()
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    """End an error about an unknown name: with the nearest one, or with the kinds, since all are too many."""
+    near = did_you_mean(name, names)
+    return near if near.startswith("did you mean") else f"there are the kinds {', '.join(Kind)}"
+
+
+def _text(kind: str, name: str) -> str:
+    """All that is said of a name."""
+    return _file_text(kind, name) if kind in _files() else _entry_text(kind, name)
 
 
 def _list_entries(kind: str | None, verbose: bool) -> None:
@@ -155,5 +209,6 @@ def _card_in(path: Path) -> dict[str, str]:
 
 
 def _print_card(card: Mapping[str, Any]) -> None:
-    for name, value in card.items():
+    """Print a card's entries by name: a weight file keeps them in no order."""
+    for name, value in sorted(card.items()):
         print(f"\t{name}\t{f'{value:,}' if isinstance(value, int) else value}")

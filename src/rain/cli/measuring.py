@@ -13,10 +13,13 @@ from rain.cli.reporting import print_report
 
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
-    from rain.bench.grid import Grid
+    from rain.bench.plan import Plan
 
 EXAMPLES = 400
-"""Images of a user's own dataset that the demo measures at most."""
+"""Images of a user's own dataset that the demo measures at most, unless it is told otherwise."""
+
+ADVICE = "Ctrl-C keeps what is finished, and the same command goes on from there"
+FEWER = f"--examples N takes fewer images. {ADVICE}"
 
 OUT_HELP = "Folder of the results; a run into it again does only what is missing."
 PRECISION_HELP = (
@@ -28,7 +31,11 @@ ATTACK_BATCH_HELP = (
     "memory is small. Another number gives other draws, and the same figures up to noise."
 )
 EOT_BATCH_HELP = "Images in one forward pass of these; by default two thirds of --attack-batch."
-DEMO_DATASET_HELP = f"Other images than the samples, for example csv:PATH; the first {EXAMPLES} of them."
+DEMO_DATASET_HELP = "Other images than the samples, for example csv:PATH."
+DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another dataset {EXAMPLES} at most."
+SKIP_HELP = "Leave out images whose files are damaged. The results and the report say which."
+
+SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help=SKIP_HELP)]
 DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example package.module:function."
 
 
@@ -54,79 +61,101 @@ def run(
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "32-true",
     attack_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=ATTACK_BATCH_HELP)] = None,
     eot_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=EOT_BATCH_HELP)] = None,
+    skip_damaged: SkipDamaged = False,
 ) -> None:
     """Measure a grid: what is not yet in the folder.
 
     Ctrl-C keeps what is finished; the same command goes on from there.
     """
     with clean_errors(out):
-        from rain.bench import runners
         from rain.bench.grid import read
+        from rain.bench.plan import prepare
 
-        cells_to_measure = read(grid, dataset=dataset, examples=examples, classifier=classifier)
-        _announce(cells_to_measure, out)
-        runners.run(
-            cells_to_measure,
+        plan = prepare(
+            read(grid, dataset=dataset, examples=examples, classifier=classifier),
             out,
             device=device,
             precision=precision,
             attack_batch=attack_batch,
             eot_batch=eot_batch,
-            progress=True,
+            skip_damaged=skip_damaged,
         )
+        _measure(plan, ADVICE)
         print_report(out)
 
 
 def demo(
     dataset: Annotated[str | None, typer.Option(help=DEMO_DATASET_HELP)] = None,
+    examples: Annotated[int | None, typer.Option(min=1, metavar="N", help=DEMO_EXAMPLES_HELP)] = None,
     classifier: Annotated[str | None, typer.Option(help=DEMO_CLASSIFIER_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results and the report; by default one below runs.")
     ] = None,
     device: Device = None,
+    skip_damaged: SkipDamaged = False,
 ) -> None:
     """See RAIN at work on real images.
 
     A real classifier, bare and behind three defences, and attackers who know ever more of them.
     """
-    out = out or Path("runs") / _demo_name(dataset, classifier)
+    out = out or Path("runs") / _demo_name(dataset, classifier, examples)
     with clean_errors(out):
-        from rain.bench import runners
         from rain.bench.grid import read
+        from rain.bench.plan import prepare
         from rain.registry import load_dataset
         from rain.report.exports import write_html
 
-        examples = min(EXAMPLES, len(load_dataset(dataset))) if dataset else None
+        if dataset and examples is None:
+            examples = min(EXAMPLES, len(load_dataset(dataset)))
         grid = read("demo", dataset=dataset, examples=examples, classifier=classifier)
-        _announce(grid, out)
-        runners.run(grid, out, device=device, progress=True)
+        _measure(prepare(grid, out, device=device, skip_damaged=skip_damaged), FEWER if dataset else ADVICE)
         print_report(out)
         page = out / "report.html"
         write_html(out, page)
         print(f"\nreport: {page.resolve().as_uri()}")
 
 
-def _demo_name(dataset: str | None, classifier: str | None) -> str:
-    """The folder of a demo: one of its own for other images or another classifier."""
-    specs = " ".join(filter(None, (dataset, classifier)))
+def _demo_name(dataset: str | None, classifier: str | None, examples: int | None) -> str:
+    """The folder of a demo: one of its own for other images, another number of them or another classifier."""
+    number = str(examples) if examples else None
+    specs = " ".join(filter(None, (dataset, number, classifier)))
     slug = re.sub(r"\W+", "-", specs).strip("-")
     return f"demo-{slug}" if slug else "demo"
 
 
-def _announce(grid: "Grid", out: Path) -> None:
-    """Say what is about to be measured, and keep the memory for it."""
+def _measure(plan: "Plan", advice: str) -> None:
+    """Do a run, and say before what it is and how long it will take.
+
+    Args:
+        advice: what can be done about a long one.
+    """
+    from rain.bench import runners
+    from rain.bench.outlook import seconds_expected
+    from rain.runtime.forecast import duration_text
     from rain.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
-    cells = grid.cells
+    _announce(plan)
+    if not plan.work:
+        print(f"nothing to measure: all of it is in {plan.folder}")
+    expected = seconds_expected(plan)
+    if expected:
+        print(f"it will take {duration_text(*expected)}; {advice}", flush=True)
+    runners.measure(plan, progress=True)
+
+
+def _announce(plan: "Plan") -> None:
+    """Say what is about to be measured."""
+    cells = plan.cells
     images = f"{_values(cells, 'examples')} images of {_values(cells, 'dataset')}"
-    pixels = _values(cells, "size") or "their own"
-    print(f"{_values(cells, 'classifier')} on {images}, at {pixels} pixels; into {out}")
+    sizes = _values(cells, "size")
+    where = f"{sizes} pixels" if sizes else "their own size"
+    print(f"{_values(cells, 'classifier')} on {images}, at {where}; into {plan.folder}")
     attacks = _values(cells, "attack") or "none"
     eot = max(cell.eot for cell in cells)
     averaged = f"; adaptive ones average over up to {eot} draws a step" if eot > 1 else ""
     draws = max(cell.draws for cell in cells)
-    print(f"attacks: {attacks}{averaged}; a random defence is scored on {draws} fresh draws")
+    print(f"attacks: {attacks}{averaged}; a random defence is scored on {draws} fresh draws", flush=True)
 
 
 def _values(cells: "Iterable[Cell]", field: str) -> str:

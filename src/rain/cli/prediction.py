@@ -1,70 +1,235 @@
 """``rain predict``: classify image files behind a defence."""
 
-from collections.abc import Sequence
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rain.cli.errors import clean_errors, print_error
 from rain.cli.options import Device
-from rain.errors import RainError
+from rain.errors import DatasetError, RainError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
+    from rain.defense import Hardened
+
+IMAGES_HELP = "Image files, or folders: all pictures within, one line each."
 SIZE_HELP = "Side in pixels at which images enter; 0 for their own size; by default what the classifier sees."
 SEED_HELP = "For the same answer every time. Not where an attacker could learn it."
+TOP_HELP = "Classes shown for each image; by default 3 of a file, and 1 of a picture in a folder."
+JSON_HELP = "One JSON object a line for each image: file, label, name, probability, agreement, error."
+
+TOP = 3
+"""Classes shown of an image that was named."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file to classify.
+
+    Args:
+        path: of it.
+        within: whether it was named by its folder.
+        fault: why there is nothing to classify; "" where there is.
+    """
+
+    path: Path
+    within: bool = False
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class that an image may be.
+
+    Args:
+        label: its number.
+        name: None where the classifier does not name it.
+        probability: averaged over the draws.
+    """
+
+    label: int
+    name: str | None
+    probability: float
+
+    @property
+    def title(self) -> str:
+        """Its name, or else its number."""
+        return self.name or str(self.label)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one image.
+
+    Args:
+        guesses: the likeliest first; none where it could not be classified.
+        agreement: the share of draws that alone say the likeliest.
+        error: why it could not be classified; "" where it was.
+    """
+
+    guesses: tuple[Guess, ...] = ()
+    agreement: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What is asked about each image.
+
+    Args:
+        hardened: the classifier behind the defence.
+        side: in pixels, at which images enter; None for their own size.
+        draws: that are averaged.
+        seed: of these; None for fresh ones.
+        device: where to compute.
+    """
+
+    hardened: "Hardened"
+    side: int | None
+    draws: int
+    seed: int | None
+    device: "torch.device"
+
+    def answer(self, item: Item, count: int) -> Answer:
+        """Classify one file, and give so many guesses. What goes wrong is part of the answer."""
+        from rain.images import enter
+        from rain.pictures import read_image
+
+        if item.fault:
+            return Answer(error=item.fault)
+        path = item.path
+        try:
+            image = enter(read_image(path), self.side)[None].to(self.device)
+            _, probabilities, agreement = self.hardened.predict(image, draws=self.draws, seed=self.seed)
+        except RainError as error:
+            message = str(error)
+            return Answer(error=message if str(path) in message else f"{path}: {message}")
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            # A network that takes some sizes only, or a picture that is too large: the others are not.
+            return Answer(error=f"{path}: {type(error).__name__}: {error}")
+        names: Sequence[str] = getattr(self.hardened.classifier, "categories", ())
+        best = probabilities[0].topk(min(count, probabilities.shape[1]))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        guesses = [Guess(label, _name(names, label), probability) for label, probability in pairs]
+        return Answer(tuple(guesses), float(agreement[0]))
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE")],
+    images: Annotated[list[Path], typer.Argument(help=IMAGES_HELP, metavar="IMAGE")],
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     draws: Annotated[int, typer.Option(min=1, help="Fresh draws whose probabilities are averaged.")] = 8,
     seed: Annotated[int | None, typer.Option(help=SEED_HELP)] = None,
     size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes shown for each image.")] = 3,
+    top: Annotated[int | None, typer.Option(min=1, help=TOP_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     device: Device = None,
 ) -> None:
-    """Classify image files behind a defence.
+    """Classify image files, or all pictures in folders, behind a defence.
 
-    It says for each how many draws agree.
+    It says for each how many draws agree. One that cannot be read does not end the others.
     """
     with clean_errors():
-        from rain.checkpoints import warn_if_untrained
-        from rain.defense import harden
-        from rain.images import enter
-        from rain.pictures import read_image
-        from rain.registry import load_classifier
-        from rain.runtime.memory import pick_device
+        from rain.runtime.forecast import Piece
+        from rain.runtime.progress import bar
 
-        target = pick_device(device)
-        network = load_classifier(classifier)
-        warn_if_untrained(classifier, network)
-        hardened = harden(network, defense).to(target)
-        side = getattr(hardened.classifier, "crop", None) if size is None else size or None
-        names = getattr(hardened.classifier, "categories", ())
-        count = draws if hardened.defense.random else 1
-        failed = False
-        for path in images:
-            try:
-                image = enter(read_image(path), side)[None].to(target)
-                _, probabilities, agreement = hardened.predict(image, draws=draws, seed=seed)
-            except RainError as error:
-                message = str(error)
-                print_error(message if str(path) in message else f"{path}: {message}")
-                failed = True
-                continue
-            print(f"{path}: {round(float(agreement[0]) * count)} of {count} draws agree")
-            _print_classes(probabilities[0], names, top)
-        if failed:
+        items = list(_items(images))
+        oracle = _oracle(classifier, defense, draws, seed, size, device)
+        failures = 0
+        work = [Piece(item.path.name, 1.0, ("picture",)) for item in items]
+        with bar(work, visible=len(items) > 1) as ticks:
+            for item, tick in zip(items, ticks, strict=True):
+                answer = oracle.answer(item, top or (1 if item.within else TOP))
+                failures += bool(answer.error)
+                _print_answer(item, answer, oracle.draws, as_json=as_json, several=bool(top))
+                tick(1)
+        if failures:
             raise typer.Exit(1)
 
 
-def _print_classes(probabilities: "Tensor", names: Sequence[str], top: int) -> None:
-    """Print the likeliest classes of one image; a class without a name by its number."""
-    best = probabilities.topk(min(top, len(probabilities)))
-    for probability, label in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-        name = names[label] if label < len(names) else label
-        print(f"  {100 * probability:5.1f} %  {name}")
+def _items(paths: Iterable[Path]) -> Iterator[Item]:
+    """The files that paths name: each file, and of each folder all pictures within."""
+    from rain.datasets.pictures import pictures
+
+    for path in paths:
+        if not path.is_dir():
+            yield Item(path)
+            continue
+        try:
+            folder = pictures(str(path))
+        except DatasetError as error:
+            yield Item(path, fault=str(error))
+            continue
+        for file in folder.files:
+            yield Item(path / file, within=True)
+
+
+def _oracle(
+    classifier: str, defense: str, draws: int, seed: int | None, size: int | None, device: str | None
+) -> Oracle:
+    """Build what is asked; warn where images enter at another size than the classifier sees."""
+    from rain.checkpoints import warn_if_untrained
+    from rain.defense import harden, own_size
+    from rain.registry import load_classifier
+    from rain.runtime.memory import pick_device
+
+    target = pick_device(device)
+    network = load_classifier(classifier)
+    warn_if_untrained(classifier, network)
+    hardened = harden(network, defense).to(target)
+    own = own_size(hardened.classifier)
+    if size and own and size != own:
+        what = f"images enter at {size} pixels, and {classifier} sees {own}"
+        warnings.warn(f"{what}: it resizes them behind the defence", stacklevel=2)
+    side = own if size is None else size or None
+    return Oracle(hardened, side, draws if hardened.defense.random else 1, seed, target)
+
+
+def _name(names: Sequence[str], label: int) -> str | None:
+    return names[label] if label < len(names) else None
+
+
+def _print_answer(item: Item, answer: Answer, draws: int, *, as_json: bool, several: bool) -> None:
+    """Print what is said of an image: a line, or for a file that was named a line for each class, too.
+
+    Args:
+        draws: that were averaged.
+        as_json: as one JSON object.
+        several: whether a number of guesses was set, all of which the object then holds.
+    """
+    if as_json:
+        print(json.dumps(_fields(item, answer, several)), flush=True)
+    elif answer.error:
+        print_error(answer.error)
+    elif item.within:
+        guesses = ", ".join(f"{guess.title} {100 * guess.probability:.1f} %" for guess in answer.guesses)
+        print(f"{item.path}: {guesses} ({_agreement_text(answer, draws)})", flush=True)
+    else:
+        print(f"{item.path}: {_agreement_text(answer, draws)}")
+        for guess in answer.guesses:
+            print(f"  {100 * guess.probability:5.1f} %  {guess.title}")
+
+
+def _agreement_text(answer: Answer, draws: int) -> str:
+    return f"{round(answer.agreement * draws)} of {draws} draws agree"
+
+
+def _fields(item: Item, answer: Answer, several: bool) -> dict[str, Any]:
+    """What the JSON object of an image holds; null where there is nothing to say."""
+    fields: dict[str, Any] = dict.fromkeys(("label", "name", "probability", "agreement"))
+    if answer.guesses:
+        best = answer.guesses[0]
+        fields |= {"label": best.label, "name": best.name, "probability": round(best.probability, 6)}
+        fields["agreement"] = round(answer.agreement, 6)
+    if several:
+        fields["top"] = [
+            {"label": guess.label, "name": guess.name, "probability": round(guess.probability, 6)}
+            for guess in answer.guesses
+        ]
+    return {"file": str(item.path), **fields, "error": answer.error or None}

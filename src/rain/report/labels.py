@@ -34,6 +34,7 @@ FACTS = {
     "device": "Computed on",
     "batches": "Images in one step of an attack",
     "data_digest": "Digest of the images",
+    "left_out": "Damaged images, left out",
     "classifier_weights": "Digest of the classifier's weights",
     "classifier_options": "Digest of the classifier's options",
     "defense_weights": "Digest of the defence's weights",

@@ -1,5 +1,6 @@
 """The progress bar of long work, with the time left. Never imports torch."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -125,7 +126,12 @@ def _live(counter: "ProgressColumn", spent: str, left: Sequence["ProgressColumn"
     columns = (BarColumn(bar_width=20), counter, *elapsed, *left, TextColumn("{task.description}"))
     console = Console(stderr=True)
     if console.is_terminal:
-        with Progress(*columns, console=console, speed_estimate_period=ESTIMATE_SECONDS) as progress:
+        # rich prints the output above the bar, on standard error: wrong where the output goes to a file.
+        above = sys.stdout.isatty()
+        period = ESTIMATE_SECONDS
+        with Progress(
+            *columns, console=console, speed_estimate_period=period, redirect_stdout=above
+        ) as progress:
             yield progress
         return
     console = Console(stderr=True, width=200)
