@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import torch
@@ -337,7 +338,7 @@ def own_size(classifier: nn.Module) -> int | None:
     Convention: it is the attribute ``crop``, as ``rain.Preprocessed`` has it.
     """
     side = getattr(classifier, "crop", None)
-    return int(side) if is_integer(side) and side >= 2 else None
+    return int(side) if isinstance(side, Integral) and int(side) >= 2 else None
 
 
 def _first_weight(module: nn.Module) -> nn.Parameter | None:
