@@ -411,6 +411,26 @@ def test_32_bit_grey_that_holds_12_is_said(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_16_bit_colour_that_holds_12_is_said(tmp_path: Path, kind: str) -> None:
+    row = struct.pack(">6H" if kind == "png" else "<6H", 4095, 0, 300, 1, 2, 3)
+    if kind == "png":
+        path = clear_png(tmp_path / "dark.png", 16, 2, row, struct.pack(">3H", 65535, 9, 9), width=2)
+    else:
+        path = tiff(tmp_path / "dark.tiff", np.frombuffer(row, np.uint8)[None], "<", 2, 16)
+        content = path.read_bytes()
+        for old, new in (((256, 12), (256, 2)), ((277, 1), (277, 3))):
+            entry = struct.pack("<HHII", old[0], 4, 1, old[1])
+            content = content.replace(entry, struct.pack("<HHII", new[0], 4, 1, new[1]))
+        # The number of bits is one for each channel, written behind all else.
+        place = len(content)
+        entry = struct.pack("<HHII", 258, 3, 3, place)
+        content = content.replace(struct.pack("<HHII", 258, 4, 1, 16), entry) + struct.pack("<3H", 16, 16, 16)
+        path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"dark\..*: its colours reach 15 of 255, after 16 bits were cut"):
+        assert (read_image(path)[:, 0, 0] * 255).round().tolist() == [15, 0, 1]
+
+
 def test_the_warning_of_damaged_exif_names_the_file(tmp_path: Path) -> None:
     exif = b"Exif\0\0" + b"II*\0\x08\0\0\0" + struct.pack("<H", 5) + struct.pack("<HHII", 0x0112, 3, 1, 1)
     path = save(tmp_path / "camera.jpg", colours())
@@ -438,6 +458,16 @@ def test_every_exif_rotation_is_pillows(tmp_path: Path) -> None:
 # --- from what it is read
 
 
+class Pipe(io.BytesIO):
+    """A file that goes forward only."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
 def test_reads_bytes_files_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "colour.png", colours())
     image = read_image(path)
@@ -451,6 +481,7 @@ def test_reads_bytes_files_and_pictures(tmp_path: Path, monkeypatch: pytest.Monk
         file.read(9)
         assert torch.equal(read_image(file), image)
         assert not file.closed
+    assert torch.equal(read_image(Pipe(content)), image)
     with Image.open(path) as picture:
         assert torch.equal(read_image(picture), image)
         picture.load()  # still open
