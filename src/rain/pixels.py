@@ -60,7 +60,8 @@ def read_header(picture: "Image") -> Header:
     """Read what a file says of its pixels, before they are loaded: Pillow forgets how they were stored."""
     tags = getattr(picture, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == 0 and picture.mode[0] in "IF"
-    bits = tags.get(BITS, (16,))[0]
+    bits = tags.get(BITS, 16)
+    bits = bits[0] if isinstance(bits, tuple) else bits
     white = 2**bits - 1 if picture.mode.startswith("I;") and 8 < bits < 16 else WHITE
     profile = picture.info.get("icc_profile")
     stored = _stored(picture)
