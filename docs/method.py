@@ -12,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 
 import rain
-from rain.images import enter, read_image
+from rain.images import enter
+from rain.pictures import read_image
 
 PHOTOGRAPH = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 SIDE = 224

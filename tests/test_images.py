@@ -14,6 +14,7 @@ from rain.images import (
     distance,
     enter,
     project,
+    quantize,
     resize_shorter,
 )
 
@@ -102,3 +103,39 @@ def test_an_l2_budget_of_nothing_in_half_precision() -> None:
 def test_a_sliver_is_not_enlarged_until_memory_ends() -> None:
     with pytest.raises(ImageError, match="an image of 2 x 400000 pixels would have to become 224 x 44800000"):
         resize_shorter(torch.zeros(1, 3, 2, 400_000), 224)
+
+
+# --- 8 bits
+
+
+def test_rounds_to_the_levels_of_8_bits() -> None:
+    levels = torch.arange(256)
+    grid = levels.float() / 255
+    assert torch.equal(quantize(grid.expand(3, 2, 256)), grid.expand(3, 2, 256))
+    between = torch.tensor([0.0, 0.49, 0.51, 254.49, 254.51, 255.0]) / 255
+    assert (quantize(between.expand(3, 2, 6)) * 255).round()[0, 0].tolist() == [0, 0, 1, 254, 255, 255]
+    assert torch.equal(quantize(grid.double().expand(3, 2, 256)).float(), grid.expand(3, 2, 256))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_what_is_rounded_stays(dtype: torch.dtype) -> None:
+    images = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    rounded = quantize(images)
+    assert rounded.dtype == dtype
+    assert not rounded.requires_grad
+    assert torch.equal(quantize(rounded), rounded)
+    step = 0.5 / 255 + torch.finfo(dtype).eps
+    assert (rounded - images).abs().max() <= step
+    with pytest.raises(ImageError, match=r"must lie in \[0, 1\]"):
+        quantize(images.detach() + 1)
+
+
+def test_what_rounding_does_to_a_budget() -> None:
+    generator = torch.Generator().manual_seed(0)
+    eps = 4 / 255
+    pictures = torch.randint(0, 256, (4, 3, 40, 40), generator=generator) / 255
+    for images, most in ((pictures, 4.0), (resize_shorter(pictures, 30), 4.5)):
+        moved = images + eps * torch.rand(images.shape, generator=generator).mul(2).sub(1).sign()
+        attacked = moved.clamp(0, 1)
+        levels = float(distance(quantize(attacked), images, "linf").max()) * 255
+        assert most - 0.01 < levels < most + 0.001

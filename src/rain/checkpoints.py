@@ -4,6 +4,7 @@ Nothing is ever unpickled: a pickle can run code when it is opened.
 """
 
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.errors import WeightsError, did_you_mean
-from rain.files import to_path, write_atomically
+from rain.files import is_text, to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """What pickles begin with: zip files, as torch writes them, and the protocols 2 to 5."""
@@ -71,6 +72,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         nested = 'A checkpoint of a training holds more: take its part "state_dict" or "model"'
         raise WeightsError(f"{path}: {what}. Convert it where you trust it: {code}. {nested}")
     try:
+        if not is_text(path):
+            return _read_whole(path.read_bytes())
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
@@ -78,6 +81,15 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(
             f"{path}: not a readable safetensors file, truncated or damaged ({error})"
         ) from None
+
+
+def _read_whole(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the bytes of a file whose name is no text: safetensors opens no such path."""
+    from safetensors.torch import load as from_bytes
+
+    tensors = from_bytes(content)
+    end = 8 + int.from_bytes(content[:8], "little")
+    return tensors, json.loads(content[8:end]).get("__metadata__", {})
 
 
 def load(module: nn.Module, path: str | Path, within: str = "", classes: int | None = None) -> dict[str, str]:

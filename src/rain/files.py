@@ -65,6 +65,15 @@ def _nameable(name: str) -> str:
     return name
 
 
+def is_text(path: Path) -> bool:
+    """Whether the name of a file is text: bytes that are UTF-8."""
+    try:
+        identify(str(path)).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def spellings(name: str) -> list[str]:
     """The ways to write the name of a file: as it is, then with composed and with separate accents.
 

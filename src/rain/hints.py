@@ -9,7 +9,7 @@ PICTURES = (
     "your own pictures are folder:PATH (a subfolder for each class), csv:PATH (with labels.csv) or "
     "pictures:PATH (without labels)"
 )
-CLASSIFIER = "your own is PACKAGE.MODULE:FUNCTION"
+CLASSIFIER = "others' networks are torchvision/NAME and timm/NAME, your own is PACKAGE.MODULE:FUNCTION"
 
 
 def unknown(kind: str, head: str, name: str, names: Iterable[str]) -> str:
@@ -21,14 +21,14 @@ def unknown(kind: str, head: str, name: str, names: Iterable[str]) -> str:
         name: the part of it that should name an entry.
         names: of all entries.
     """
-    hints = [f"no {kind} {name!r}", did_you_mean(name.partition(":")[0], names)]
+    hints = [f"no {kind} {head!r}", did_you_mean(name.partition(":")[0], names)]
     if kind == "dataset":
         hints.append(_as_dataset(head))
     if kind == "classifier":
         hints.append(CLASSIFIER)
     if ":" in name:
         hints.append(f"your own is found by an entry point in the group 'rain.{kind}s'")
-    return "; ".join(hints)
+    return "; ".join(hints).replace("?;", "?")
 
 
 def _as_dataset(head: str) -> str:

@@ -204,7 +204,7 @@ def quantize(images: Images) -> Images:
         ImageError: ``images`` break the convention.
 
     Convention:
-        A half is rounded to the even level. In float32 each value is k/255 exactly, so that an image that
+        To the nearest level. In float32 each value is the one of ``k / 255``, so that an image that
         ``rain.save_image`` writes and ``rain.read_image`` reads is ``quantize(image)``, bit for bit.
 
         Rounding may break a budget. Around images whose values are k/255, as they come out of 8-bit files, a

@@ -65,8 +65,8 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
         Colour has 8 bits: Pillow cuts 16-bit colour down. A colour profile other than sRGB is converted to
         sRGB, perceptually, with 8 bits; one that moves no colour by more than a level leaves the pixels.
 
-        Warns of what may be wrong: a damaged colour profile or EXIF block, and 16-bit grey that uses less
-        than a sixteenth of its range, since that is what 12-bit values look like.
+        Warns of what may be wrong: a damaged colour profile or EXIF block, and a picture of 16 bits that uses
+        less than a sixteenth of its range, since that is what 12-bit values look like.
 
     Raises:
         ImageError: the file is missing, not an image, truncated or too large.
@@ -74,7 +74,8 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
     # Pillow is loaded when a file is read, not when the package is imported.
     from PIL import Image, UnidentifiedImageError
 
-    name, remarks = _name(source), list[str]()
+    name = _name(source)
+    remarks: list[str] = []
     smaller = "scale the picture down first"
     try:
         with _opened(source, name, remarks) as picture:
@@ -131,10 +132,18 @@ def _opened(source: Any, name: str, remarks: list[str]) -> Iterator["Image"]:
     elif isinstance(source, io.TextIOBase):
         raise ImageError(f'{name}: opened as text; open it by open(path, "rb")')
     elif hasattr(source, "read"):
-        yield _identified(source, name, remarks)
+        yield _identified(_rewindable(source), name, remarks)
     else:
         needed = "a path, the bytes of a file, a file opened for reading bytes, or a PIL.Image"
         raise ImageError(f"read_image takes {needed}, got {name}{_recipe(name)}")
+
+
+def _rewindable(file: IO[bytes]) -> IO[bytes]:
+    """A file that can be read again from its beginning: of a pipe or an answer of a server, what it holds."""
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable():
+        return io.BytesIO(file.read())
+    return file
 
 
 def _recipe(kind: str) -> str:

@@ -44,6 +44,7 @@ class Header:
         white: the other end of such grey.
         clear: the value or colour that is transparent, as the pixels have it; None where no single one is.
         profile: the colour profile; empty where there is none.
+        cut: whether colour had 16 bits, of which Pillow keeps the upper 8.
         orientation: as EXIF counts it: 1 is upright.
     """
 
@@ -51,6 +52,7 @@ class Header:
     white: int
     clear: int | tuple[int, ...] | None
     profile: bytes
+    cut: bool
     orientation: int = 1
 
 
@@ -58,23 +60,34 @@ def read_header(picture: "Image") -> Header:
     """Read what a file says of its pixels, before they are loaded: Pillow forgets how they were stored."""
     tags = getattr(picture, "tag_v2", {})
     inverted = tags.get(PHOTOMETRIC) == 0 and picture.mode[0] in "IF"
-    bits = tags.get(BITS, (16,))[0]
+    bits = tags.get(BITS, 16)
+    bits = bits[0] if isinstance(bits, tuple) else bits
     white = 2**bits - 1 if picture.mode.startswith("I;") and 8 < bits < 16 else WHITE
     profile = picture.info.get("icc_profile")
-    return Header(inverted, white, _clear(picture), profile if isinstance(profile, bytes) else b"")
+    stored = _stored(picture)
+    cut = ";16" in stored and picture.mode[0] not in "IF"
+    return Header(
+        inverted, white, _clear(picture, stored), profile if isinstance(profile, bytes) else b"", cut
+    )
 
 
-def _clear(picture: "Image") -> int | tuple[int, ...] | None:
+def _stored(picture: "Image") -> str:
+    """How Pillow calls the way in which pixels are stored; empty for a picture that is loaded already."""
+    tiles = getattr(picture, "tile", [])
+    arguments = tiles[0][3] if tiles else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _clear(picture: "Image", stored: str) -> int | tuple[int, ...] | None:
     """The transparent value of a picture, in the steps of its pixels."""
     clear = picture.info.get("transparency")
-    tiles = getattr(picture, "tile", [])
-    stored = tiles[0][3] if tiles else ""
-    if isinstance(clear, int) and isinstance(stored, str):
+    if isinstance(clear, int):
         return clear * GREY_STEPS.get(stored, 1)
     if isinstance(clear, tuple):
-        # Of 16-bit colour, Pillow keeps the upper 8 bits.
-        cut = 8 if stored == "RGB;16B" or max(clear) > 255 else 0
-        return tuple(value >> cut for value in clear)
+        # What Pillow cuts off may have told two colours apart; then both are clear.
+        bits = 8 if ";16" in stored or max(clear) > 255 else 0
+        return tuple(value >> bits for value in clear)
     return None
 
 
@@ -110,6 +123,11 @@ def decode(picture: "Image", header: Header, name: str, remarks: list[str]) -> T
     if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
         return _wide_grey(upright, header, name, remarks)
     colours = np.array(_colour(upright, header, remarks))
+    if header.cut and 0 < colours.max() < 16:
+        what = f"its colours reach {colours.max()} of 255, after 16 bits were cut to 8"
+        remarks.append(
+            f"{what}, and it comes out nearly black; if they are of 12 bits, save them shifted by 4"
+        )
     return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
 
 

@@ -144,6 +144,9 @@ def _warn_of_classes(root: Path, folders: Sequence[str], filled: Sequence[str], 
         what = f"{len(empty)} of {len(folders)} class folders without pictures ({first_of(empty)})"
         rest = f"; the others are numbered without them, unless you give {TABLE}" if numbered else ""
         warnings.warn(f"{root}: {what}{rest}", stacklevel=3)
+    if (root / "labels.csv").is_file() and numbered:
+        what = f"labels.csv is not read, and the folders are numbered ({first_of(filled)})"
+        warnings.warn(f"{root}: {what}; to read it write csv:{root}, or labels=PATH", stacklevel=3)
     if len(filled) > 1 and {name.casefold() for name in filled} <= SPLITS:
         what = f"{first_of(filled)} look like parts of a dataset, and are taken as classes"
         warnings.warn(f"{root}: {what}; one part is folder:{root / filled[0]}", stacklevel=3)
