@@ -109,11 +109,12 @@ class Hardened(nn.Module):
     (moved, halved, trained, other weights loaded) leaves the given one alone.
     """
 
+    _told_of_size = False
+
     def __init__(self, classifier: nn.Module, defense: Defense):
         super().__init__()
         self.classifier = duplicate(classifier)
         self.defense = defense
-        self._told_of_size = False
         self.eval()
 
     @property
