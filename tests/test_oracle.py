@@ -134,7 +134,7 @@ def test_succeeds_exactly_where_the_budget_allows(name: str, norm: str, options:
     attack = load_attack(name, **options)
     for index in range(len(images)):
         one, label, least = images[index : index + 1], labels[index : index + 1], float(optimum[index])
-        if name != "noise":  # the control: it need not succeed
+        if name not in ("noise", "eight_bit"):  # the control; and a budget of less than a grey level
             assert model(attack(model, one, label, eps=1.05 * least, norm=norm)).argmax(1) != label
         if name != "autoattack":  # where it cannot succeed it takes seconds
             assert model(attack(model, one, label, eps=0.95 * least, norm=norm)).argmax(1) == label

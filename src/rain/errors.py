@@ -84,4 +84,8 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """End an error about an unknown name: with the nearest one, or the list."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=1)
+    if not near:  # EPS means eps
+        small_names = {other.lower(): other for other in names}
+        near = difflib.get_close_matches(name.lower(), small_names, n=1)
+        near = [small_names[small] for small in near]
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"

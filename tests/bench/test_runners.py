@@ -93,6 +93,13 @@ def test_a_second_run_computes_nothing_and_a_part_is_completed(
             "eps is given with the call",
         ),
         ({"defenses": ["rain(shift=far)"]}, OptionError, "rain"),
+        ({"defenses": ["rain(shfit=0.1)"]}, OptionError, "no option 'shfit'; did you mean 'shift'"),
+        (
+            {"defenses": ["rain(enhancer=compact(wieghts=large))"]},
+            OptionError,
+            "no option 'wieghts'; did you mean 'weights'",
+        ),
+        ({"dataset": "csv:{pictures}(licenze=mine)"}, OptionError, "did you mean 'licence'"),
     ],
 )
 def test_a_mistake_in_a_grid_shows_before_anything_is_computed(

@@ -128,15 +128,17 @@ def expand(table: dict[str, Any]) -> Grid:
     Raises:
         GridError: a key is unknown, missing or of the wrong kind.
     """
-    _check_keys(table, TOP, "grid")
+    _check_keys(table, TOP, "grid", ATTACK, "belongs to an [[attacks]]")
     for key in ("dataset", "classifier", "defenses", "attacks", "examples"):
         if not table.get(key):
             raise GridError(f"needs {key!r}")
     cells: list[Cell] = []
     for entry in _list(table["attacks"]):
-        if not isinstance(entry, dict) or "attack" not in entry:
+        if not isinstance(entry, dict):
+            raise GridError(f'each [[attacks]] needs attack = "name", got {entry!r}')
+        _check_keys(entry, ATTACK, "[[attacks]]", TOP, "stands at the top, above the first [[attacks]]")
+        if "attack" not in entry:
             raise GridError('each [[attacks]] needs attack = "name"')
-        _check_keys(entry, ATTACK, "[[attacks]]")
         cells += _cells(table | entry)
     gallery = _integer(table, "gallery", 0, least=0)
     default_size = _integer(table, "default_size", 2, least=2) if "default_size" in table else None
@@ -198,7 +200,8 @@ def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
         raise GridError(f'attack {attack!r} needs access (of {", ".join(ACCESSES)}) and eps ("4/255")')
     for access in accesses:
         if access not in ACCESSES:
-            raise GridError(f"access must be of {', '.join(ACCESSES)}, got {access!r}")
+            near = did_you_mean(str(access), ACCESSES)
+            raise GridError(f"access must be of {', '.join(ACCESSES)}, got {access!r}; {near}")
     values = [specs.fraction(str(eps)) for eps in budgets]
     if any(not 0 < eps < float("inf") for eps in values):
         raise GridError(f"eps must be positive, got {budgets}")
@@ -230,6 +233,17 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _check_keys(table: dict[str, Any], keys: set[str], where: str) -> None:
-    for key in table.keys() - keys:
-        raise GridError(f"{where} has no key {key!r}; {did_you_mean(key, sorted(keys))}")
+def _check_keys(table: dict[str, Any], keys: set[str], where: str, others: set[str], advice: str) -> None:
+    """Raise ``GridError`` for a key that is not there, with the nearest one, or the place where it belongs.
+
+    Args:
+        keys: that there are.
+        where: what the error calls the table.
+        others: the keys of the other kind of table.
+        advice: what to say of one of these.
+    """
+    for key in sorted(table.keys() - keys, key=str):
+        hint = did_you_mean(key, sorted(keys))
+        if key in others and not any(isinstance(value, dict) for value in _list(table[key])):
+            hint = f"it {advice}"
+        raise GridError(f"{where} has no key {key!r}; {hint}")

@@ -1,7 +1,6 @@
 """How long a run will take, estimated before it starts: a few images go through each model that it asks."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -39,15 +38,16 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
     if not work or units < SMALL * len(models) * ROUNDS * PROBED * (1 + BACKWARD):
         return None
     paces = {model: _pace(plan.assets, cell) for model, cell in models.items()}
-    seconds = sum(piece.share * piece.estimate * paces[piece.model] for piece in work)
-    return seconds, _is_guess(work, paces)
+    seconds = [_needed(piece, cell) * paces[piece.model] for piece, cell in pairs]
+    # Of attacks that images may leave early nobody knows how much of the work is needed.
+    guessed = sum(length for length, piece in zip(seconds, work, strict=True) if piece.share < 1)
+    return sum(seconds), 2 * guessed > sum(seconds)
 
 
-def _is_guess(work: Sequence[Piece], paces: Mapping[str, float]) -> bool:
-    """Whether most of the time is expected for work of which nobody knows how much of it is needed."""
-    lengths = [(piece.share * piece.estimate * paces[piece.model], piece.share < 1) for piece in work]
-    guessed = sum(seconds for seconds, is_guess in lengths if is_guess)
-    return 2 * guessed > sum(seconds for seconds, _ in lengths)
+def _needed(piece: Piece, cell: Cell) -> float:
+    """The units of a piece that are expected to be needed."""
+    # The estimate counts the answers to attacked images, too.
+    return piece.estimate / 2 if cell.attack == "none" else piece.share * piece.estimate
 
 
 def _pace(assets: Assets, cell: Cell) -> float:

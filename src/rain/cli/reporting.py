@@ -12,6 +12,7 @@ from rain.cli.errors import clean_errors
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rain.report.costs import CleanCost
     from rain.report.verdict import Headline
 
 JSON_HELP = "Write the rows of the table here; - for standard output, and nothing else there."
@@ -64,6 +65,7 @@ def print_report(folder: Path) -> None:
     from rain.bench.cells import load
     from rain.bench.checks import check
     from rain.bench.metrics import rows
+    from rain.report.costs import costs
     from rain.report.labels import defense_labels, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
@@ -72,6 +74,7 @@ def print_report(folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
+    _print_costs(console, costs(results))
     console.print()
     console.print(table(rows(results)))
     labels = defense_labels(result.cell.defense for result in results)
@@ -101,6 +104,21 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
             _print_plainly(console, f"{place}:")
         for headline in group:
             _print_plainly(console, f"- {headline.sentence}")
+
+
+def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
+    """Print what each defence costs where nothing was attacked, with the place if there are several."""
+    from rain.bench.metrics import place_text
+    from rain.report.costs import UNATTACKED
+
+    if costs:
+        _print_plainly(console, f"{UNATTACKED}\n")
+    places = {place_text(cost) for cost in costs}
+    for place, group in groupby(costs, key=place_text):
+        if len(places) > 1:
+            _print_plainly(console, f"{place}:")
+        for cost in group:
+            _print_plainly(console, f"- {cost.sentence}")
 
 
 def _print_plainly(console: "Console", text: str) -> None:

@@ -19,6 +19,7 @@ from rain.bench.metrics import (
     unbounded,
 )
 from rain.report.comparisons import compare_attacked, compare_clean, pairs_to_compare
+from rain.report.costs import costs
 from rain.report.labels import attack_labels, defense_labels, spec_text
 from rain.report.sentences import overall
 from rain.report.verdict import Headline, at_largest_budgets, summary
@@ -77,7 +78,8 @@ def _setting(
     measured = [result for result in setting if result.outcomes]
     own = {spec: label for spec, label in labels.items() if spec in {one.cell.defense for one in measured}}
     clean = [result for result in measured if result.cell.attack == "none"]
-    sentences = "\n".join(f"- {_escaped(headline.sentence)}" for headline in headlines)
+    texts = [headline.sentence for headline in headlines] or [cost.sentence for cost in costs(setting)]
+    sentences = "\n".join(f"- {_escaped(text)}" for text in texts)
     parts = [f"*{_escaped(place_text(setting[0].cell))}*", sentences, _legend(own)]
     by_budget = _by_budget(measured)
     for number, (title, column) in enumerate(by_budget.items()):

@@ -13,6 +13,7 @@ from rain.bench.cells import Cell, Result, dump
 from rain.bench.checks import check
 from rain.bench.columns import grouped
 from rain.bench.metrics import eps_text, percent_text, place_text, reading_order, rows, unbounded
+from rain.report.costs import UNATTACKED, costs
 from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
@@ -83,6 +84,8 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
         .render(
             overall=overall(at_largest_budgets(headlines)),
             verdicts=_verdicts(headlines),
+            costs=grouped(costs(results), place_text),
+            unattacked=UNATTACKED,
             words=WORDS,
             labels=labels,
             findings=check(results),
