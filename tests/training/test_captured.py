@@ -1,0 +1,71 @@
+"""The step that a GPU replays, on a CPU: it computes what the plain one does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rain.errors import RecipeError, TrainError
+from rain.runtime.precision import autocast
+from rain.seeding import generator_for
+from rain.training import pieces as pieces_module
+from rain.training.captured import GraphStep, build_step
+from rain.training.fixed import FixedStep
+from rain.training.loop import fit
+from rain.training.machine import build_fabric
+from rain.training.pieces import Pieces, build
+from rain.training.plain import PlainStep
+from rain.training.recipe import Config
+from rain.training.snapshot import undone
+
+ATTACK = "pgd(steps=2, step=2/255, confidence=inf)"
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "unattacked": {"pixel": 1.0},
+    "transfer": {"attack": ATTACK, "access": "transfer", "attacked": 0.5, "feature": 1.0, "pixel": 1.0},
+    "adaptive": {"attack": ATTACK, "attacked": 0.5, "eot": 4, "feature": 1.0},
+    "one draw a step": {"attack": "pgd(steps=2, random_start=False)", "attacked": 1.0, "eot": 1},
+    "known": {"attack": ATTACK, "access": "known", "attacked": 0.75, "cross_entropy": 1.0},
+}
+
+
+def build_pieces(config: Config) -> Pieces:
+    pieces = build(config, build_fabric(config))
+    pieces.learner.train()
+    return pieces
+
+
+def batch(pieces: Pieces) -> tuple[Tensor, Tensor]:
+    images, labels = pieces.validation
+    return images[:4].contiguous(memory_format=torch.channels_last), labels[:4]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_fixed_step_gives_the_losses_and_weights_of_a_plain_one(
+    name: str, labels: bool, config: Callable[..., Config], folder: Any, held_out: Any
+) -> None:
+    changes = RECIPES[name] | {"average": 0.9, "clip": 0.5}
+    if not labels:
+        changes |= {"images": str(folder), "validation": str(held_out), "cross_entropy": 0.0}
+    recipe = config(**changes)
+    plain, other = build_pieces(recipe), build_pieces(recipe)
+    fixed = FixedStep(other)
+    images, targets = batch(plain)
+    for step in range(3):
+        # The same batch, and the draws of the plain step.
+        losses = PlainStep(plain)._learn(step, images, targets)
+        rate = plain.optimizer.param_groups[0]["lr"]
+        fixed.fill(step, images, targets, generator_for(recipe.seed, "step", step, 0), rate)
+        fixed.compute()
+        values = dict(zip(fixed.names, fixed.values.tolist()[:-1], strict=True))
+        assert values == pytest.approx(losses, rel=1e-4)
+    for mine, theirs in zip(plain.learner.parameters(), other.learner.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert plain.average is not None
+    assert other.average is not None
+    for key, value in plain.average.weights.items():
+        assert torch.allclose(value, other.average.weights[key], atol=1e-5)
