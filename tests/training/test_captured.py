@@ -69,3 +69,36 @@ def test_a_fixed_step_gives_the_losses_and_weights_of_a_plain_one(
     assert other.average is not None
     for key, value in plain.average.weights.items():
         assert torch.allclose(value, other.average.weights[key], atol=1e-5)
+
+
+@contextmanager
+def captured_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take the steps, the feed and the optimiser of a graph, without the graph."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces_module, "_is_captured", lambda *_: True)
+        yield
+
+
+def test_a_run_learns_on_kept_pictures_and_goes_on_with_the_same_draws(
+    config: Callable[..., Config], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = config(steps=30, validate_every=10, rate=3e-3, average=0.9, **RECIPES["transfer"])
+    with captured_on_the_cpu(monkeypatch):
+        single = fit(recipe, tmp_path / "single")
+        with monkeypatch.context() as patch:
+            make = GraphStep.make
+
+            def stop(self: GraphStep, step: int, is_due: bool) -> Any:
+                if step == 14:
+                    raise KeyboardInterrupt
+                return make(self, step, is_due)
+
+            patch.setattr(GraphStep, "make", stop)
+            often = config(
+                steps=30, validate_every=10, rate=3e-3, average=0.9, checkpoint_minutes=0.0, **RECIPES["transfer"]
+            )
+            with pytest.raises(KeyboardInterrupt):
+                fit(often, tmp_path / "other")
+        other = fit(recipe, tmp_path / "other", resume=True)
+    assert single.measured["kl"] < single.began["kl"]
+    assert other.measured == pytest.approx(single.measured, rel=1e-5)

@@ -137,9 +137,10 @@ class _Loop:
         # The first time of anything is slow on a GPU.
         start = time.monotonic()
         self._measure()
-        self.reserve = SPARE * (time.monotonic() - start)
+        validation_seconds = time.monotonic() - start
+        self.reserve = SPARE * validation_seconds
         self.pieces.learner.train()
-        plan = plan_steps(self.step, self.deadline - time.monotonic(), self.reserve)
+        plan = plan_steps(self.step, self.deadline - time.monotonic(), validation_seconds)
         self.pieces = with_plan(self.pieces, plan)
         self.config, self.step.pieces = self.pieces.config, self.pieces
 
@@ -216,7 +217,7 @@ class _Loop:
 
     def _log(self, losses: Losses) -> None:
         if self.journal and self._is_due(LOG_EVERY):
-            current_rate = self.pieces.optimizer.param_groups[0]["lr"]
+            current_rate = float(self.pieces.optimizer.param_groups[0]["lr"])
             self.journal.write(self.progress.step, losses | {"rate": current_rate})
 
     def _is_anyone(self, interrupted: bool) -> bool:

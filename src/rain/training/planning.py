@@ -38,18 +38,18 @@ class Plan(NamedTuple):
     validate_every: int
 
 
-def plan_steps(step: Step, seconds: float, reserve: float) -> Plan:
+def plan_steps(step: Step, seconds: float, validation_seconds: float) -> Plan:
     """Make steps for trial, undo them, and say how many fit.
 
     Args:
         step: makes the steps of a run that has not begun.
         seconds: that are left.
-        reserve: seconds that the last validation and the last files need.
+        validation_seconds: that one validation needs.
     """
     begin = time.monotonic()
     with undone(step.pieces):
         one = _seconds_a_step(step, TRIAL_SHARE * seconds)
-    left = SLACK * (seconds - (time.monotonic() - begin)) - VALIDATIONS * reserve
+    left = SLACK * (seconds - (time.monotonic() - begin)) - (VALIDATIONS + 1) * validation_seconds
     steps = max(1, int(left / one))
     return Plan(steps, max(1, -(-steps // VALIDATIONS)))
 
