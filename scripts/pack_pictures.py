@@ -1,10 +1,11 @@
 """Choose pictures for a machine that can fetch none, make them small, and put them into one folder.
 
-    python scripts/pack_pictures.py OUT --textures FOLDER --validation FOLDER --classes FOLDER --megabytes 29
+    python scripts/pack_pictures.py OUT --textures DIR --validation DIR --classes DIR --megabytes 29
 
-OUT then holds what ``scripts/train_on_gpu.sh`` takes: ``textures`` (all pictures of the folder, as large as they
-are), ``validation`` (the centres of the others, 224 pixels), ``held_out`` and ``classes`` (as many of a folder of
-class folders as fit, the same number of each class; of each ten of a class the first may only be held out).
+OUT then holds what ``scripts/train_on_gpu.sh`` takes: ``textures`` (all pictures of the folder, as large as
+they are), ``validation`` (the centres of the others, 224 pixels), ``held_out`` and ``classes`` (as many of a
+folder of class folders as fit, the same number of each class; of each ten of a class the first may only be
+held out).
 """
 
 import argparse
@@ -23,6 +24,7 @@ TEXTURE_QUALITY, CLASS_QUALITY, VALIDATION_QUALITY = 90, 75, 92
 
 
 def main() -> None:
+    """Pack the pictures that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

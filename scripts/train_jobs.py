@@ -1,4 +1,4 @@
-"""The jobs of ``scripts/train_on_gpu.sh``: train each of the shipped DGs on, in order of worth, in given minutes."""
+"""The jobs of ``scripts/train_on_gpu.sh``: train the shipped DGs on, in order of worth, in given minutes."""
 
 import argparse
 import gc
@@ -100,6 +100,7 @@ JOBS = (
 
 
 def main() -> None:
+    """Do the jobs that fit the time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--began", type=float, default=time.time(), help="when they began to count")
@@ -163,6 +164,7 @@ def share_of(left: list[Job], seconds: float, least: float) -> float:
 
 
 def is_done(places: Places, name: str) -> bool:
+    """Whether a job has come to its end."""
     return (places.run(name) / "done").is_file()
 
 
@@ -190,6 +192,7 @@ def unpack_earlier(places: Places, earlier: Path | None, job: Job) -> None:
 
 
 def last_step(folder: Path) -> int:
+    """How far the log of a run goes."""
     rows = (folder / "log.jsonl").read_text().splitlines()
     return max((int(json.loads(row)["step"]) for row in rows), default=0)
 
@@ -216,7 +219,9 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
         config = read(job.recipe, **job.changes | fields | more)
         trained = fit(config, folder, resume=True, minutes=seconds / 60)
         (folder / "done").touch()
-        outcome = f"best at step {trained.step}: {rounded(trained.measured)}; before: {rounded(trained.began)}"
+        outcome = (
+            f"best at step {trained.step}: {rounded(trained.measured)}; before: {rounded(trained.began)}"
+        )
     except Exception as error:
         traceback.print_exc()
         outcome = f"failed: {error}"
@@ -245,6 +250,7 @@ def is_gpu_lost(error: Exception) -> bool:
 
 
 def rounded(measures: dict[str, float]) -> dict[str, float]:
+    """The same numbers with four digits."""
     return {name: float(f"{value:.4g}") for name, value in measures.items()}
 
 
@@ -262,6 +268,7 @@ def speed(folder: Path) -> str:
 
 
 def say(places: Places, text: str) -> None:
+    """Print a line, and keep it in the summary."""
     print(text, flush=True)
     with (places.out / "summary.txt").open("a") as file:
         file.write(text + "\n")
@@ -274,6 +281,7 @@ def copy_now_and_then(places: Places, job: Job, over: threading.Event) -> None:
 
 
 def copy_files(places: Places, job: Job) -> None:
+    """Hand back the weights, the state and the log of a job as they are now."""
     folder = places.run(job.name)
     names = {"weights.safetensors": f"{job.name}.safetensors"}
     if job.keeps_state:

@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from rain.errors import RecipeError, TrainError
-from rain.runtime.precision import autocast
+from rain import randomize
 from rain.seeding import generator_for
 from rain.training import pieces as pieces_module
-from rain.training.captured import GraphStep, build_step
+from rain.training.captured import GraphStep
 from rain.training.fixed import FixedStep
 from rain.training.loop import fit
 from rain.training.machine import build_fabric
 from rain.training.pieces import Pieces, build
 from rain.training.plain import PlainStep
 from rain.training.recipe import Config
-from rain.training.snapshot import undone
 
 ATTACK = "pgd(steps=2, step=2/255, confidence=inf)"
 
@@ -95,10 +94,44 @@ def test_a_run_learns_on_kept_pictures_and_goes_on_with_the_same_draws(
 
             patch.setattr(GraphStep, "make", stop)
             often = config(
-                steps=30, validate_every=10, rate=3e-3, average=0.9, checkpoint_minutes=0.0, **RECIPES["transfer"]
+                steps=30,
+                validate_every=10,
+                rate=3e-3,
+                average=0.9,
+                checkpoint_minutes=0.0,
+                **RECIPES["transfer"],
             )
             with pytest.raises(KeyboardInterrupt):
                 fit(often, tmp_path / "other")
         other = fit(recipe, tmp_path / "other", resume=True)
     assert single.measured["kl"] < single.began["kl"]
     assert other.measured == pytest.approx(single.measured, rel=1e-5)
+
+
+class NoLooking(TorchDispatchMode):
+    """Refuses what waits for a GPU: a value that Python sees, and shapes that depend on values."""
+
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique")
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        if name in self.REFUSED:
+            raise AssertionError(f"{name} looks at a value")
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_fixed_step_looks_at_no_value(
+    name: str, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As while a GPU captures.
+    monkeypatch.setattr(randomize, "may_look", lambda tensor: False)
+    with captured_on_the_cpu(monkeypatch):
+        pieces = build_pieces(config(average=0.9, **RECIPES[name]))
+    fixed = FixedStep(pieces)
+    fixed.fill(0, *batch(pieces), generator_for(0), 1e-3)
+    with NoLooking():
+        fixed.compute()
+    assert fixed.values.isfinite().all()
+    with pytest.raises(AssertionError, match="looks at a value"), NoLooking():
+        fixed.values[0].item()
