@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,13 @@ import rain
 from rain.bench.grid import expand
 from rain.images import distance
 from rain.registry import load_defense
-from rain.seeding import keyword_for
+from rain.seeding import generator_for, keyword_for
+from rain.training.captured import GraphStep
 from rain.training.loop import fit
+from rain.training.machine import build_fabric
+from rain.training.optimizer import rate
+from rain.training.pieces import build
+from rain.training.plain import PlainStep
 from rain.training.recipe import Config
 
 pytestmark = pytest.mark.gpu
@@ -72,6 +78,60 @@ def test_an_evaluation_finds_what_it_finds_on_the_cpu(folder: Path, tmp_path: Pa
             same += [a == b for a, b in zip(one.robust, other.robust, strict=True)]
         # Sums in another order turn an answer now and then.
         assert sum(same) >= 0.9 * len(same)
+
+
+CAPTURED = {
+    "transfer": {
+        "attack": "pgd(steps=2)",
+        "access": "transfer",
+        "attacked": 0.5,
+        "feature": 1.0,
+        "pixel": 1.0,
+    },
+    "adaptive": {"attack": "pgd(steps=2)", "access": "adaptive", "attacked": 0.5, "eot": 4, "feature": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", list(CAPTURED))
+def test_captured_steps_are_those_that_python_makes(name: str, config: Callable[..., Config]) -> None:
+    recipe = config(accelerator="gpu", launch="graph", average=0.9, rate=1e-3, **CAPTURED[name])
+    pieces = [build(replace(recipe, launch=launch), build_fabric(recipe)) for launch in ("graph", "eager")]
+    for one in pieces:
+        one.learner.train()
+    graph, plain = GraphStep(pieces[0]), PlainStep(pieces[1])
+    assert graph.graph is not None
+    for step in range(4):
+        images, labels = graph.batches(step)
+        losses = plain._learn(step, images.cpu(), labels.cpu())
+        # The draws of the plain step, replayed.
+        generator = generator_for(recipe.seed, "step", step, 0)
+        graph.fixed.fill(step, images, labels, generator, rate(recipe, step, recipe.steps))
+        graph.graph.replay()
+        values = dict(zip(graph.fixed.names, graph.fixed.values.tolist()[:-1], strict=True))
+        assert values == pytest.approx(losses, rel=1e-2)
+    for mine, theirs in zip(pieces[0].learner.parameters(), pieces[1].learner.parameters(), strict=True):
+        # Adam's first steps go by the sign of the gradient, which rounding can turn.
+        assert (mine - theirs).abs().mean() < 5e-4
+
+
+def test_a_captured_run_goes_on_with_the_same_draws(config: Callable[..., Config], tmp_path: Path) -> None:
+    fields = {"accelerator": "gpu", "launch": "graph", "steps": 40, "validate_every": 20, "rate": 3e-3}
+    recipe = config(**fields, **CAPTURED["transfer"])
+    single = fit(recipe, tmp_path / "single")
+    with pytest.MonkeyPatch.context() as patch:
+        make = GraphStep.make
+
+        def stop(self: GraphStep, step: int, is_due: bool) -> object:
+            if step == 25:
+                raise KeyboardInterrupt
+            return make(self, step, is_due)
+
+        patch.setattr(GraphStep, "make", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(replace(recipe, checkpoint_minutes=0.0), tmp_path / "other")
+    other = fit(recipe, tmp_path / "other", resume=True)
+    assert single.measured["kl"] < single.began["kl"]
+    assert other.measured["psnr"] == pytest.approx(single.measured["psnr"], rel=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "auto"])

@@ -82,7 +82,7 @@ def pick(images: Images, choice: Tensor) -> Images:
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
     _check_integers(choice, "choice")
-    if not torch.compiler.is_compiling() and choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
+    if may_look(choice) and choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
         raise ImageError("choice must hold integers 0-3")
     choice = choice.long()
     row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
@@ -158,7 +158,7 @@ def mend(images: Images, offsets: Tensor) -> Images:
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
-    if not torch.compiler.is_compiling():
+    if may_look(offsets):
         sides = torch.tensor([height, width], device=offsets.device)
         if value_of((2 * offsets.abs() >= sides).any()):
             what = "a shift of half of the side or more leaves nothing to mirror"
@@ -216,6 +216,13 @@ def _randint(
 ) -> Tensor:
     device = generator.device if generator is not None else images.device
     return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Whether a tensor's values may be looked at: they cannot be while work is compiled or captured."""
+    if torch.compiler.is_compiling():
+        return False
+    return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:

@@ -17,6 +17,8 @@ IMAGES_HELP = "What to learn from: a folder of pictures, or a dataset such as fo
 VALIDATION_HELP = "The same, to choose the best weights on; never the test set."
 SET_HELP = "Another value for a field of the recipe. May be repeated."
 
+MINUTES_HELP = "Be over after so many: the recipe's steps, and those between validations, are those that fit."
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help=RECIPE_HELP, metavar="RECIPE")],
@@ -32,6 +34,7 @@ def train(
     nodes: Annotated[
         int | None, typer.Option(min=1, help="Machines; --out is then a folder that they share.")
     ] = None,
+    minutes: Annotated[float, typer.Option(min=0.0, help=MINUTES_HELP)] = 0.0,
 ) -> None:
     """Train DG before a frozen classifier, or a classifier.
 
@@ -53,7 +56,7 @@ def train(
         settings = dict(setting(text) for text in change or ())
         config = read(recipe, **fields | settings)
         keep_freed_memory()
-        trained = fit(config, out, resume=resume, progress=True)
+        trained = fit(config, out, resume=resume, progress=True, minutes=minutes)
         if _is_first_process():
             _print_outcome(config, trained)
 

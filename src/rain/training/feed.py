@@ -36,19 +36,24 @@ class Feed(TorchDataset[tuple[Tensor, int]]):
         """Make sample ``number`` of the run: (image (3, side, side) in [0, 1], label)."""
         seed, count = self.config.seed, len(self.sources)
         epoch, place = divmod(number, count)
-        image, label = self._readable(int(_order(count, seed, epoch)[place]))
+        image, label = self._readable(int(order(count, seed, epoch)[place]))
         return augmented(image, self.config, generator_for(seed, "sample", number)), label
 
     def _readable(self, index: int) -> tuple[Tensor, int]:
         """Read a picture; in the place of a damaged one the next that is not."""
         for later in range(len(self.sources)):
             try:
-                return self._read((index + later) % len(self.sources))
+                return self.read((index + later) % len(self.sources))
             except ImageError as error:
                 warnings.warn(f"{error}; the next picture is learnt from in its place", stacklevel=2)
         raise DatasetError(f"{self.sources.title()}: not one picture can be read")
 
-    def _read(self, index: int) -> tuple[Tensor, int]:
+    def read(self, index: int) -> tuple[Tensor, int]:
+        """Read picture ``index`` of the sources as it is, and its label.
+
+        Raises:
+            ImageError: it is damaged, or too small to learn from.
+        """
         image, label = self.sources[index]
         height, width = image.shape[1:]
         if min(height, width) < 2:
@@ -58,8 +63,8 @@ class Feed(TorchDataset[tuple[Tensor, int]]):
 
 
 @lru_cache(maxsize=2)
-def _order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order in which one pass shows ``count`` pictures."""
+def order(count: int, seed: int, epoch: int) -> Tensor:
+    """Draw the order in which one pass shows ``count`` pictures."""
     return torch.randperm(count, generator=generator_for(seed, "order", epoch))
 
 

@@ -8,19 +8,18 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.errors import TrainError
 from rain.runtime.precision import autocast
 from rain.runtime.progress import steps_bar
-from rain.seeding import generator_for
-from rain.training.checks import check_labels, check_processes
-from rain.training.feed import Feed, batches
+from rain.training.captured import build_step
+from rain.training.checks import check_processes
 from rain.training.log import Journal, lock, prepare
 from rain.training.machine import (
     Stopwatch,
@@ -29,21 +28,19 @@ from rain.training.machine import (
     peak_memory_mb,
     stop_on_interrupt,
 )
-from rain.training.optimizer import rate
 from rain.training.pieces import Pieces, build
+from rain.training.plain import Losses
+from rain.training.planning import plan_steps, with_begun_steps, with_plan
 from rain.training.recipe import Config
 from rain.training.saving import WEIGHTS, restore, save_best, save_checkpoint
 from rain.training.superresolution import sr_quality
 from rain.training.validation import Measures, validate
 
-if TYPE_CHECKING:
-    from rain.images import Images
-
 LOG_EVERY = 20
 """Steps between two lines of the log."""
 
-Losses = dict[str, float]
-"""The losses of a step by their names in a recipe, and "loss", their weighted sum."""
+SPARE = 1.5
+"""Validations whose time is kept free at the end of a run that has to end in time."""
 
 
 class Trained(NamedTuple):
@@ -62,7 +59,9 @@ class Trained(NamedTuple):
     began: Measures
 
 
-def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool = False) -> Trained:
+def fit(
+    config: Config, out: str | Path, *, resume: bool = False, progress: bool = False, minutes: float = 0.0
+) -> Trained:
     """Train as a recipe says.
 
     Args:
@@ -72,6 +71,9 @@ def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool
             makes of that.
         resume: go on with the run in ``out``; one that was not begun yet is begun.
         progress: show a progress bar with the losses and the time left.
+        minutes: above 0, all shall be over after so many: the first steps are made for trial, and the
+            recipe's steps, and those between validations, are replaced by what fits. A run that is resumed
+            goes on to the end that was planned at its beginning, or stops when this time is over.
 
     Raises:
         RecipeError, UnknownNameError, OptionError, WeightsError, DatasetError, ImageError: the recipe asks
@@ -79,8 +81,14 @@ def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool
         TrainError: there is a run in ``out`` already, it was another recipe's, the loss or its gradient is
             not finite, or the disk is full; the last checkpoint stays.
     """
-    fabric, out = build_fabric(config), Path(out)
+    start, out = time.monotonic(), Path(out)
+    if minutes and resume:
+        config = with_begun_steps(config, out)
+    fabric = build_fabric(config)
     check_processes(config)
+    deadline = start + 60 * minutes if minutes else math.inf
+    if minutes and fabric.world_size > 1:
+        raise TrainError("minutes is for one process: several would plan apart; give steps or epochs")
     folder_lock = None
     if is_first_process():
         prepare(out, config, resume=resume)
@@ -89,7 +97,7 @@ def fit(config: Config, out: str | Path, *, resume: bool = False, progress: bool
     gpus = [fabric.device] if fabric.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=gpus):
-            return _Loop(build(config, fabric), out, visible=progress).train()
+            return _Loop(build(config, fabric), out, visible=progress, deadline=deadline).train()
     finally:
         if folder_lock:
             folder_lock.close()
@@ -102,95 +110,91 @@ class _Loop:
         pieces: of the run.
         out: its folder.
         visible: show a progress bar.
+        deadline: on the monotonic clock, in seconds, by which all shall be over.
     """
 
-    def __init__(self, pieces: Pieces, out: Path, *, visible: bool):
-        self.pieces, self.out = pieces, out
+    def __init__(self, pieces: Pieces, out: Path, *, visible: bool, deadline: float = math.inf):
+        self.pieces, self.out, self.deadline = pieces, out, deadline
         self.config, self.fabric = pieces.config, pieces.fabric
         self.visible = visible and self.fabric.is_global_zero
         self.progress = restore(pieces, out)
+        self.step = build_step(pieces)
+        self.stopwatch = Stopwatch()
+        # Seconds that are kept free for the last validation and the last files.
+        self.reserve = 0.0
+        if not self.progress.step:
+            self._begin()
         # One process writes.
         self.journal = Journal(out, self.config, self.progress.step) if self.fabric.is_global_zero else None
-        self.stopwatch = Stopwatch()
+        if self.journal and not self.progress.step:
+            self.journal.write(0, _prefixed("validation", self.progress.began))
+
+    def _begin(self) -> None:
+        """Measure the weights that the run begins with; plan its steps, if it has to end in time."""
+        self.progress.began = self._measure()
+        if math.isinf(self.deadline):
+            return
+        # The first time of anything is slow on a GPU.
+        start = time.monotonic()
+        self._measure()
+        validation_seconds = time.monotonic() - start
+        self.reserve = SPARE * validation_seconds
+        self.pieces.learner.train()
+        plan = plan_steps(self.step, self.deadline - time.monotonic(), validation_seconds)
+        self.pieces = with_plan(self.pieces, plan)
+        self.config, self.step.pieces = self.pieces.config, self.pieces
+
+    def _measure(self) -> Measures:
+        with torch.no_grad(), autocast(self.fabric.device, self.pieces.mixed):
+            return validate(self.pieces.objective, *self.pieces.validation, self.fabric)[0]
 
     def train(self) -> Trained:
         """Make all steps that are left."""
-        with closing(self.journal) if self.journal else nullcontext():
-            if not self.progress.step:
-                self._measure_beginning()
-            with stop_on_interrupt() as is_interrupted:
-                self._make_steps(is_interrupted)
-                self._check_best()
-                self._save()
-                return self._finish()
+        log = closing(self.journal) if self.journal else nullcontext()
+        with log, stop_on_interrupt() as is_interrupted:
+            self._make_steps(is_interrupted)
+            self._check_best()
+            self._save()
+            return self._finish()
 
     def _make_steps(self, is_interrupted: Callable[[], bool]) -> None:
-        progress, steps = self.progress, self.pieces.steps
-        feed = Feed(self.pieces.sources, self.config)
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        samples = batches(feed, progress.step, steps, rank, processes)
+        progress = self.progress
+        losses: Losses = {}
         self.pieces.learner.train()
         self.saved_at = time.monotonic()
-        with steps_bar(steps, progress.step, self.visible) as show:
+        with steps_bar(self.pieces.steps, progress.step, self.visible) as show:
             while not self._is_over():
                 with self.stopwatch.step():
-                    losses = self._learn(*next(samples))
+                    is_due = self._is_looked_at(progress.step + 1)
+                    losses = self.step.make(progress.step, is_due) or losses
                     progress.step += 1
                 show(progress.step, losses)
                 self._log(losses)
                 if self._is_due(self.config.validate_every):
                     self._validate()
                 self._save_now_and_then(self._is_anyone(is_interrupted()))
+                if is_due and time.monotonic() > self.deadline - self.reserve:
+                    self._make_last()
 
     def _is_over(self) -> bool:
         patience = self.config.patience
         is_hopeless = patience > 0 and self.progress.since_best >= patience
         return is_hopeless or self.progress.step >= self.pieces.steps
 
+    def _make_last(self) -> None:
+        """Make the next step the last one: the time is over."""
+        steps = min(self.pieces.steps, self.progress.step + 1)
+        self.pieces = self.step.pieces = replace(self.pieces, steps=steps)
+
     def _is_due(self, every: int) -> bool:
         """Whether this step is one of those after which something is done, or the last one."""
         return self.progress.step % every == 0 or self.progress.step == self.pieces.steps
 
-    def _learn(self, clean: "Images", labels: Tensor) -> Losses:
-        """Make one optimiser step on one batch; gives its losses."""
-        config, pieces, step, rank = self.config, self.pieces, self.progress.step, self.fabric.global_rank
-        clean = self.fabric.to_device(clean).contiguous(memory_format=torch.channels_last)
-        labels = self.fabric.to_device(labels)
-        check_labels(labels, pieces.classes, config.images, config.classifier)
-        for group in pieces.optimizer.param_groups:
-            group["lr"] = rate(config, step, pieces.steps)
-        torch.manual_seed(config.seed * 1_000_003 + step * 1009 + rank)  # for networks with dropout
-        generator = generator_for(config.seed, "step", step, rank)
-        first = step * config.batch + rank * len(clean)
-        with autocast(self.fabric.device, pieces.mixed):
-            entering = pieces.objective.attacked(clean, labels, config.attacked, generator, first)
-            losses = pieces.module(entering, clean, labels, generator)
-        pieces.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(losses["loss"])
-        norm = nn.utils.clip_grad_norm_(pieces.learner.parameters(), config.clip or math.inf)
-        values = {name: loss.item() for name, loss in losses.items()}
-        self._check_finite(values["loss"], norm.item())
-        pieces.optimizer.step()
-        if pieces.average:
-            pieces.average.update(pieces.learner, step)
-        return values
-
-    def _check_finite(self, loss: float, norm: float) -> None:
-        """Stop before the weights are touched.
-
-        The gradient is the mean over all processes: where one has no finite loss, all stop.
-        """
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            what = f"the loss is {loss}, the gradient's norm {norm} at step {self.progress.step}"
-            advice = f"lower the rate ({self.config.rate}), or clip"
-            raise TrainError(f"{what}: {advice}; {self.out} keeps the last checkpoint")
-
-    def _measure_beginning(self) -> None:
-        """Measure the weights that the run begins with."""
-        with torch.no_grad(), autocast(self.fabric.device, self.pieces.mixed):
-            self.progress.began, _ = validate(self.pieces.objective, *self.pieces.validation, self.fabric)
-        if self.journal:
-            self.journal.write(0, _prefixed("validation", self.progress.began))
+    def _is_looked_at(self, step: int) -> bool:
+        """Whether the losses of a step are asked for, which may have to wait for them."""
+        return any(step % every == 0 for every in (LOG_EVERY, self.config.validate_every)) or (
+            step == self.pieces.steps
+        )
 
     def _validate(self) -> None:
         """Measure on the validation images, keep the weights if they are the best so far, draw a sheet."""
@@ -213,7 +217,7 @@ class _Loop:
 
     def _log(self, losses: Losses) -> None:
         if self.journal and self._is_due(LOG_EVERY):
-            current_rate = self.pieces.optimizer.param_groups[0]["lr"]
+            current_rate = float(self.pieces.optimizer.param_groups[0]["lr"])
             self.journal.write(self.progress.step, losses | {"rate": current_rate})
 
     def _is_anyone(self, interrupted: bool) -> bool:
@@ -221,6 +225,8 @@ class _Loop:
 
         One that stops alone would leave the others waiting for its gradients.
         """
+        if self.fabric.world_size == 1:
+            return interrupted
         own = self.fabric.to_device(torch.tensor(float(interrupted)))
         return bool(self.fabric.all_reduce(own, reduce_op="sum"))
 
@@ -233,6 +239,7 @@ class _Loop:
             raise KeyboardInterrupt
 
     def _save(self) -> None:
+        self.step.check()
         if self.fabric.is_global_zero:
             save_checkpoint(self.pieces, self.progress, self.out)
 

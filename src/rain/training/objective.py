@@ -110,8 +110,19 @@ class Objective(nn.Module):
             labels: (N,), -1 where there are none.
             generator: of the defence's draw.
         """
+        return self.losses(entering, clean, labels, self.defense.draw(entering, generator))
+
+    def losses(
+        self, entering: Images, clean: Images, labels: Tensor, draw: Draw, clean_logits: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The losses of a batch behind one draw, as ``forward`` gives them.
+
+        Args:
+            entering, clean, labels: as for ``forward``.
+            draw: of the whole batch.
+            clean_logits: (N, classes), what the classifier answers to ``clean``, where that is known already.
+        """
         config = self.config
-        draw = self.defense.draw(entering, generator)
         restored = self.defense.transform(entering, draw)
         losses: dict[str, Tensor] = {}
         target = clean
@@ -120,19 +131,24 @@ class Objective(nn.Module):
         if config.pixel:
             losses["pixel"] = F.l1_loss(restored, target)
         if config.feature or config.distillation or config.trades or config.cross_entropy:
-            losses |= self._answer_losses(restored, target, clean, labels, draw)
+            losses |= self._answer_losses(restored, target, clean, labels, draw, clean_logits)
         weighted = [getattr(config, name) * loss for name, loss in losses.items()]
         losses["loss"] = torch.stack(weighted).sum()
         return losses
 
     def _answer_losses(
-        self, restored: Images, target: Images, clean: Images, labels: Tensor, draw: Draw
+        self,
+        restored: Images,
+        target: Images,
+        clean: Images,
+        labels: Tensor,
+        draw: Draw,
+        clean_logits: Tensor | None,
     ) -> dict[str, Tensor]:
         """The losses of what the classifier answers to the defended images."""
         config = self.config
         losses: dict[str, Tensor] = {}
         logits, features = self._answer(restored)
-        clean_logits: Tensor | None = None
         if config.feature:
             with torch.no_grad():
                 target_logits, target_features = self._answer(target)

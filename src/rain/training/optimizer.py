@@ -10,12 +10,33 @@ from torch import Tensor, nn
 from rain.training.recipe import Config
 
 
-def build_optimizer(config: Config, learner: nn.Module) -> torch.optim.Optimizer:
-    """Build the recipe's optimiser of a module's weights."""
+def build_optimizer(
+    config: Config, learner: nn.Module, captured_on: torch.device | None = None
+) -> torch.optim.Optimizer:
+    """Build the recipe's optimiser of a module's weights.
+
+    Args:
+        config: of the run.
+        learner: whose weights move.
+        captured_on: the GPU on which its steps are to be captured, if they are: its rate is then a tensor
+            there, and all weights move in one kernel. Only for "adam".
+    """
     weights, decay = learner.parameters(), config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(weights, config.rate, momentum=config.momentum, weight_decay=decay)
+    if captured_on is not None:
+        current_rate = torch.tensor(config.rate, device=captured_on)
+        return torch.optim.AdamW(weights, current_rate, weight_decay=decay, fused=True, capturable=True)
     return torch.optim.AdamW(weights, config.rate, weight_decay=decay)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Give an optimiser its learning rate; where it is a tensor, in place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def rate(config: Config, step: int, steps: int) -> float:
@@ -47,10 +68,18 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the module's weights after a step; what is no float is copied."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        self.blend(module, self.share(step))
+
+    def share(self, step: int) -> float:
+        """How much the weights after a step count for in the average."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
+
+    @torch.no_grad()
+    def blend(self, module: nn.Module, share: float | Tensor) -> None:
+        """Take in the module's weights with a share, a number or a tensor () on their device."""
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
+                self.weights[name].lerp_(value, share)
             else:
                 self.weights[name].copy_(value)
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from rain.errors import RecipeError
 from rain.images import Images
 from rain.runtime.precision import is_mixed
+from rain.training.ascent import why_not_fixed
 from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
 from rain.training.objective import Objective
 from rain.training.optimizer import MovingAverage, build_optimizer
@@ -38,6 +40,7 @@ class Pieces:
         average: of the learner's weights; None if the recipe wants the weights themselves.
         steps: of the whole run.
         start: the card of the weights that the learner begins with; empty if there is none.
+        is_captured: whether its steps are captured as a CUDA graph, if they can be.
     """
 
     config: Config
@@ -52,6 +55,7 @@ class Pieces:
     average: MovingAverage | None
     steps: int
     start: Mapping[str, str]
+    is_captured: bool = False
 
     @property
     def learner(self) -> nn.Module:
@@ -88,7 +92,9 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         check_target(objective, images[:1])
     if config.sr_sets and fabric.is_global_zero:
         check_sr_sets(config.sr_sets)
-    module, optimizer = fabric.setup(objective, build_optimizer(config, learner))
+    is_captured = _is_captured(config, objective, fabric)
+    optimizer = build_optimizer(config, learner, fabric.device if is_captured else None)
+    module, optimizer = fabric.setup(objective, optimizer)
     return Pieces(
         config=config,
         fabric=fabric,
@@ -102,7 +108,25 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         average=MovingAverage(learner, config.average) if config.average else None,
         steps=config.steps or config.epochs * math.ceil(len(sources) / config.batch),
         start=getattr(learner, "card", None) or {},
+        is_captured=is_captured,
     )
+
+
+def _is_captured(config: Config, objective: Objective, fabric: "Fabric") -> bool:
+    """Whether to capture the steps of a run.
+
+    Raises:
+        RecipeError: its recipe insists, and says what cannot be captured.
+    """
+    reason = why_not_fixed(config, objective)
+    if fabric.world_size > 1:
+        reason = "several processes share the steps"
+    if fabric.device.type != "cuda":
+        reason = f"the device is {fabric.device.type}"
+    if config.launch == "graph" and reason:
+        what = "launch = 'graph' captures steps on one CUDA device"
+        raise RecipeError(f"{what}, and {reason}: take launch=auto")
+    return config.launch != "eager" and not reason
 
 
 def _sources(config: Config, *, is_speaker: bool) -> tuple[Sources, Sources]:

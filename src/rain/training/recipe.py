@@ -15,7 +15,7 @@ from rain.files import not_utf8, read_text, to_path
 from rain.specs import fraction
 from rain.training.rules import check
 
-PLACES = ("accelerator", "devices", "nodes", "workers", "checkpoint_minutes", "sr_sets")
+PLACES = ("accelerator", "devices", "nodes", "workers", "launch", "checkpoint_minutes", "sr_sets")
 """Fields that say where a run computes and what is measured when it is over, not what it learns.
 
 They may change when it is resumed.
@@ -90,6 +90,9 @@ class Config:
             instructions for it (AMX, AVX-512 BF16).
         accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
         workers: processes that read pictures, for each training process.
+        launch: how a GPU is told what to do: "graph" keeps the pictures in its memory, captures a step once
+            and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "eager" makes each step anew,
+            on samples from the CPU; "auto" takes the former where it can.
         checkpoint_minutes: a killed run loses at most so much.
 
     Raises:
@@ -140,6 +143,7 @@ class Config:
     devices: int = 1
     nodes: int = 1
     workers: int = 0
+    launch: str = "auto"
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
