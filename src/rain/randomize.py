@@ -82,7 +82,7 @@ def pick(images: Images, choice: Tensor) -> Images:
     if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
     _check_integers(choice, "choice")
-    if may_look(choice) and choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
+    if choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
         raise ImageError("choice must hold integers 0-3")
     choice = choice.long()
     row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
@@ -158,11 +158,10 @@ def mend(images: Images, offsets: Tensor) -> Images:
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
-    if may_look(offsets):
-        sides = torch.tensor([height, width], device=offsets.device)
-        if value_of((2 * offsets.abs() >= sides).any()):
-            what = "a shift of half of the side or more leaves nothing to mirror"
-            raise ImageError(f"{what} in images of {height} x {width}")
+    too_far = (2 * offsets[:, 0].abs() >= height) | (2 * offsets[:, 1].abs() >= width)
+    if value_of(too_far.any()):
+        what = "a shift of half of the side or more leaves nothing to mirror"
+        raise ImageError(f"{what} in images of {height} x {width}")
     return _take(images, _mirrored(height, offsets[:, :1].long()), _mirrored(width, offsets[:, 1:].long()))
 
 
@@ -216,13 +215,6 @@ def _randint(
 ) -> Tensor:
     device = generator.device if generator is not None else images.device
     return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
-
-
-def may_look(tensor: Tensor) -> bool:
-    """Whether a tensor's values may be looked at: they cannot be while work is compiled or captured."""
-    if torch.compiler.is_compiling():
-        return False
-    return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:

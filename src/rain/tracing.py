@@ -7,10 +7,11 @@ from torch import Tensor
 def value_of(tensor: Tensor) -> float | None:
     """Read the number in a tensor without axes.
 
-    Returns: the number; None where there is none yet: while ``torch.compile`` or ``torch.export`` traces, and
-        under ``torch.func.vmap``, where one tensor stands for many. A check that needs it is then left out.
+    Returns: the number; None where there is none yet: while ``torch.compile`` or ``torch.export`` traces,
+        while a CUDA graph is captured, and under ``torch.func.vmap``, where one tensor stands for many. A
+        check that needs it is then left out.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or (tensor.is_cuda and torch.cuda.is_current_stream_capturing()):
         return None
     try:
         return tensor.item()
