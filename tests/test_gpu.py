@@ -16,6 +16,7 @@ from torch import Tensor
 
 import rain
 from rain.bench.grid import expand
+from rain.errors import ImageError
 from rain.images import distance
 from rain.registry import load_defense
 from rain.seeding import generator_for, keyword_for
@@ -44,6 +45,30 @@ def test_a_defense_draws_and_does_the_same(spec: str, images: Tensor) -> None:
     assert there.device.type == "cuda"
     # A rounding before JPEG may tip a coefficient.
     assert (there.cpu() - here).abs().mean() < (1e-2 if "jpeg" in spec else 1e-5)
+
+
+def test_an_image_with_its_own_seed_draws_the_same_there(images: Tensor) -> None:
+    model, seeds = rain.harden(tiny(), "rain(enhancer=bicubic)"), [3, 4, 3]
+    here = model.predict(images, seed=seeds)
+    there = model.cuda().predict(images.cuda(), seed=seeds)
+    assert torch.allclose(there.probabilities.cpu(), here.probabilities, atol=1e-4)
+    alone = model.predict(images[1:2].cuda(), seed=4)
+    assert torch.allclose(there.probabilities[1], alone.probabilities[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", DEFENSE_SPECS)
+def test_images_on_another_device_are_explained(spec: str, images: Tensor) -> None:
+    model = rain.harden(tiny(), spec)
+    with pytest.raises(
+        ImageError, match=r"on cuda:0, the weights of the \w+ torch.float32 on cpu: give images"
+    ):
+        model(images.cuda())
+    with pytest.raises(
+        ImageError, match=r"on cpu, the weights of the \w+ torch.float32 on cuda:0: give images"
+    ):
+        model.cuda()(images)
+    with pytest.raises(ImageError, match=r"on cuda:0: give images"):
+        model.predict([images[0].cuda(), images[1, :, :9, :9]])
 
 
 @pytest.mark.parametrize(("name", "norm"), NORMED)

@@ -17,7 +17,8 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── ResultError (ValueError)         a result file that is not one of ours
     ├── TrainError (RuntimeError)        a training run that cannot start, go on or be kept
     ├── AttackError (RuntimeError)       an attack returned images that break its own promise
-    └── ClassifierError (RuntimeError)   a classifier answered with something that is no number
+    └── ClassifierError (RuntimeError)   a classifier answered with something that is no number, or
+                                         no logits
 """
 
 import difflib
@@ -77,7 +78,7 @@ class AttackError(RainError, RuntimeError):
 
 
 class ClassifierError(RainError, RuntimeError):
-    """A classifier answered with NaN, or with infinite logits."""
+    """A classifier answered with NaN, with infinite logits, or with something that is no logits."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
