@@ -52,9 +52,10 @@ def test_a_page_of_the_guide_is_short(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDE], ids=name)
-def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rain import train
 
+    monkeypatch.chdir(tmp_path)  # what a page writes
     calls: list[str] = []
     monkeypatch.setattr(rain, "load_classifier", lambda spec: tiny().eval(), raising=False)
     monkeypatch.setattr(rain, "run", lambda *_: calls.append("run"), raising=False)

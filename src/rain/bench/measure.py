@@ -135,9 +135,8 @@ class Bench:
     def answers(self, cell: Cell, images: Images, generator: Generator) -> Answers:
         """Classify on the cell's number of fresh draws."""
         model = self.assets.hardened(cell.classifier, cell.defense)
-        single = torch.stack(
-            [probabilities_of(model(images, generator=generator)) for _ in range(cell.draws)]
-        )
+        answers = (model(images, generator=generator) for _ in range(cell.draws))
+        single = torch.stack([probabilities_of(answer, model) for answer in answers])
         return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
 
     def gallery(self, cell: Cell, chunk: int, batch: Batch, adversarial: Images, pictures: int) -> bytes:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from rain.answers import logits_of
 from rain.images import Images
 
 SLOW = (
@@ -65,4 +66,4 @@ class Sparing(nn.Module):
         # On CPUs depthwise convolutions are slower in bfloat16 than in float32.
         in_float32 = self.depthwise and images.device.type == "cpu"
         with torch.autocast("cpu", enabled=False) if in_float32 else nullcontext():
-            return self.network(images.float()).float()
+            return logits_of(self.network(images.float())).float()

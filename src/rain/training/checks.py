@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from rain.answers import logits_of
 from rain.errors import DatasetError, RecipeError
 from rain.seeding import generator_for
 from rain.training.objective import Objective, target_of
@@ -39,8 +40,12 @@ def check_labels_are_there(config: Config, sources: Sources, validation: Sources
 
 @torch.no_grad()
 def count_classes(classifier: nn.Module, side: int) -> int:
-    """Ask a classifier about a blank image how many classes it has."""
-    return classifier(torch.full((1, 3, side, side), 0.5)).shape[1]
+    """Ask a classifier about a blank image how many classes it has.
+
+    Raises:
+        ClassifierError: its answer is no tensor of logits.
+    """
+    return logits_of(classifier(torch.full((1, 3, side, side), 0.5)), 1).shape[1]
 
 
 def check_labels(labels: Tensor, classes: int | None, specs: tuple[str, ...], classifier: str) -> None:
