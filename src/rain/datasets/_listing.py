@@ -76,11 +76,13 @@ def list_pictures(root: Path, folder: str = ".") -> Listing:
     skipped: list[str] = []
     for path in top.rglob("*"):
         relative = path.relative_to(top)
-        if any(map(is_system, relative.parts)) or path.is_dir():
+        if any(map(is_system, relative.parts)):
             continue
         name = (Path(folder) / relative).as_posix()
-        right = path.suffix.lower() in SUFFIXES and path.is_file()
-        (pictures if right else skipped).append(name)
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            pictures.append(name)
+        elif not path.is_dir():
+            skipped.append(name)
     return Listing(sorted(pictures), sorted(skipped))
 
 
