@@ -67,5 +67,5 @@ def test_what_is_printed_beside_a_bar_goes_where_the_output_goes(tmp_path: Path)
     shown = os.read(ours, 100_000)
     os.close(ours)
     assert (tmp_path / "output").read_text().splitlines() == ["a line of output"] * 2
-    assert b"2 of 2: second" in shown
+    assert b"done, spent" in shown
     assert b"a line of output" not in shown
