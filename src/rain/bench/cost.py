@@ -144,7 +144,7 @@ def measure_cost(
     cell = settle(assets, replace(cell, examples=count))
     warn_of_damage(assets, [cell])
     labelled, scores = _classify(assets, cell, progress)
-    classified = len(scores[BARE])
+    total = len(scores[BARE])
     lines = [_line(number, scores, medians) for number in scores]
     return Cost(
         classifier=cell.classifier,
@@ -152,7 +152,7 @@ def measure_cost(
         dataset=cell.dataset,
         size=cell.size,
         labelled=labelled,
-        images=classified,
+        images=total,
         passes=len(seconds[BARE]),
         device=device_name(assets.device),
         threads=torch.get_num_threads(),
