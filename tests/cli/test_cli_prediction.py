@@ -25,12 +25,11 @@ def objects(*arguments: object, status: int = 0) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def album(pictures: Path, tmp_path: Path) -> Path:
-    """Three pictures, one of them a folder deeper, and a text."""
+    """Three pictures, one of them a folder deeper."""
     root = tmp_path / "album"
     (root / "deeper").mkdir(parents=True)
     for index, place in enumerate(("a.png", "b.png", "deeper/c.png")):
         shutil.copy(pictures / f"{index}.png", root / place)
-    (root / "notes.txt").write_text("no picture")
     return root
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from rain.bench.cells import load
 from rain.cli.main import app
+from rain.errors import ClassifierError
 
 GRID = """
 dataset = "csv:{pictures}"
@@ -104,3 +105,15 @@ def test_damaged_images_are_left_out_where_it_is_asked(pictures: Path, tmp_path:
     assert "1 of 7 images" in text
     assert "damaged and left out (index 2)" in text
     assert "Damaged images, left out" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_model_that_cannot_be_timed_is_left_to_the_run(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> float:
+        raise ClassifierError("the classifier must answer with logits")
+
+    monkeypatch.setattr("rain.bench.outlook._pace", refuse)
+    output, _ = rain("run", grid, "--out", tmp_path / "out")
+    assert "it will take" not in output
+    assert all(result.complete for result in load(tmp_path / "out"))

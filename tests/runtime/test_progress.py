@@ -1,6 +1,10 @@
 """What long work shows of itself."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +44,28 @@ def test_nothing_is_shown_that_was_not_asked_for(
     with progress.steps_bar(8, 2, visible=False) as tick:
         tick(3, {})
     assert capfd.readouterr() == ("", "")
+
+
+PRINTS = """
+from rain.runtime.forecast import Piece
+from rain.runtime.progress import bar
+with bar([Piece("first", 1), Piece("second", 1)], visible=True) as ticks:
+    for tick in ticks:
+        print("a line of output")
+        tick(1)
+"""
+
+
+def test_what_is_printed_beside_a_bar_goes_where_the_output_goes(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    with (tmp_path / "output").open("wb") as output:
+        environment = os.environ | {"TERM": "xterm"}
+        command = [sys.executable, "-c", PRINTS]
+        process = subprocess.Popen(command, stdout=output, stderr=terminal, env=environment)
+        assert process.wait(60) == 0
+    os.close(terminal)
+    shown = os.read(ours, 100_000)
+    os.close(ours)
+    assert (tmp_path / "output").read_text().splitlines() == ["a line of output"] * 2
+    assert b"done, spent" in shown
+    assert b"a line of output" not in shown

@@ -95,7 +95,7 @@ class Bench:
         gallery = b""
         for batch in self.batches(cell, chunk):
             clean = self.clean_answers(cell, chunk, batch)
-            self._check_classes(cell, batch.labels, clean.classes)
+            self.check_classes(cell, batch.labels, clean.classes)
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked = self.attacked(cell, chunk, batch, tick)
@@ -153,7 +153,7 @@ class Bench:
             seeded(cell, chunk, batch.number, "gallery"),
         )
 
-    def _check_classes(self, cell: Cell, labels: Tensor, classes: int) -> None:
+    def check_classes(self, cell: Cell, labels: Tensor, classes: int) -> None:
         """Hold labels against what the classifier knows; warn once of each dataset before each classifier."""
         check_labels(cell, labels, classes)
         if (cell.dataset, cell.classifier) not in self._compared:

@@ -10,7 +10,8 @@ from rain.bench.access import BACKWARD, attacker_view
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell
 from rain.bench.plan import Plan
-from rain.bench.workload import described
+from rain.bench.workload import describe
+from rain.errors import RainError
 from rain.images import enter
 from rain.runtime.forecast import Piece
 from rain.runtime.precision import autocast
@@ -29,15 +30,18 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
     """Estimate how long the work of a plan will take.
 
     Returns: seconds, and whether that is a guess, since most of it is attacks that images may leave early;
-        None for work that is soon done.
+        None for work that is soon done, or where a model cannot be asked.
     """
-    pairs = described(plan.assets, plan.work)
+    pairs = describe(plan.assets, plan.work)
     work = [piece for piece, _ in pairs]
     models = {piece.model: cell for piece, cell in pairs}
     units = sum(piece.share * piece.estimate for piece in work)
     if not work or units < SMALL * len(models) * ROUNDS * PROBED * (1 + BACKWARD):
         return None
-    paces = {model: _pace(plan.assets, cell) for model, cell in models.items()}
+    try:
+        paces = {model: _pace(plan.assets, cell) for model, cell in models.items()}
+    except RainError:
+        return None  # the run says of which cells that is the end
     seconds = [_needed(piece, cell) * paces[piece.model] for piece, cell in pairs]
     # Of attacks that images may leave early nobody knows how much of the work is needed.
     guessed = sum(length for length, piece in zip(seconds, work, strict=True) if piece.share < 1)
@@ -56,9 +60,9 @@ def _pace(assets: Assets, cell: Cell) -> float:
     images = enter(image, cell.size).expand(PROBED, -1, -1, -1).to(assets.device)
     by_gradient = cell.attack != "none" and cell.access != "query"
     # With access query a view gives no gradient; a static attacker's one pass is that of all the others.
-    asking = replace(cell, access="static" if by_gradient else "query")
+    attacker = replace(cell, access="static" if by_gradient else "query")
     twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
-    view = attacker_view(twin, asking, Generator().manual_seed(0))
+    view = attacker_view(twin, attacker, Generator().manual_seed(0))
     model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
     seconds = 0.0
     for _ in range(ROUNDS):

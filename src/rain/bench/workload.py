@@ -22,10 +22,10 @@ def pieces(assets: Assets, work: Iterable[tuple[Cell, int]]) -> list[Piece]:
 
     A chunk whose attacked images an earlier one of these makes costs the scoring only.
     """
-    return [piece for piece, _ in described(assets, work)]
+    return [piece for piece, _ in describe(assets, work)]
 
 
-def described(assets: Assets, work: Iterable[tuple[Cell, int]]) -> list[tuple[Piece, Cell]]:
+def describe(assets: Assets, work: Iterable[tuple[Cell, int]]) -> list[tuple[Piece, Cell]]:
     """Describe the pieces, each with a cell whose attacker asks the model that most of its work is on."""
     crafted: set[tuple[Cell, int]] = set()
     pairs = []

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rain.cli.catalogue import list_names
+from rain.cli.costing import cost
 from rain.cli.errors import escape_output
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
@@ -38,5 +39,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, run, report, demo, train):
+for command in (predict, cost, run, report, demo, train):
     app.command()(command)
