@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,6 +69,23 @@ def test_a_fixed_step_gives_the_losses_and_weights_of_a_plain_one(
     assert other.average is not None
     for key, value in plain.average.weights.items():
         assert torch.allclose(value, other.average.weights[key], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transfer", "adaptive"])
+def test_a_compiled_step_gives_the_same(
+    name: str, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of the compiler but the kernels that it would write.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    values = []
+    for is_compiled in (False, True):
+        pieces = build_pieces(config(**RECIPES[name]))
+        fixed = FixedStep(pieces, is_compiled=is_compiled)
+        for step in range(2):
+            fixed.fill(step, *batch(pieces), generator_for(0, step), 1e-3)
+            fixed.compute()
+        values.append(fixed.values)
+    assert torch.allclose(*values, rtol=1e-4)
 
 
 @contextmanager

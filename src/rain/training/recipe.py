@@ -90,8 +90,9 @@ class Config:
         accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
         workers: processes that read pictures, for each training process.
         launch: how a GPU is told what to do: "graph" keeps the pictures in its memory, captures a step once
-            and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "eager" makes each step anew,
-            on samples from the CPU; "auto" takes the former where it can.
+            and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "compile" also compiles it
+            first, which takes about a minute; "eager" makes each step anew, on samples from the CPU; "auto"
+            takes "graph" where it can.
         checkpoint_minutes: a killed run loses at most so much.
 
     Raises:
