@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from rain import checkpoints
-from rain.errors import TrainError
+from rain.errors import RecipeError, TrainError
 from rain.runtime.precision import autocast
 from rain.runtime.progress import steps_bar
 from rain.training.captured import build_step
@@ -82,6 +82,8 @@ def fit(
             not finite, or the disk is full; the last checkpoint stays.
     """
     start, out = time.monotonic(), Path(out)
+    if not 0 <= minutes < math.inf:
+        raise RecipeError(f"minutes must be a number of at least 0, got {minutes}; 0 for the recipe's steps")
     if minutes and resume:
         config = with_begun_steps(config, out)
     fabric = build_fabric(config)

@@ -175,7 +175,8 @@ def read(path: Path | str, **changes: Any) -> Config:
         raise RecipeError(f"{path}: {error.strerror}; shipped recipes: {', '.join(shipped())}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
-    table |= {name: value for name, value in changes.items() if value is not None}
+    replaced = {name: value for name, value in changes.items() if value is not None}
+    table |= _one_length(replaced) | replaced
     names = [field.name for field in fields(Config)]
     for name in table:
         if name not in names:
@@ -184,6 +185,14 @@ def read(path: Path | str, **changes: Any) -> Config:
         return Config(**table)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
+
+
+def _one_length(changes: dict[str, Any]) -> dict[str, Any]:
+    """Take back the file's steps where a run is given epochs, and the other way round."""
+    for name, other in (("steps", "epochs"), ("epochs", "steps")):
+        if changes.get(name) and other not in changes:
+            return {other: 0}
+    return {}
 
 
 def setting(text: str) -> tuple[str, Any]:
