@@ -59,6 +59,18 @@ class Trained(NamedTuple):
     began: Measures
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run, after its checkpoint was written.
+
+    Attributes:
+        trained: what the run came to so far; None before its first validation.
+    """
+
+    def __init__(self, trained: Trained | None):
+        super().__init__()
+        self.trained = trained
+
+
 def fit(
     config: Config, out: str | Path, *, resume: bool = False, progress: bool = False, minutes: float = 0.0
 ) -> Trained:
@@ -238,7 +250,7 @@ class _Loop:
             self._save()
             self.saved_at = time.monotonic()
         if interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted(self._trained() if self.progress.best_step else None)
 
     def _save(self) -> None:
         self.step.check()
@@ -261,6 +273,10 @@ class _Loop:
             save_best(pieces, progress, self.out)
             self.journal.write(progress.step, _prefixed("sr", quality))
         self.fabric.barrier()
+        return self._trained()
+
+    def _trained(self) -> Trained:
+        progress = self.progress
         return Trained(self.out / WEIGHTS, progress.best_step, progress.measured, progress.began)
 
 
