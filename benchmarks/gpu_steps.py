@@ -54,7 +54,10 @@ def report(images: str, batch: int, seconds: float, plain: bool, profile: bool) 
     for recipe, changes in RECIPES.items():
         fields = COMMON | changes | {"batch": batch, "accelerator": "cuda"}
         config = read(recipe, images=images, validation=images, **fields, launch="graph")
+        # As while the steps were captured: the parts shall use the same kernels.
+        torch.backends.cudnn.benchmark = True
         print(captured_row(recipe, config, seconds, ceiling, profile), flush=True)
+        torch.backends.cudnn.benchmark = False
         torch.cuda.empty_cache()
         if plain:
             print(plain_row(recipe, config, seconds), flush=True)

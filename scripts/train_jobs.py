@@ -3,100 +3,35 @@
 import argparse
 import gc
 import json
+import math
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_jobs import JOBS, Job
 
 from rain.train import fit, read
+from rain.training.fixed import FixedStep
+from rain.training.machine import build_fabric
+from rain.training.pieces import build
 from rain.training.recipe import setting
+from rain.training.snapshot import undone
 
 LEAST_SECONDS = 75.0
 """A job with less time is left out: getting ready alone takes half of it."""
 
 COPY_SECONDS = 20.0
 
-
-@dataclass(frozen=True)
-class Job:
-    """A network to train on.
-
-    Args:
-        name: of its files.
-        recipe: shipped.
-        weights: shipped, that it begins with.
-        worth: its share of the time.
-        changes: fields of the recipe.
-        keeps_state: whether the state goes into OUT, so that a later call goes on.
-        pictures, validation: folders below PICTURES; one that is listed twice counts twice.
-    """
-
-    name: str
-    recipe: str
-    weights: str
-    worth: float
-    changes: dict[str, Any] = field(default_factory=dict)
-    keeps_state: bool = False
-    pictures: tuple[str, ...] = ("classes", *(4 * ("textures",)))
-    validation: str = "validation"
-
-
-TRANSFERRED = {
-    "distillation": 0.5,
-    "feature": 6.0,
-    "pixel": 3.0,
-    "attack": "pgd(steps=2, step=3/255, confidence=inf)",
-    "access": "transfer",
-    "attacked": 0.5,
-    "rate": 5e-4,
-    "average": 0.999,
-    "zoom": 0.7,
-    "batch": 128,
-    "validation_images": 200,
-}
-ADAPTIVE = {
-    "distillation": 1.0,
-    "feature": 1.0,
-    "pixel": 0.1,
-    "attack": "pgd(steps=4, step=2/255, confidence=inf)",
-    "access": "adaptive",
-    "eot": 4,
-    "attacked": 0.5,
-    "rate": 7e-4,
-    "average": 0.999,
-    "zoom": 0.7,
-    "batch": 128,
-    "choose": "robust",
-    "validation_images": 200,
-}
-SMALL = {
-    "classifier": "small_resnet(weights=imagenette)",
-    "side": 96,
-    "attacked": 0.75,
-    "zoom": 0.5,
-    "batch": 256,
-    "validation_images": 100,
-}
-JOBS = (
-    Job("adversarial224", "adversarial", "adversarial224", 0.5, ADAPTIVE, keeps_state=True),
-    Job("default", "accuracy", "default", 0.2, TRANSFERRED),
-    Job("large", "accuracy", "large", 0.17, TRANSFERRED),
-    Job(
-        "adversarial",
-        "adversarial",
-        "adversarial",
-        0.13,
-        ADAPTIVE | SMALL,
-        pictures=("classes",),
-        validation="held_out",
-    ),
-)
+LEAST_GAIN = 1.1
+"""How much faster compiled steps must be to be taken."""
 
 
 def main() -> None:
@@ -112,9 +47,13 @@ def main() -> None:
     parser.add_argument("--accelerator", default="cuda")
     parser.add_argument("--only", nargs="*", default=[job.name for job in JOBS])
     parser.add_argument("--set", nargs="*", default=[], help="fields of all recipes, for trials")
+    parser.add_argument("--compile", metavar="JOB", help="only compile its steps, and say what that gains")
     parser.add_argument("--least", type=float, default=LEAST_SECONDS, help="seconds that a job is worth")
     arguments = parser.parse_args()
     places = Places(arguments.pictures, arguments.out, arguments.work)
+    if arguments.compile:
+        compile_ahead(places, next(job for job in JOBS if job.name == arguments.compile))
+        return
     if arguments.accelerator == "cuda":
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     end = arguments.began + 60 * arguments.minutes
@@ -123,6 +62,9 @@ def main() -> None:
     more |= dict(setting(text) for text in arguments.set)
     for job in left:
         unpack_earlier(places, arguments.earlier, job)
+    if arguments.accelerator == "cuda" and arguments.launch == "auto":
+        for job in left:
+            start_compiling(places, job)
     while left:
         seconds = share_of(left, end - time.time(), arguments.least)
         job = left.pop(0)
@@ -205,12 +147,10 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
     begin = time.time()
     own = None if earlier is None else earlier / f"{job.name}.safetensors"
     weights = own.resolve() if own is not None and own.is_file() else job.weights
-    fields: dict[str, Any] = {
-        "images": tuple(str(places.pictures / name) for name in job.pictures),
-        "validation": str(places.pictures / job.validation),
-        "defense": f"rain(enhancer=compact(weights={weights}))",
-        "checkpoint_minutes": 1.0,
-    }
+    fields = fields_of(places, job, str(weights))
+    if more["launch"] == "auto" and gains_by_compiling(places, job):
+        fields["launch"] = "compile"
+        more = {name: value for name, value in more.items() if name != "launch"}
     folder = places.run(job.name)
     over = threading.Event()
     copier = threading.Thread(target=copy_now_and_then, args=(places, job, over), daemon=True)
@@ -236,6 +176,66 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return is_done(places, job.name)
+
+
+def fields_of(places: Places, job: Job, weights: str) -> dict[str, Any]:
+    """What a job's recipe learns from, and begins with."""
+    return {
+        "images": tuple(str(places.pictures / name) for name in job.pictures),
+        "validation": str(places.pictures / job.validation),
+        "defense": f"rain(enhancer=compact(weights={weights}))",
+        "checkpoint_minutes": 1.0,
+    }
+
+
+def start_compiling(places: Places, job: Job) -> None:
+    """Compile a job's steps in another process, which leaves them in the compiler's cache."""
+    if not job.is_compiled or (places.work / f"{job.name}-compiled.json").is_file():
+        return
+    command = [sys.executable, __file__, "--compile", job.name, "--minutes", "0"]
+    for name in ("pictures", "out", "work"):
+        command += [f"--{name}", str(getattr(places, name))]
+    with (places.work / "compiling.log").open("w") as log:
+        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def compile_ahead(places: Places, job: Job) -> None:
+    """Compile a job's steps, compare them with those that are not, and write down what they gain."""
+    begin = time.time()
+    fields = job.changes | fields_of(places, job, job.weights)
+    config = read(job.recipe, **fields | {"images": str(places.pictures / job.validation)})
+    pieces = build(replace(config, accelerator="cuda", launch="compile"), build_fabric(config))
+    pieces.learner.train()
+    torch.backends.cudnn.benchmark = True
+    images, labels = pieces.validation
+    images = images.repeat(2, 1, 1, 1)[: config.batch].cuda()
+    labels = labels.repeat(2)[: config.batch].cuda()
+    steps = {name: FixedStep(pieces, is_compiled=name == "compiled") for name in ("plain", "compiled")}
+    seconds, losses = dict.fromkeys(steps, math.inf), {}
+    for _ in range(4):
+        for name, step in steps.items():
+            with undone(pieces):
+                generator = torch.Generator("cuda").manual_seed(0)
+                step.fill(0, images, labels, generator, 1e-4)
+                torch.cuda.synchronize()
+                start = time.time()
+                step.compute()
+                losses[name] = step.values.tolist()[-2]
+                seconds[name] = min(seconds[name], time.time() - start)
+    gain = seconds["plain"] / seconds["compiled"]
+    is_right = abs(losses["plain"] / losses["compiled"] - 1) < 0.03
+    outcome = {"gain": gain, "is_right": is_right, "losses": losses, "seconds": seconds}
+    say(places, f"{job.name}: compiled in {time.time() - begin:.0f} s: {outcome}")
+    (places.work / f"{job.name}-compiled.json").write_text(json.dumps(outcome))
+
+
+def gains_by_compiling(places: Places, job: Job) -> bool:
+    """Whether a job's steps are compiled already, are right, and are faster so."""
+    path = places.work / f"{job.name}-compiled.json"
+    if not path.is_file():
+        return False
+    outcome = json.loads(path.read_text())
+    return bool(outcome["is_right"]) and outcome["gain"] > LEAST_GAIN
 
 
 def is_gpu_lost(error: Exception) -> bool:
@@ -303,6 +303,8 @@ def pack_logs(places: Places) -> None:
             for path in [folder / "recipe.json", folder / "log.jsonl", *sheets[-1:]]:
                 if path.is_file():
                     archive.add(path, f"{folder.name}/{path.relative_to(folder)}")
+        if (places.work / "compiling.log").is_file():
+            archive.add(places.work / "compiling.log", "compiling.log")
     part.replace(target)
 
 

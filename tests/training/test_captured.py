@@ -2,20 +2,25 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from fitting import SMALL
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rain import randomize
+from rain.errors import RecipeError, TrainError
 from rain.seeding import generator_for
 from rain.training import pieces as pieces_module
-from rain.training.captured import GraphStep
+from rain.training.ascent import why_not_fixed
+from rain.training.captured import GraphStep, build_step
 from rain.training.fixed import FixedStep
 from rain.training.loop import fit
 from rain.training.machine import build_fabric
+from rain.training.objective import Objective
 from rain.training.pieces import Pieces, build
 from rain.training.plain import PlainStep
 from rain.training.recipe import Config
@@ -68,6 +73,23 @@ def test_a_fixed_step_gives_the_losses_and_weights_of_a_plain_one(
     assert other.average is not None
     for key, value in plain.average.weights.items():
         assert torch.allclose(value, other.average.weights[key], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transfer", "adaptive"])
+def test_a_compiled_step_gives_the_same(
+    name: str, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of the compiler but the kernels that it would write.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    values = []
+    for is_compiled in (False, True):
+        pieces = build_pieces(config(**RECIPES[name]))
+        fixed = FixedStep(pieces, is_compiled=is_compiled)
+        for step in range(2):
+            fixed.fill(step, *batch(pieces), generator_for(0, step), 1e-3)
+            fixed.compute()
+        values.append(fixed.values)
+    assert torch.allclose(*values, rtol=1e-4)
 
 
 @contextmanager
@@ -135,3 +157,64 @@ def test_a_fixed_step_looks_at_no_value(
     assert fixed.values.isfinite().all()
     with pytest.raises(AssertionError, match="looks at a value"), NoLooking():
         fixed.values[0].item()
+
+
+def test_what_cannot_be_captured_is_said_and_made_one_by_one(
+    config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such stream")
+
+    monkeypatch.setattr(GraphStep, "__init__", fail)
+    with captured_on_the_cpu(monkeypatch):
+        usual, insisting, compiling = (
+            build_pieces(config(launch=launch)) for launch in ("auto", "graph", "compile")
+        )
+    with pytest.warns(UserWarning, match=r"cannot be captured .*no such stream.*a slower way is taken"):
+        step = build_step(usual)
+    assert step.make(0, False) is not None
+    with pytest.raises(TrainError, match=r"cannot be captured .*take launch=eager, or a smaller batch"):
+        build_step(insisting)
+    with pytest.warns(UserWarning, match="as a CUDA graph") as warned:
+        assert isinstance(build_step(compiling), PlainStep)
+    assert ["compiled" in str(warning.message) for warning in warned] == [True, False]
+
+
+def test_a_captured_run_that_breaks_leaves_no_weights(
+    config: Callable[..., Config], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = r"the loss is (nan|inf), the gradient's norm .* at step 0: lower the rate"
+    with captured_on_the_cpu(monkeypatch), pytest.raises(TrainError, match=message):
+        fit(config(pixel=1e39, checkpoint_minutes=0.0), tmp_path / "run")
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("launch", ["graph", "compile"])
+def test_a_graph_needs_a_cuda_device(launch: str, config: Callable[..., Config], tmp_path: Any) -> None:
+    with pytest.raises(RecipeError, match=rf"launch = '{launch}' captures steps .* the device is cpu"):
+        fit(config(launch=launch), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"optimizer": "sgd"}, "optimizer"),
+        ({"attack": "fgsm"}, "is not PGD"),
+        ({"attack": "pgd(confidence=0.0)"}, "is not PGD"),
+        ({"attack": "pgd(restarts=2)"}, "is not PGD"),
+        ({"attack": "pgd", "norm": "l2"}, "is not PGD"),
+        ({"attack": "pgd", "attacked": 0.3}, "no whole number"),
+        ({"defense": SMALL.replace("rain(", "rain(down=scale, shift=0.0, ")}, "draws sizes"),
+        ({"defense": SMALL.replace("rain(", "rain(shared_shift=true, "), "attack": "pgd", "eot": 2}, "share"),
+        ({}, ""),
+        ({"attack": "pgd(steps=3)", "attacked": 0.25}, ""),
+    ],
+)
+def test_recipes_that_cannot_be_captured_say_why(
+    changes: dict[str, Any], reason: str, config: Callable[..., Config]
+) -> None:
+    recipe = config(**changes)
+    why = why_not_fixed(recipe, Objective(recipe))
+    assert reason in why
+    assert bool(reason) == bool(why)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rain.errors import RecipeError
-from rain.training.recipe import Config, read, setting, shipped
+from rain.training.recipe import PLACES, Config, read, setting, shipped
 from rain.training.rules import LOSSES
 
 CLASSIFIER: dict[str, Any] = {"trains": "classifier", "pixel": 0.0, "cross_entropy": 1.0}
@@ -101,3 +101,27 @@ def test_the_papers_settings_are_the_papers() -> None:
         assert config.cross_entropy == 1
         assert "released" in config.defense
         assert "edsr" in config.defense
+
+
+def test_steps_that_are_given_replace_epochs_and_the_other_way_round(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('images = ["a"]\nvalidation = "b"\nepochs = 5\npixel = 1\n')
+    assert (read(path).steps, read(path).epochs) == (0, 5)
+    assert (read(path, steps=7).steps, read(path, steps=7).epochs) == (7, 0)
+    assert read(path, epochs=3).epochs == 3
+    assert read(path, steps=0).epochs == 5
+    assert read(path, steps=0, epochs=2).epochs == 2
+    path.write_text('images = ["a"]\nvalidation = "b"\nsteps = 5\npixel = 1\n')
+    assert (read(path, epochs=3).steps, read(path, epochs=3).epochs) == (0, 3)
+    # What contradicts itself is still said.
+    with pytest.raises(RecipeError, match="give either steps or epochs"):
+        read(path, steps=3, epochs=3)
+    with pytest.raises(RecipeError, match="give either steps or epochs"):
+        read(path, steps=0)
+
+
+def test_how_steps_are_launched_is_no_part_of_what_is_learnt() -> None:
+    assert Config(**GOOD).launch == "auto"
+    assert "launch" in PLACES
+    with pytest.raises(RecipeError, match="launch must be one of auto, eager, graph, compile"):
+        Config(**GOOD, launch="fast")

@@ -44,6 +44,7 @@ def train(
     with clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
         from rain.runtime.memory import keep_freed_memory
         from rain.train import fit, read
+        from rain.training.loop import Interrupted
         from rain.training.recipe import setting
 
         fields = {
@@ -56,7 +57,12 @@ def train(
         settings = dict(setting(text) for text in change or ())
         config = read(recipe, **fields | settings)
         keep_freed_memory()
-        trained = fit(config, out, resume=resume, progress=True, minutes=minutes)
+        try:
+            trained = fit(config, out, resume=resume, progress=True, minutes=minutes)
+        except Interrupted as interrupted:
+            if interrupted.trained and _is_first_process():
+                _print_outcome(config, interrupted.trained)
+            raise
         if _is_first_process():
             _print_outcome(config, trained)
 

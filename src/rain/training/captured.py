@@ -96,19 +96,19 @@ class GraphStep:
 
     Args:
         pieces: of the run, on one GPU, with an optimiser that can be captured.
+        is_compiled: as for ``FixedStep``; it takes about a minute.
 
     Attributes:
         kind: what a log calls it.
     """
 
-    kind = "graph"
-
-    def __init__(self, pieces: Pieces):
+    def __init__(self, pieces: Pieces, *, is_compiled: bool = False):
         self.pieces = pieces
+        self.kind = "compile" if is_compiled else "graph"
         self.device = pieces.fabric.device
         self.batches = open_batches(pieces)
         self.generator = Generator(self.device)
-        self.fixed = FixedStep(pieces)
+        self.fixed = FixedStep(pieces, is_compiled=is_compiled)
         self.graph: torch.cuda.CUDAGraph | None = None
         if self.device.type == "cuda":
             with _kernels_by_trial():
@@ -188,16 +188,19 @@ def build_step(pieces: Pieces) -> Step:
     """
     if not pieces.is_captured:
         return PlainStep(pieces)
-    try:
-        return GraphStep(pieces)
-    except RainError:
-        raise
-    except Exception as error:  # whatever CUDA finds wrong, memory that does not suffice among it
-        what = f"the steps cannot be captured as a CUDA graph ({error})"
-        if pieces.config.launch == "graph":
-            raise TrainError(f"{what}: take launch=eager, or a smaller batch") from error
-        warnings.warn(f"{what}: they are launched one by one, which is slower", stacklevel=2)
-    torch.cuda.empty_cache()
+    launch = pieces.config.launch
+    for is_compiled in (True, False) if launch == "compile" else (False,):
+        try:
+            return GraphStep(pieces, is_compiled=is_compiled)
+        except RainError:
+            raise
+        except Exception as error:  # whatever CUDA finds wrong, memory that does not suffice among it
+            what = "compiled, and captured" if is_compiled else "captured"
+            problem = f"the steps cannot be {what} as a CUDA graph ({type(error).__name__}: {error})"
+        if launch == "graph":
+            raise TrainError(f"{problem}: take launch=eager, or a smaller batch")
+        warnings.warn(f"{problem}: a slower way is taken", stacklevel=2)
+        torch.cuda.empty_cache()
     return PlainStep(pieces)
 
 

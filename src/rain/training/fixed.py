@@ -5,11 +5,13 @@ them before.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from rain.adaptive import Model
 from rain.defense import Draw
 from rain.images import Images, project
 from rain.runtime.precision import autocast
@@ -18,12 +20,17 @@ from rain.training.attacker import evenly_chosen, frozen
 from rain.training.optimizer import set_rate
 from rain.training.pieces import Pieces
 
+Transform = Callable[[Images, Draw], Images]
+Answer = Callable[[Images, Draw, int], Tensor]
+
 
 class FixedStep:
     """A step on tensors that stay where they are.
 
     Args:
         pieces: of the run; ``why_not_fixed`` has nothing against its recipe.
+        is_compiled: whether the defence, and what an attack sees of the model, are compiled: small operations
+            become fewer kernels.
 
     Attributes:
         clean, labels: the batch, to be filled in.
@@ -33,8 +40,15 @@ class FixedStep:
             first such step.
     """
 
-    def __init__(self, pieces: Pieces):
+    def __init__(self, pieces: Pieces, *, is_compiled: bool = False):
         self.pieces, self.objective = pieces, pieces.objective
+        self.classify: Model = self.objective.classify
+        self.transform: Transform = self.objective.defense.transform
+        self.answer: Answer = self._answer_defended
+        if is_compiled:
+            self.classify = torch.compile(self.classify, dynamic=False)
+            self.transform = torch.compile(self.transform, dynamic=False)
+            self.answer = torch.compile(self.answer, dynamic=False)
         config, self.device = pieces.config, pieces.fabric.device
         self.optimizer = getattr(pieces.optimizer, "optimizer", pieces.optimizer)
         self.parameters = [value for value in pieces.learner.parameters() if value.requires_grad]
@@ -106,7 +120,8 @@ class FixedStep:
         with autocast(self.device, pieces.mixed):
             clean_logits = self._clean_logits()
             entering = self._entering(clean_logits)
-            losses = objective.losses(entering, self.clean, self.labels, self.draw, clean_logits)
+            batch = (entering, self.clean, self.labels, self.draw)
+            losses = objective.losses(*batch, clean_logits, self.transform)
         gradients = torch.autograd.grad(losses["loss"], self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -156,16 +171,19 @@ class FixedStep:
 
     def _attacked_logits(self, points: Images, number: int) -> Tensor:
         """The answers that step ``number`` of the attack sees."""
-        objective, access = self.objective, self.pieces.config.access
+        access = self.pieces.config.access
         if access == "transfer":
-            return objective.classify(points)
+            return self.classify(points)
         if access == "known":
             draw = {name: self._of_chosen(tensor) for name, tensor in self.draw.items()}
-            return objective.classify(objective.defense.transform(points, draw))
-        repeated = points.repeat(self.copies, 1, 1, 1)
-        defended = objective.defense.transform(repeated, self.attack_draws[number])
-        logits = objective.classify(defended).unflatten(0, (self.copies, len(points)))
-        return logits.mean(0)
+            return self.answer(points, draw, 1)
+        return self.answer(points, self.attack_draws[number], self.copies)
+
+    def _answer_defended(self, images: Images, draw: Draw, copies: int) -> Tensor:
+        """The mean answer to so many copies of each image, each behind a draw of its own."""
+        repeated = images.repeat(copies, 1, 1, 1)
+        logits = self.objective.classify(self.objective.defense.transform(repeated, draw))
+        return logits.unflatten(0, (copies, len(images))).mean(0)
 
     def _of_chosen(self, tensor: Tensor) -> Tensor:
         """What was drawn for the chosen images; what belongs to the whole batch stays."""

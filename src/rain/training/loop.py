@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from rain import checkpoints
-from rain.errors import TrainError
+from rain.errors import RecipeError, TrainError
 from rain.runtime.precision import autocast
 from rain.runtime.progress import steps_bar
 from rain.training.captured import build_step
@@ -59,6 +59,18 @@ class Trained(NamedTuple):
     began: Measures
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run, after its checkpoint was written.
+
+    Attributes:
+        trained: what the run came to so far; None before its first validation.
+    """
+
+    def __init__(self, trained: Trained | None):
+        super().__init__()
+        self.trained = trained
+
+
 def fit(
     config: Config, out: str | Path, *, resume: bool = False, progress: bool = False, minutes: float = 0.0
 ) -> Trained:
@@ -82,6 +94,8 @@ def fit(
             not finite, or the disk is full; the last checkpoint stays.
     """
     start, out = time.monotonic(), Path(out)
+    if not 0 <= minutes < math.inf:
+        raise RecipeError(f"minutes must be a number of at least 0, got {minutes}; 0 for the recipe's steps")
     if minutes and resume:
         config = with_begun_steps(config, out)
     fabric = build_fabric(config)
@@ -236,7 +250,7 @@ class _Loop:
             self._save()
             self.saved_at = time.monotonic()
         if interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted(self._trained() if self.progress.best_step else None)
 
     def _save(self) -> None:
         self.step.check()
@@ -259,6 +273,10 @@ class _Loop:
             save_best(pieces, progress, self.out)
             self.journal.write(progress.step, _prefixed("sr", quality))
         self.fabric.barrier()
+        return self._trained()
+
+    def _trained(self) -> Trained:
+        progress = self.progress
         return Trained(self.out / WEIGHTS, progress.best_step, progress.measured, progress.began)
 
 

@@ -1,6 +1,7 @@
 """What a training step minimises: the losses of one batch, and the attack that some of it goes through."""
 
 import copy
+from collections.abc import Callable
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -113,7 +114,13 @@ class Objective(nn.Module):
         return self.losses(entering, clean, labels, self.defense.draw(entering, generator))
 
     def losses(
-        self, entering: Images, clean: Images, labels: Tensor, draw: Draw, clean_logits: Tensor | None = None
+        self,
+        entering: Images,
+        clean: Images,
+        labels: Tensor,
+        draw: Draw,
+        clean_logits: Tensor | None = None,
+        transform: Callable[[Images, Draw], Images] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch behind one draw, as ``forward`` gives them.
 
@@ -121,9 +128,10 @@ class Objective(nn.Module):
             entering, clean, labels: as for ``forward``.
             draw: of the whole batch.
             clean_logits: (N, classes), what the classifier answers to ``clean``, where that is known already.
+            transform: a faster way to do what the defence's does.
         """
         config = self.config
-        restored = self.defense.transform(entering, draw)
+        restored = (transform or self.defense.transform)(entering, draw)
         losses: dict[str, Tensor] = {}
         target = clean
         if config.pixel or config.feature:

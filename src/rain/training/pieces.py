@@ -123,8 +123,8 @@ def _is_captured(config: Config, objective: Objective, fabric: "Fabric") -> bool
         reason = "several processes share the steps"
     if fabric.device.type != "cuda":
         reason = f"the device is {fabric.device.type}"
-    if config.launch == "graph" and reason:
-        what = "launch = 'graph' captures steps on one CUDA device"
+    if config.launch in ("graph", "compile") and reason:
+        what = f"launch = {config.launch!r} captures steps on one CUDA device"
         raise RecipeError(f"{what}, and {reason}: take launch=auto")
     return config.launch != "eager" and not reason
 

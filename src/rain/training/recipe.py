@@ -91,8 +91,9 @@ class Config:
         accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
         workers: processes that read pictures, for each training process.
         launch: how a GPU is told what to do: "graph" keeps the pictures in its memory, captures a step once
-            and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "eager" makes each step anew,
-            on samples from the CPU; "auto" takes the former where it can.
+            and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "compile" also compiles it
+            first, which takes about a minute; "eager" makes each step anew, on samples from the CPU; "auto"
+            takes "graph" where it can.
         checkpoint_minutes: a killed run loses at most so much.
 
     Raises:
@@ -177,7 +178,8 @@ def read(path: Path | str, **changes: Any) -> Config:
         raise RecipeError(f"{path}: {not_utf8(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
-    table |= {name: value for name, value in changes.items() if value is not None}
+    replaced = {name: value for name, value in changes.items() if value is not None}
+    table |= _one_length(replaced) | replaced
     names = [field.name for field in fields(Config)]
     for name in table:
         if name not in names:
@@ -186,6 +188,14 @@ def read(path: Path | str, **changes: Any) -> Config:
         return Config(**table)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
+
+
+def _one_length(changes: dict[str, Any]) -> dict[str, Any]:
+    """Take back the file's steps where a run is given epochs, and the other way round."""
+    for name, other in (("steps", "epochs"), ("epochs", "steps")):
+        if changes.get(name) and other not in changes:
+            return {other: 0}
+    return {}
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -15,7 +15,7 @@ CHOICES = {
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "steps"),
     "choose": ("kl", "agreement", "psnr", "accuracy", "robust", "balance"),
-    "launch": ("auto", "eager", "graph"),
+    "launch": ("auto", "eager", "graph", "compile"),
     "access": ("transfer", "adaptive", "known"),
     "norm": NORMS,
     "precision": PRECISIONS,
