@@ -15,8 +15,8 @@ from rain.bench.grid import canonical
 from rain.bench.measure import Bench
 from rain.bench.metrics import interval, paired
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
-from rain.defense import Prediction
 from rain.errors import OptionError
+from rain.prediction import Prediction
 from rain.registry import DATASETS
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
