@@ -37,7 +37,7 @@ TRANSFERRED = {
     "attack": "pgd(steps=2, step=3/255, confidence=inf)",
     "access": "transfer",
     "attacked": 0.5,
-    "rate": 5e-4,
+    "rate": 7e-4,
     "average": 0.999,
     "zoom": 0.7,
     "batch": 128,
@@ -51,10 +51,10 @@ ADAPTIVE = {
     "access": "adaptive",
     "eot": 4,
     "attacked": 0.5,
-    "rate": 7e-4,
+    "rate": 5e-4,
     "average": 0.999,
     "zoom": 0.7,
-    "batch": 128,
+    "batch": 64,
     "choose": "robust",
     "validation_images": 200,
 }
@@ -64,6 +64,7 @@ SMALL = {
     "attacked": 0.75,
     "zoom": 0.5,
     "batch": 256,
+    "rate": 8e-4,
     "validation_images": 100,
 }
 JOBS = (

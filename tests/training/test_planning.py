@@ -1,20 +1,24 @@
 """Runs that have to end in time."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from fitting import rows
 
 from rain import checkpoints
+from rain.cli.training import train
 from rain.errors import RecipeError
 from rain.training.loop import fit
 from rain.training.machine import build_fabric
 from rain.training.pieces import build
-from rain.training.plain import PlainStep
+from rain.training.plain import Losses, PlainStep
 from rain.training.planning import Plan, plan_steps, with_begun_steps, with_plan
 from rain.training.recipe import Config
 from rain.training.snapshot import undone
@@ -82,3 +86,30 @@ def test_a_bad_number_of_minutes_is_said(config: Callable[..., Config], tmp_path
     for minutes in (-1.0, float("nan"), float("inf")):
         with pytest.raises(RecipeError, match="minutes must be a number of at least 0"):
             fit(config(), tmp_path / "run", minutes=minutes)
+
+
+@pytest.mark.parametrize(("after", "has_validated"), [(1, False), (4, True)])
+def test_ctrl_c_tells_what_the_run_came_to(
+    after: int,
+    has_validated: bool,
+    config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make = PlainStep.make
+
+    def interrupted(self: PlainStep, step: int, is_due: bool) -> Losses | None:
+        if step == after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return make(self, step, is_due)
+
+    monkeypatch.setattr(PlainStep, "make", interrupted)
+    recipe = config()
+    monkeypatch.setattr("rain.train.read", lambda *_, **__: recipe)
+    with pytest.raises(typer.Exit):
+        train("own.toml", out=tmp_path / "run", minutes=0.0)
+    printed = capsys.readouterr()
+    assert ("best at step 3: kl" in printed.out) == has_validated
+    assert ("(before " in printed.out) == has_validated
+    assert "add --resume" in printed.err
