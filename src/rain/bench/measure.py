@@ -237,7 +237,7 @@ def warn_of_other_classes(cell: Cell, dataset: "Dataset", classes: int) -> None:
         return
     first, last = dataset.categories[0], dataset.categories[-1]
     what = f"{cell.dataset} has {count} classes, labelled 0 ({first}) to {count - 1} ({last})"
-    other = f"{cell.classifier} has {classes}, so that these labels will be others of its classes"
+    other = f"{cell.classifier} has {classes}, of which the first {count} will be others"
     advice = "say the labels in a table, by csv:PATH"
     if kind == "folder":
         wordnet = "name the folders by WordNet ids (n01440764) for ImageNet's labels"
