@@ -147,7 +147,7 @@ def test_a_fixed_step_looks_at_no_value(
     name: str, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As while a GPU captures.
-    monkeypatch.setattr(randomize, "may_look", lambda tensor: False)
+    monkeypatch.setattr(randomize, "value_of", lambda tensor: None)
     with captured_on_the_cpu(monkeypatch):
         pieces = build_pieces(config(average=0.9, **RECIPES[name]))
     fixed = FixedStep(pieces)

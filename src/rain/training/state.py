@@ -120,4 +120,12 @@ def slots_of(optimizer: torch.optim.Optimizer) -> Slots:
 def load_slots(optimizer: torch.optim.Optimizer, slots: Slots) -> None:
     """Give an optimiser its memory back; its options stay as they are."""
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    laid_out = {index: _laid_out_as(weights[index], values) for index, values in slots.items()}
+    optimizer.load_state_dict({"state": laid_out, "param_groups": groups})
+
+
+def _laid_out_as(weight: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same values with the strides of the weight: fused optimisers ask for that."""
+    alike = {name: value for name, value in values.items() if value.shape == weight.shape}
+    return values | {name: torch.empty_like(weight, dtype=v.dtype).copy_(v) for name, v in alike.items()}
