@@ -13,7 +13,7 @@ from rain.runtime.precision import autocast
 from rain.train import Config, read
 from rain.training.captured import GraphStep
 from rain.training.machine import build_fabric, peak_memory_mb
-from rain.training.pieces import Pieces, build
+from rain.training.pieces import Pieces, build, with_side
 from rain.training.plain import PlainStep
 
 KERNELS = 40
@@ -53,7 +53,7 @@ def report(images: str, batch: int, seconds: float, plain: bool, profile: bool) 
     print(COLUMNS.format(*HEADS), flush=True)
     for recipe, changes in RECIPES.items():
         fields = COMMON | changes | {"batch": batch, "accelerator": "cuda"}
-        config = read(recipe, images=images, validation=images, **fields, launch="graph")
+        config = with_side(read(recipe, images=images, validation=images, **fields, launch="graph"))
         # As while the steps were captured: the parts shall use the same kernels.
         torch.backends.cudnn.benchmark = True
         print(captured_row(recipe, config, seconds, ceiling, profile), flush=True)

@@ -21,7 +21,7 @@ from gpu_jobs import JOBS, Job
 from rain.train import fit, read
 from rain.training.fixed import FixedStep
 from rain.training.machine import build_fabric
-from rain.training.pieces import build
+from rain.training.pieces import build, with_side
 from rain.training.recipe import setting
 from rain.training.snapshot import undone
 
@@ -203,7 +203,7 @@ def compile_ahead(places: Places, job: Job) -> None:
     """Compile a job's steps, compare them with those that are not, and write down what they gain."""
     begin = time.time()
     fields = job.changes | fields_of(places, job, job.weights)
-    config = read(job.recipe, **fields | {"images": str(places.pictures / job.validation)})
+    config = with_side(read(job.recipe, **fields | {"images": str(places.pictures / job.validation)}))
     pieces = build(replace(config, accelerator="cuda", launch="compile"), build_fabric(config))
     pieces.learner.train()
     torch.backends.cudnn.benchmark = True

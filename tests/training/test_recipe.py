@@ -38,7 +38,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         ({"rate": "fast"}, "not a number"),
         ({"zoom": 1.5}, "zoom must be above 0 and at most 1"),
         ({"batch": 0}, "batch must be at least 1"),
-        ({"window": 300}, "window must be 0"),
+        ({"side": 224, "window": 300}, "window must be 0"),
         ({"images": [1]}, "images must be a list of texts"),
         ({"trains": "dataset"}, "trains must be one of enhancer, classifier"),
         ({"milestones": [100]}, "fractions of the run"),
@@ -51,7 +51,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         (CLASSIFIER, "a classifier is chosen by"),
         ({"average": 1.0}, "average must be above 0 and at most 0.99999, got 1.0"),
         ({"average": -0.5}, "average must be above 0 and at most 0.99999, got -0.5"),
-        ({"side": 1}, "side must be at least 2, got 1"),
+        ({"side": 1}, "side must be at least 2, or 0 for what the classifier sees, got 1"),
         ({"clip": float("inf")}, "clip must be a number of at least 0, got inf"),
     ],
 )

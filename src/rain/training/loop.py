@@ -28,7 +28,7 @@ from rain.training.machine import (
     peak_memory_mb,
     stop_on_interrupt,
 )
-from rain.training.pieces import Pieces, build
+from rain.training.pieces import Pieces, build, with_side
 from rain.training.plain import Losses
 from rain.training.planning import plan_steps, with_begun_steps, with_plan
 from rain.training.recipe import Config
@@ -96,6 +96,7 @@ def fit(
     start, out = time.monotonic(), Path(out)
     if not 0 <= minutes < math.inf:
         raise RecipeError(f"minutes must be a number of at least 0, got {minutes}; 0 for the recipe's steps")
+    config = with_side(config)
     if minutes and resume:
         config = with_begun_steps(config, out)
     fabric = build_fabric(config)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from rain.adaptive import Expectation, Model
+from rain.checkpoints import warn_if_untrained
 from rain.defense import Defense, Draw
 from rain.errors import RecipeError
 from rain.images import Images
@@ -254,6 +255,7 @@ def _classifier(config: Config) -> nn.Module | None:
         return None
     classifier = load_classifier(config.classifier)
     if config.trains == "enhancer":
+        warn_if_untrained(config.classifier, classifier)
         return folded(classifier, (config.side, config.side))
     return classifier
 

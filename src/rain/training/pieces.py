@@ -1,15 +1,18 @@
 """What a run is made of, built from its recipe and checked against its data."""
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from rain.defense import own_size
 from rain.errors import RecipeError
 from rain.images import Images
+from rain.registry import load_classifier
 from rain.runtime.precision import is_mixed
 from rain.training.ascent import why_not_fixed
 from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
@@ -74,8 +77,37 @@ class Pieces:
         return {"pictures": str(len(self.sources)), "validation pictures": str(len(images))}
 
 
+SIDE = 224
+"""Of training images, in pixels, where neither the recipe nor the classifier says it."""
+
+
+def with_side(config: Config) -> Config:
+    """The recipe with the side of its training images: the classifier's own, if the recipe names none.
+
+    Warns of a side that is another than what a frozen classifier sees.
+
+    Raises:
+        RecipeError: the recipe's window is larger.
+        UnknownNameError, OptionError, WeightsError: there is no such classifier.
+    """
+    own = None
+    if config.classifier:
+        with torch.random.fork_rng(devices=[]):  # of weights that begin at random
+            own = own_size(load_classifier(config.classifier))
+    if not config.side:
+        return replace(config, side=own or SIDE)
+    if own and own != config.side and config.trains == "enhancer":
+        what = f"training images have {config.side} pixels, and {config.classifier} sees {own}"
+        warnings.warn(f"{what}: side = 0 follows it", stacklevel=3)
+    return config
+
+
 def build(config: Config, fabric: "Fabric") -> Pieces:
     """Build the pieces of a run, and check that they fit together.
+
+    Args:
+        config: with its side (``with_side``).
+        fabric: of the run.
 
     Raises:
         RecipeError, UnknownNameError, OptionError, WeightsError, DatasetError, ImageError: as ``fit``.

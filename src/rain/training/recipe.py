@@ -44,7 +44,8 @@ class Config:
         classifier: spec; "" for none, where only pixels are compared.
         defense: spec of a defence with an enhancer, and what the enhancer starts from; for a classifier
             "none" or what it stands behind.
-        side: of the training images, in pixels.
+        side: of the training images, in pixels; 0 is what the classifier sees, and 224 where there is none
+            that says it (``rain.training.pieces.with_side``).
         augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "scale" cuts one of up
             to ``side / zoom`` pixels, and makes it smaller, "zoom" one of at least ``zoom`` times the shorter
             side, and resizes it to ``side``. All mirror every other one.
@@ -106,7 +107,7 @@ class Config:
     validation_images: int = 200
     classifier: str = "efficientnet_lite0"
     defense: str = "rain(enhancer=compact(weights=None))"
-    side: int = 224
+    side: int = 0
     augment: str = "zoom"
     zoom: float = 0.5
     window: int = 0

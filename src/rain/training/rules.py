@@ -24,7 +24,6 @@ LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
 """The terms of the sum that is minimised; a field of the same name is the weight of each."""
 
 LEAST = {
-    "side": 2,
     "batch": 1,
     "eot": 1,
     "devices": 1,
@@ -36,6 +35,7 @@ LEAST = {
 
 NOT_NEGATIVE = (
     *LOSSES,
+    "side",
     "steps",
     "epochs",
     "eps",
@@ -101,7 +101,9 @@ def _check_pictures(config: "Config") -> None:
     if not config.validation:
         advice = 'give validation = ["PATH"], or --validation PATH; never the test set'
         raise RecipeError(f"nothing to choose the best weights on: {advice}")
-    if config.window and not 2 <= config.window <= config.side:
+    if config.side == 1:
+        raise RecipeError(f"side must be at least 2, or 0 for what the classifier sees, got {config.side}")
+    if config.window and not 2 <= config.window <= (config.side or config.window):
         limits = f"0, or at least 2 and at most side = {config.side}"
         raise RecipeError(f"window must be {limits}, got {config.window}")
 
