@@ -94,7 +94,7 @@ def test_a_name_that_the_output_has_no_letters_for_ends_nothing(
 
 
 def test_a_grid_in_utf8_is_measured_in_a_locale_of_ascii(tmp_path: Path) -> None:
-    for index in range(2):
+    for index in range(5):
         paint(tmp_path / "bücher" / f"käse{index}" / "größe.png", index)
     path = tmp_path / "gitter-ä.toml"
     path.write_text(GRID.format(root=tmp_path), encoding="utf-8-sig")
@@ -115,7 +115,7 @@ def test_a_grid_in_utf8_is_measured_in_a_locale_of_ascii(tmp_path: Path) -> None
 def test_a_dataset_whose_name_is_no_text_is_measured_and_reported(tmp_path: Path) -> None:
     needs_any_name(tmp_path)
     root = tmp_path / NO_TEXT
-    for index in range(2):
+    for index in range(5):
         paint(root / f"{NO_TEXT}{index}" / f"{NO_TEXT}.png", index)
     attack = {"attack": "pgd(steps=2)", "access": "transfer", "eps": "8/255"}
     asked = grid(root, dataset=f"folder:{root}", examples=2, attacks=[attack], defenses=["none", "jpeg"])

@@ -75,7 +75,7 @@ def test_files_folders_and_what_is_neither_go_together(album: Path, tmp_path: Pa
     empty = tmp_path / "empty"
     empty.mkdir()
     output, errors = predict(empty, tmp_path / "nowhere.png", album / "a.png", album, status=1)
-    assert f"{empty}: no pictures in this folder" in errors
+    assert f"{empty}: no pictures; the file names must end in" in errors
     assert "nowhere.png: no such file" in errors
     assert len(output.splitlines()) == (1 + 3) + 3
 

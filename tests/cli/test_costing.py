@@ -57,14 +57,14 @@ def test_times_are_of_the_size_that_the_classifier_sees(pictures: Path) -> None:
     assert measure_cost(SEEING, f"csv:{pictures}", "jpeg", size=None).size is None
 
 
-def test_without_labels_it_measures_agreement(pictures: Path) -> None:
+def test_without_labels_it_measures_agreement(pictures: Path, folder: Path) -> None:
     output, _ = cost("--images", pictures.parent / pictures.name, "--examples", 3)
     assert "right on" in output  # there is a labels.csv in the folder
-    output, _ = cost("--images", f"pictures:{pictures}")
+    output, _ = cost("--images", f"pictures:{folder}")
     assert "agrees with bare on" in output
     assert "changes the answer to" in output
     assert "The images have no labels" in output
-    alone = measure_cost(SEEING, f"pictures:{pictures}", "jpeg")
+    alone = measure_cost(SEEING, f"pictures:{folder}", "jpeg")
     assert not alone.labelled
     assert alone.lines[0].rate == 1
 

@@ -80,7 +80,7 @@ def with_begun_steps(config: Config, out: Path) -> Config:
     if not (out / STATE).is_file():
         return config
     try:
-        begun = json.loads((out / RECIPE).read_text())
+        begun = json.loads((out / RECIPE).read_text(encoding="utf-8"))
         fields = {name: begun[name] for name in ("steps", "epochs", "validate_every")}
     except (OSError, ValueError, KeyError) as error:
         advice = "choose another folder by --out"
