@@ -154,7 +154,7 @@ def test_what_is_not_finished_is_said_on_top(results: list[Result]) -> None:
 
 def test_no_attack_no_claim() -> None:
     text = html([result(unattacked(), share(0.8), share(0.8))], {})
-    assert "nothing to say about robustness" in text
+    assert "says nothing of what they hold" in text
 
 
 def test_page_escapes_hostile_names() -> None:
