@@ -11,7 +11,7 @@ from models import tiny
 from test_contracts import ELSEWHERE, NORMED, SHORT, seed_of
 from torch import Tensor, nn
 
-from rain.attacks._intake import round_within
+from rain.attacks._intake import attended, round_within
 from rain.errors import ClassifierError, ImageError, LabelError, OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack, traits_of
@@ -352,3 +352,19 @@ def test_half_precision_rounds_within_the_budget(kind: torch.dtype, norm: str) -
     moved = distance(adversarial.double(), images.double(), "l2")
     assert (moved <= 0.5).all()
     assert (moved > 0.2).all()
+
+
+def test_an_attack_that_writes_to_what_it_gets_changes_nothing_of_the_users() -> None:
+    def careless(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str = "linf") -> Tensor:
+        labels.fill_(0)
+        return images.add_(eps).clamp_(0, 1)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+    for dtype in (torch.float32, torch.bfloat16):
+        images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
+        labels = np.array([1, 2])
+        before = images.clone()
+        adversarial = attended(careless)(model.to(dtype), images, labels, eps=0.25)
+        assert torch.equal(images, before)
+        assert labels.tolist() == [1, 2]
+        assert 0 < (adversarial.double() - before.double()).abs().max() <= 0.25

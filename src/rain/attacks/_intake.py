@@ -55,10 +55,11 @@ def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
         clean = _own(images, needs_gradients=traits.sees == "gradients")
         rows = check_labels(labels, clean)
         if isinstance(model, Attended):  # an attack within another: the outer one has seen to all the rest
-            return attack(model, clean, rows, **options)
+            return attack(model, clean.clone(), rows.clone(), **options)
         watched = Attended(model, rows, strict=traits.sees == "gradients")
         with _as_it_was(model):
-            adversarial = attack(watched, clean, rows, **options)
+            # Copies: an attack of another package may write to what it gets.
+            adversarial = attack(watched, clean.clone(), rows.clone(), **options)
         watched.warn()
         norm = options.get("norm", _default_norm(attack))
         return _handed_out(adversarial, clean, norm, options.get("eps", math.inf))
@@ -234,8 +235,7 @@ def _handed_out(adversarial: Any, images: Images, norm: Any, eps: float) -> Any:
     is_alike = (adversarial.shape, adversarial.dtype) == (images.shape, images.dtype)
     if images.dtype in HALVES and is_alike and norm in NORMS:
         return round_within(adversarial, images, norm, eps)
-    shared = adversarial.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
-    return adversarial.clone() if shared else adversarial
+    return adversarial
 
 
 @contextmanager
