@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -274,6 +275,48 @@ def test_a_model_in_train_mode_stays_as_it_was(name: str, kind: str, images: Ten
     with torch.random.fork_rng(), pytest.warns(UserWarning, match=r"in train mode.*\.eval\(\)"):
         attacked(name, wrapped(kind, model), images, answers(images))
     assert model.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+class Holder:
+    """What is no function, and holds a model."""
+
+    def __init__(self, model: Any):
+        self._model, self.models = model, {"first": [model]}
+
+    def answer(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._model(images)
+        return logits
+
+
+class Members(nn.Module):
+    """A module that keeps another in a list, of which torch does not know."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.members = [model]
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.members[0](images)
+        return logits
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: Holder(model).answer,
+        lambda model: lambda images, *, held=model: held(images),
+        lambda model: partial(lambda held, images: held[0](images), [model]),
+        Members,
+    ],
+    ids=["method", "default", "partial", "members"],
+)
+def test_a_model_in_train_mode_is_seen_wherever_it_is_held(wrap: Callable[..., Any], images: Tensor) -> None:
+    model = tiny().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.random.fork_rng(), pytest.warns(UserWarning, match="in train mode"):
+        attacked("pgd", wrap(model), images, answers(images))
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]), key
 
