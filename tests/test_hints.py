@@ -1,7 +1,7 @@
 import pytest
 
-from rain.errors import DatasetError, UnknownNameError
-from rain.registry import load_classifier
+from rain.errors import DatasetError, RainError, UnknownNameError
+from rain.registry import load_classifier, load_dataset, load_enhancer
 from rain.training.sources import Sources
 
 
@@ -18,3 +18,17 @@ def test_what_is_learnt_from_may_be_a_path_and_a_dataset_typed_wrong_is_none() -
         Sources(("nowhere/pictures",))
     with pytest.raises(UnknownNameError, match="no dataset 'foldr:nowhere'; did you mean 'folder'"):
         Sources(("foldr:nowhere",))
+
+
+LONG = 300 * "x"
+"""A name that is longer than any file's."""
+
+
+@pytest.mark.parametrize(
+    "spec", [LONG, f"folder:{LONG}", f"csv:{LONG}", f"csv:{LONG}.csv", f"pictures:{LONG}"]
+)
+def test_a_name_that_no_file_can_have_is_no_file(spec: str) -> None:
+    with pytest.raises(RainError, match=r"no such|no dataset|not a CSV file"):
+        load_dataset(spec)
+    with pytest.raises(RainError, match="no such file"):
+        load_enhancer(f"compact(weights={LONG})")

@@ -5,8 +5,9 @@ import struct
 import sys
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 from painting import RAMP, colours, save
 from PIL import Image, ImageFile
 
+from rain import pictures
 from rain.errors import ImageError, OptionError
 from rain.images import quantize
 from rain.pictures import read_image, save_image
+from rain.pixels import decode
 
 
 def png_header(path: Path, width: int, height: int) -> Path:
@@ -326,6 +329,32 @@ def test_warnings_stay_whole_when_many_threads_read(tmp_path: Path) -> None:
 # --- writing
 
 
+def test_a_warning_is_of_its_own_picture_while_another_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Pillow warns of is recorded for all threads of the process."""
+    path = save(tmp_path / "dark.png", np.full((4, 4), 200, np.uint16))
+    is_decoded, is_recorded = Event(), Event()
+
+    def decode_slowly(*parts: Any) -> torch.Tensor:
+        image = decode(*parts)
+        is_decoded.set()
+        is_recorded.wait(5)
+        return image
+
+    monkeypatch.setattr(pictures, "decode", decode_slowly)
+    remarks: list[str] = []
+    with ThreadPoolExecutor(1) as threads, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reading = threads.submit(read_image, path)
+        assert is_decoded.wait(5)
+        with pictures._recorded(remarks):
+            is_recorded.set()
+            wait([reading], timeout=0.2)
+        assert reading.result(5).shape == (3, 4, 4)
+    assert remarks == []
+
+
 def image_of(*shape: int) -> torch.Tensor:
     return torch.rand(3, *shape, generator=torch.Generator().manual_seed(2))
 
@@ -347,6 +376,13 @@ def test_saves_every_type_and_any_strides(tmp_path: Path, dtype: torch.dtype) ->
     image = image_of(9, 7).to(dtype).transpose(1, 2).requires_grad_()
     save_image(image, tmp_path / "a.png")
     assert torch.equal(read_image(tmp_path / "a.png"), quantize(image.float()))
+
+
+def test_saves_of_float64_what_quantize_makes_of_it(tmp_path: Path) -> None:
+    """Just below half a level in float64 is half a level in float32."""
+    image = (torch.arange(3 * 4 * 4).reshape(3, 4, 4).double() + 0.5) / 255 * (1 - 1e-12)
+    save_image(image, tmp_path / "a.png")
+    assert torch.equal(read_image(tmp_path / "a.png"), quantize(image).float())
 
 
 def test_a_jpeg_is_written_only_if_it_is_said(tmp_path: Path) -> None:

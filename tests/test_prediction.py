@@ -108,6 +108,15 @@ def test_seeds_come_in_any_kind_of_list(images: Tensor, seeds: Any) -> None:
     assert torch.equal(hardened.predict(images, seed=seeds).probabilities, expected.probabilities)
 
 
+def test_a_seed_may_be_a_tensor_or_an_array_without_axes(images: Tensor) -> None:
+    hardened = rain.harden(tiny(), "rain(enhancer=bicubic)")
+    expected = hardened.predict(images, seed=4).probabilities
+    for seed in (torch.tensor(4), np.array(4), np.int16(4)):
+        assert torch.equal(hardened.predict(images, seed=seed).probabilities, expected)
+    with pytest.raises(OptionError, match="integer of 64 bits"):
+        hardened.predict(images, seed=torch.tensor(4.5))
+
+
 @pytest.mark.parametrize(
     ("seeds", "message"),
     [

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rain import registry
+from rain import entries
 from rain.cli import catalogue
-from rain.errors import OptionError, PluginError, UnknownNameError
+from rain.errors import OptionError, PluginError, UnknownNameError, did_you_mean
 from rain.registry import (
     ATTACKS,
     CLASSIFIERS,
@@ -20,7 +20,6 @@ from rain.registry import (
     About,
     Registry,
     Traits,
-    did_you_mean,
     load_attack,
     load_defense,
     own_traits,
@@ -232,28 +231,28 @@ def test_a_new_file_is_a_new_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     import own_registry  # type: ignore[import-not-found]
 
-    entries = own_registry.ENTRIES
-    assert entries.names() == ["blur", "forgetful"]
-    assert entries.build("blur:5(sigma=2)") == ("5", 2)
-    assert entries.usage("blur") == "blur:SIZE"
+    kind = own_registry.ENTRIES
+    assert kind.names() == ["blur", "forgetful"]
+    assert kind.build("blur:5(sigma=2)") == ("5", 2)
+    assert kind.usage("blur") == "blur:SIZE"
     with pytest.raises(OptionError, match="did you mean 'sigma'"):
-        entries.build("blur:5(sigm=2)")
+        kind.build("blur:5(sigm=2)")
     with pytest.raises(OptionError, match="no option 'size'"):
-        entries.build("blur:5(size=2)")
+        kind.build("blur:5(size=2)")
     with pytest.raises(UnknownNameError):
-        entries.get("forgetful")
+        kind.get("forgetful")
     for name in ("own_registry", "own_folder", "own_folder.blur", "own_folder.forgetful"):
         sys.modules.pop(name, None)
 
 
 def test_third_parties_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: [EntryPoint("theirs", "fractions:Fraction", group)]
+        entries, "entry_points", lambda group: [EntryPoint("theirs", "fractions:Fraction", group)]
     )
-    entries = Registry("defense", "rain.defenses")
-    assert "theirs" in entries.names()
-    assert "rain" in entries.names()
-    assert entries.build("theirs(numerator=3)") == 3
+    fresh = Registry("defense", "rain.defenses")
+    assert "theirs" in fresh.names()
+    assert "rain" in fresh.names()
+    assert fresh.build("theirs(numerator=3)") == 3
 
 
 def test_the_registries_are_told_apart() -> None:
@@ -269,7 +268,7 @@ def test_the_registries_are_told_apart() -> None:
 def test_no_plug_in_takes_the_name_of_a_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results would call another attack pgd."""
     entry = EntryPoint("pgd", "models:tiny", "rain.attacks")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
+    monkeypatch.setattr(entries, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
     fresh = Registry("attack", "rain.attacks")
     fresh._entries["pgd"] = ATTACKS.get("pgd")
     assert fresh.get("pgd").__module__ == "rain.attacks.pgd"
@@ -286,7 +285,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entry = EntryPoint("broken", "nowhere.at.all:it", "rain.attacks")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
+    monkeypatch.setattr(entries, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
     with pytest.raises(
         PluginError, match=r"attack 'broken' \(nowhere.at.all:it\) cannot be loaded: ModuleNotFoundError"
     ):

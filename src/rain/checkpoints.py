@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.errors import WeightsError, did_you_mean
-from rain.files import is_text, to_path, write_atomically
+from rain.files import is_file, is_text, to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """What pickles begin with: zip files, as torch writes them, and the protocols 2 to 5."""
@@ -40,7 +40,7 @@ def find(architecture: str, weights: str | Path) -> Path:
     if str(weights) in named:
         return named[str(weights)]
     path = to_path(weights)
-    if path.is_file():
+    if is_file(path):
         return path
     near = did_you_mean(str(weights), list(named))
     raise WeightsError(
@@ -60,7 +60,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise WeightsError(f"{path}: no such weight file")
     with path.open("rb") as file:
         start = file.read(64)
@@ -315,7 +315,7 @@ def digest_files(spec: str) -> str:
     """
     parts = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
     paths = [to_path(part) for part in parts if part.endswith(".safetensors")]
-    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths if path.is_file()]
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths if is_file(path)]
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16] if digests else "none"
 
 

@@ -65,6 +65,16 @@ def _nameable(name: str) -> str:
     return name
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file. A name that no file can have is none, where ``Path.is_file`` raises."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a folder; as ``is_file``."""
+    return os.path.isdir(path)
+
+
 def is_text(path: Path) -> bool:
     """Whether the name of a file is text: bytes that are UTF-8."""
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rain.errors import did_you_mean
-from rain.files import to_path
+from rain.files import is_file, is_folder, to_path
 
 PICTURES = (
     "your own pictures are folder:PATH (a subfolder for each class), csv:PATH (with labels.csv) or "
@@ -34,9 +34,12 @@ def unknown(kind: str, head: str, name: str, names: Iterable[str]) -> str:
 def _as_dataset(head: str) -> str:
     """Say how a dataset is written that may be meant by its path alone."""
     path = to_path(head)
-    if path.suffix.lower() == ".csv" or (path / "labels.csv").is_file():
+    if path.suffix.lower() == ".csv" or is_file(path / "labels.csv"):
         return f"for the table write csv:{head}"
-    if not path.is_dir():
+    if not is_folder(path):
         return PICTURES
-    has_folders = any(child.is_dir() for child in path.iterdir())
+    try:
+        has_folders = any(map(is_folder, path.iterdir()))
+    except OSError:  # it may not be read
+        return PICTURES
     return f"for the folder write {'folder' if has_folders else 'pictures'}:{head}"

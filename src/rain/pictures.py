@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
@@ -40,7 +41,7 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 AVIF = (b"avif", b"avis")
 
-_recording = threading.Lock()
+_recording = threading.RLock()
 """Python's warnings are of the process: two threads that record them at once would lose them for good."""
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image"
@@ -95,7 +96,8 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
     except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise ImageError(f"{name}: cannot be read, the file is truncated or damaged ({error})") from None
     for remark in dict.fromkeys(remarks):
-        warnings.warn(f"{name}: {remark}", stacklevel=2)
+        with _recording:  # or a thread that records would take it for its own picture's
+            warnings.warn(f"{name}: {remark}", stacklevel=2)
     return image
 
 
@@ -268,7 +270,9 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, lossy: bool = Fal
     if isinstance(image, Tensor) and image.ndim == 4:
         raise ImageError(f"save_image takes one image (3, H, W), got {tuple(image.shape)}; give images[0]")
     check_images(image[None] if isinstance(image, Tensor) else image, "image")
-    levels = (quantize(image.float()) * 255).round().byte()
+    # Half precision cannot tell the levels apart, and float64 may lie between two numbers of float32.
+    wide = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    levels = (quantize(wide) * 255).round().byte()
     picture = Image.fromarray(levels.permute(1, 2, 0).cpu().numpy())
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     if suffix in LOSSY:

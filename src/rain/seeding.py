@@ -73,7 +73,7 @@ def generators_of(seed: object, count: int) -> Generators:
         return None
     seeds = seeds_of(seed, count)
     if seeds is None:
-        return Generator().manual_seed(check_seed(seed))
+        return Generator().manual_seed(check_seed(_as_number(seed)))
     return [Generator().manual_seed(value) for value in seeds]
 
 
@@ -130,8 +130,14 @@ def _joined(name: str, tensors: list[Tensor]) -> Tensor:
     raise OptionError(f"{what}: its first axis must be the batch, or the defence say independent = False")
 
 
+def _as_number(seed: object) -> object:
+    """A number out of a tensor or an array without axes; anything else as it is."""
+    is_alone = getattr(seed, "ndim", None) == 0
+    return seed.tolist() if is_alone and hasattr(seed, "tolist") else seed
+
+
 def _as_list(seed: object) -> list[object] | None:
-    """The seeds of several images; None if this is no list of them."""
+    """The seeds of several images; None if this is no list of them, but a number."""
     if is_integer(seed) or isinstance(seed, str | bytes):
         return None
     # Tensors and NumPy's arrays; without an axis they are a single number.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from models import tiny
 from test_contracts import ELSEWHERE, NORMED, SHORT, seed_of
 from torch import Tensor, nn
 
-from rain.attacks._intake import round_within
+from rain.attacks._intake import attended, round_within
 from rain.errors import ClassifierError, ImageError, LabelError, OptionError
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack, traits_of
@@ -278,6 +279,48 @@ def test_a_model_in_train_mode_stays_as_it_was(name: str, kind: str, images: Ten
         assert torch.equal(value, before[key]), key
 
 
+class Holder:
+    """What is no function, and holds a model."""
+
+    def __init__(self, model: Any):
+        self._model, self.models = model, {"first": [model]}
+
+    def answer(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._model(images)
+        return logits
+
+
+class Members(nn.Module):
+    """A module that keeps another in a list, of which torch does not know."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.members = [model]
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.members[0](images)
+        return logits
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: Holder(model).answer,
+        lambda model: lambda images, *, held=model: held(images),
+        lambda model: partial(lambda held, images: held[0](images), [model]),
+        Members,
+    ],
+    ids=["method", "default", "partial", "members"],
+)
+def test_a_model_in_train_mode_is_seen_wherever_it_is_held(wrap: Callable[..., Any], images: Tensor) -> None:
+    model = tiny().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.random.fork_rng(), pytest.warns(UserWarning, match="in train mode"):
+        attacked("pgd", wrap(model), images, answers(images))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
 def test_statistics_are_put_back_when_an_attack_fails(images: Tensor) -> None:
     model = tiny().train()
     before = model.features[1].running_mean.clone()
@@ -352,3 +395,19 @@ def test_half_precision_rounds_within_the_budget(kind: torch.dtype, norm: str) -
     moved = distance(adversarial.double(), images.double(), "l2")
     assert (moved <= 0.5).all()
     assert (moved > 0.2).all()
+
+
+def test_an_attack_that_writes_to_what_it_gets_changes_nothing_of_the_users() -> None:
+    def careless(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str = "linf") -> Tensor:
+        labels.fill_(0)
+        return images.add_(eps).clamp_(0, 1)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+    for dtype in (torch.float32, torch.bfloat16):
+        images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
+        labels = np.array([1, 2])
+        before = images.clone()
+        adversarial = attended(careless)(model.to(dtype), images, labels, eps=0.25)
+        assert torch.equal(images, before)
+        assert labels.tolist() == [1, 2]
+        assert 0 < (adversarial.double() - before.double()).abs().max() <= 0.25

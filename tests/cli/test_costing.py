@@ -125,4 +125,5 @@ def test_a_folder_is_labelled_by_its_table(pictures: Path, folder: Path) -> None
     assert dataset_of(str(pictures)) == f"csv:{pictures}"
     assert dataset_of(str(folder)) == f"pictures:{folder}"
     assert dataset_of(f"folder:{folder}") == f"folder:{folder}"
-    assert dataset_of("nowhere/at/all") == "pictures:nowhere/at/all"
+    for nowhere in ("nowhere/at/all", "~nobody-at-all/pictures", 300 * "x"):
+        assert dataset_of(nowhere) == f"pictures:{nowhere}"

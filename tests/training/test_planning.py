@@ -113,3 +113,10 @@ def test_ctrl_c_tells_what_the_run_came_to(
     assert ("best at step 3: kl" in printed.out) == has_validated
     assert ("(before " in printed.out) == has_validated
     assert "add --resume" in printed.err
+
+
+def test_more_steps_are_tried_than_a_recipe_has(config: Callable[..., Config]) -> None:
+    recipe = config(steps=2)
+    pieces = build(recipe, build_fabric(recipe))
+    pieces.learner.train()
+    assert plan_steps(PlainStep(pieces), 20.0, 0.0).steps > 2

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
-from types import CellType, FunctionType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,15 @@ from rain.specs import NORMS
 HALVES = (torch.float16, torch.bfloat16)
 LEARNS_OR_DRAWS = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 """Layers whose answers in train mode are others than in eval mode."""
+
+DEPTH = 6
+MOST_PARTS = 300
+"""How far, and in how many objects, the modules of a model that is none itself are looked for."""
+
+TORCHS = frozenset(vars(nn.Module()))
+"""Attributes of every module."""
+
+HOLDERS = (list, tuple, dict, functools.partial, MethodType)
 
 
 def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,10 +64,11 @@ def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
         clean = _own(images, needs_gradients=traits.sees == "gradients")
         rows = check_labels(labels, clean)
         if isinstance(model, Attended):  # an attack within another: the outer one has seen to all the rest
-            return attack(model, clean, rows, **options)
+            return attack(model, clean.clone(), rows.clone(), **options)
         watched = Attended(model, rows, strict=traits.sees == "gradients")
         with _as_it_was(model):
-            adversarial = attack(watched, clean, rows, **options)
+            # Copies: an attack of another package may write to what it gets.
+            adversarial = attack(watched, clean.clone(), rows.clone(), **options)
         watched.warn()
         norm = options.get("norm", _default_norm(attack))
         return _handed_out(adversarial, clean, norm, options.get("eps", math.inf))
@@ -234,8 +244,7 @@ def _handed_out(adversarial: Any, images: Images, norm: Any, eps: float) -> Any:
     is_alike = (adversarial.shape, adversarial.dtype) == (images.shape, images.dtype)
     if images.dtype in HALVES and is_alike and norm in NORMS:
         return round_within(adversarial, images, norm, eps)
-    shared = adversarial.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
-    return adversarial.clone() if shared else adversarial
+    return adversarial
 
 
 @contextmanager
@@ -259,27 +268,52 @@ def _as_it_was(model: Model) -> Iterator[None]:
                 buffer.copy_(values)
 
 
-def _modules_in(model: Any, depth: int = 4) -> list[nn.Module]:
-    """The modules that a model consists of, behind wrappers: attributes, partials, methods and closures."""
-    if isinstance(model, nn.Module):
-        return list(model.modules())
-    if depth == 0:
-        return []
-    attributes = getattr(model, "__dict__", {}).values()
-    parts = [getattr(model, "__self__", None), *_variables_of(model), *attributes]
-    if isinstance(model, functools.partial):
-        parts += [model.func, *model.args, *model.keywords.values()]
+def _modules_in(model: Any) -> list[nn.Module]:
+    """The modules that a model consists of, behind wrappers.
+
+    These are looked into: attributes, lists and dictionaries, partials, methods, and what a function uses.
+    """
     modules: dict[int, nn.Module] = {}
-    for part in parts:
-        if callable(part) and not isinstance(part, type):
-            modules |= {id(module): module for module in _modules_in(part, depth - 1)}
+    seen: set[int] = set()
+    level = [model]
+    for _ in range(DEPTH):
+        below: list[Any] = []
+        for part in level:
+            if id(part) in seen or len(seen) >= MOST_PARTS:
+                continue
+            seen.add(id(part))
+            if isinstance(part, nn.Module):
+                modules |= {id(module): module for module in part.modules()}
+            below += _parts_of(part)
+        level = below
     return list(modules.values())
 
 
-def _variables_of(function: Any) -> list[Any]:
-    """What a function uses: variables of the functions around it, and modules that are global."""
-    if not isinstance(function, FunctionType):
-        return []
+def _parts_of(part: Any) -> list[Any]:
+    """What an object holds that may be, or hold, a module."""
+    parts: list[Any] = [getattr(part, "__self__", None)]
+    if isinstance(part, dict):
+        parts += list(part.values())
+    elif isinstance(part, list | tuple):
+        parts += part
+    elif isinstance(part, functools.partial):
+        parts += [part.func, *part.args, *part.keywords.values()]
+    elif isinstance(part, FunctionType):
+        parts += _variables_of(part)
+    attributes = getattr(part, "__dict__", {})
+    # Those that torch keeps of a module itself are in ``modules()``.
+    parts += [value for name, value in list(attributes.items()) if name not in TORCHS]
+    return [each for each in parts if isinstance(each, HOLDERS) or _is_object(each)]
+
+
+def _is_object(part: Any) -> bool:
+    """Whether it has attributes of its own, and is no class, no Python module and no tensor."""
+    return hasattr(part, "__dict__") and not isinstance(part, type | ModuleType | Tensor)
+
+
+def _variables_of(function: FunctionType) -> list[Any]:
+    """What a function uses: variables of the functions around it, defaults, and global ones."""
     cells = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-    by_name = [function.__globals__.get(name) for name in function.__code__.co_names]
-    return cells + [value for value in by_name if isinstance(value, nn.Module)]
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    names = function.__code__.co_names
+    return cells + defaults + [function.__globals__[name] for name in names if name in function.__globals__]

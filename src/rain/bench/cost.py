@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from rain.bench.measure import Bench
 from rain.bench.metrics import interval, paired
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
 from rain.errors import OptionError
+from rain.files import is_file, is_folder, to_path
 from rain.prediction import Prediction
 from rain.registry import DATASETS
 from rain.runtime.forecast import Piece
@@ -171,9 +171,9 @@ def _line(draws: int, scores: Mapping[int, Mapping[int, float]], medians: Mappin
 
 def dataset_of(images: str) -> str:
     """The spec of a dataset, or of a folder of pictures: with a ``labels.csv`` in it, or without labels."""
-    folder = Path(images).expanduser()
-    if folder.is_dir():
-        return f"csv:{images}" if (folder / "labels.csv").is_file() else f"pictures:{images}"
+    folder = to_path(images)
+    if is_folder(folder):
+        return f"csv:{images}" if is_file(folder / "labels.csv") else f"pictures:{images}"
     is_name = DATASETS.look_up(images)[0] in DATASETS.names()
     return canonical(images) if is_name else f"pictures:{images}"
 

@@ -156,9 +156,10 @@ def predict(
 def _items(paths: Iterable[Path]) -> Iterator[Item]:
     """The files that paths name: each file, and of each folder all pictures within."""
     from rain.datasets.pictures import pictures
+    from rain.files import is_folder
 
     for path in paths:
-        if not path.is_dir():
+        if not is_folder(path):
             yield Item(path)
             continue
         try:

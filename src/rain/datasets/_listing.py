@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rain.errors import DatasetError
-from rain.files import to_path
+from rain.files import is_file, is_folder, to_path
 from rain.pictures import SUFFIXES
 
 SYSTEM = frozenset(
@@ -46,8 +46,8 @@ def existing_folder(path: str | Path, hint: str) -> Path:
         DatasetError: it is missing, or a file.
     """
     folder = to_path(path)
-    if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
+    if not is_folder(folder):
+        what = "not a folder" if is_file(folder) else "no such folder"
         raise DatasetError(f"{folder}: {what}; {hint}")
     return folder
 

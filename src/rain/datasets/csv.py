@@ -1,13 +1,12 @@
 """Pictures with their labels in a CSV file."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rain import imagenet
 from rain.datasets import Pictures, read_table, to_label
 from rain.errors import DatasetError, OptionError
-from rain.files import spellings, to_path
+from rain.files import is_file, is_folder, spellings, to_path
 from rain.registry import DATASETS
 
 
@@ -33,10 +32,10 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
         what = f"categories must be imagenet or left out, got {categories!r}"
         raise OptionError(f"{what}; for other names add a column category to the table")
     table = to_path(path)
-    if not table.exists() and not table.suffix:
+    if not is_folder(table) and not is_file(table) and not table.suffix:
         needed = "write csv:PATH of a folder that holds labels.csv, or of the table itself"
         raise DatasetError(f"{table}: no such folder; {needed}")
-    table = table / "labels.csv" if table.is_dir() else table
+    table = table / "labels.csv" if is_folder(table) else table
     rows = read_table(table, ("file", "label"))
     root = table.parent
     files = tuple(_file(table, row["file"]) for row in rows)
@@ -61,8 +60,7 @@ def _file(table: Path, name: str) -> str:
         raise DatasetError(f"{table}: {name!r} leaves the folder; write paths relative to it")
     for spelling in spellings(name):
         for candidate in (Path(spelling), "images" / Path(spelling)):
-            with suppress(OSError):  # a name that no file can have
-                if (table.parent / candidate).is_file():
-                    return candidate.as_posix()
+            if is_file(table.parent / candidate):
+                return candidate.as_posix()
     what = f"{name!r} is neither beside the table nor in images/"
     raise DatasetError(f"{table}: {what}; add the file or delete its line")

@@ -50,7 +50,7 @@ class PlainStep:
     def __init__(self, pieces: Pieces):
         self.pieces = pieces
         self.samples: Iterator[tuple[Images, Tensor]] | None = None
-        self.next_step = 0
+        self.next_step = self.last = 0
 
     def make(self, step: int, is_due: bool) -> Losses | None:
         """Make one optimiser step on one batch.
@@ -68,9 +68,11 @@ class PlainStep:
     def _batch(self, step: int) -> tuple[Images, Tensor]:
         """The batch of a step; they are read in order."""
         pieces, fabric = self.pieces, self.pieces.fabric
-        if self.samples is None or step != self.next_step:
+        if self.samples is None or step != self.next_step or step >= self.last:
+            # Trials may go on past the end of a short recipe.
+            self.last = pieces.steps if step < pieces.steps else step + 10**6
             feed = Feed(pieces.sources, pieces.config)
-            self.samples = batches(feed, step, pieces.steps, fabric.global_rank, fabric.world_size)
+            self.samples = batches(feed, step, self.last, fabric.global_rank, fabric.world_size)
         self.next_step = step + 1
         return next(self.samples)
 
