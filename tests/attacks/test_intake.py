@@ -351,6 +351,18 @@ def test_inference_mode_is_refused_where_gradients_are_needed(images: Tensor) ->
         assert torch.equal(attacked("pgd", tiny().eval(), images, labels), expected)
 
 
+NOT_BY_GRADIENT = [name for name in NAMES if traits_of(name).sees != "gradients"]
+
+
+# substitute runs an attack by gradients on a network of its own, which inference mode refuses.
+@pytest.mark.parametrize("name", [name for name in NOT_BY_GRADIENT if name != "substitute"])
+def test_what_needs_no_gradients_of_the_model_works_in_inference_mode(name: str, images: Tensor) -> None:
+    model, labels = tiny().eval(), answers(images)
+    with torch.inference_mode():
+        inside = attacked(name, model, images, labels)
+    assert torch.equal(inside, attacked(name, model, images, labels))
+
+
 def test_an_attack_of_another_package_gets_the_same_care(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

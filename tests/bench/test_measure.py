@@ -125,7 +125,7 @@ def test_labels_that_the_classifier_does_not_know_are_named(pictures: Path, tmp_
 def test_pictures_without_labels_are_not_measured_on(pictures: Path, tmp_path: Path) -> None:
     asked = grid(pictures, dataset=f"pictures:{pictures}", examples=1)
     # The table beside the pictures is no picture.
-    skipped = pytest.warns(UserWarning, match=r"skipped, by the name no picture \(\d \.csv\)")
+    skipped = pytest.warns(UserWarning, match=r"skipped, as they are no pictures \(\d \.csv\)")
     with skipped, pytest.raises(DatasetError, match="has no labels: it is for training"):
         run(asked, tmp_path)
 

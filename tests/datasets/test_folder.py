@@ -164,7 +164,7 @@ def test_skipped_files_are_said_with_their_number(folders: Path) -> None:
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._c.png"):
         (folders / "cat" / name).write_text("of a system")
     says = (
-        r"5 files are skipped, by the name no picture \(2 .txt, 1 without an ending, 1 .png, 1 .csv\): cat/"
+        r"5 files are skipped, as they are no pictures \(2 .txt, 1 without an ending, 1 .png, 1 .csv\): cat/"
     )
     for kind in ("folder", "pictures"):
         with pytest.warns(UserWarning, match=says):

@@ -179,16 +179,18 @@ def fit(
         gradient: (N, 3, H, W).
         measured: (N, 3, H, W), which values of it count.
     """
-    # Made as parameters, and differentiated here only: the classifier has no part in it.
-    own = [nn.Parameter(value.detach().clone()) for value in weights]
-    optimizer = torch.optim.Adam(own, lr=rate)
-    shares = measured / measured.flatten(1).sum(1).clamp_min(1)[:, None, None, None]
-    for _ in range(steps):
-        optimizer.zero_grad()
-        with torch.enable_grad():
+    # Made as parameters, and differentiated here only: the classifier has no part in it. Copies, since what
+    # was made in inference mode has no gradients outside of it either.
+    with torch.inference_mode(False), torch.enable_grad():
+        own = [nn.Parameter(value.detach().clone()) for value in weights]
+        optimizer = torch.optim.Adam(own, lr=rate)
+        images, gradient, measured = images.clone(), gradient.clone(), measured.clone()
+        shares = measured / measured.flatten(1).sum(1).clamp_min(1)[:, None, None, None]
+        for _ in range(steps):
+            optimizer.zero_grad()
             loss = ((predict(own, images) - gradient).square() * shares).sum()
             torch.autograd.backward(loss, inputs=own)
-        optimizer.step()
+            optimizer.step()
     return [value.detach() for value in own]
 
 

@@ -92,7 +92,8 @@ def warn_of_skipped(root: Path, skipped: Sequence[str]) -> None:
         return
     kinds = Counter(Path(name).suffix.lower() or "without an ending" for name in skipped)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
-    what = f"{count_of(len(skipped), 'file')} skipped, by the name no picture ({counts}): {first_of(skipped)}"
+    files = count_of(len(skipped), "file")
+    what = f"{files} skipped, as they are no pictures ({counts}): {first_of(skipped)}"
     warnings.warn(f"{root}: {what}", stacklevel=3)
 
 
