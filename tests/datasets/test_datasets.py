@@ -57,7 +57,7 @@ def test_csv_keeps_the_order_of_the_table(table: Path) -> None:
         ("file;label\none.png;1\n", "among file;label; they are separated by ';', and must be by commas"),
         ("file,label\n", "no entries"),
         ("", "no column 'file' among none"),
-        (b"file,label\n\xff\xfe,1\n", "not a CSV file in UTF-8"),
+        (b"file,label\n\xff\xfe,1\n", "not text in UTF-8 .byte 12 is 0xff.; save the file as UTF-8"),
     ],
 )
 def test_csv_says_what_is_wrong(table: Path, content: str | bytes, says: str) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol
 from torch import Tensor
 
 from rain.errors import DatasetError
-from rain.files import identify
+from rain.files import identify, not_utf8
 from rain.pictures import SUFFIXES, read_image
 
 SMALL_BYTES = 256 * 2**20
@@ -138,8 +138,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             rows, header = list(reader), reader.fieldnames or []
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; {needs}") from None
-    except (OSError, UnicodeDecodeError, CsvError) as error:
-        raise DatasetError(f"{path}: not a CSV file in UTF-8 ({error}); {needs}") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: {not_utf8(error)}; {needs}") from None
+    except (OSError, CsvError) as error:
+        raise DatasetError(f"{path}: not a CSV file ({error}); {needs}") from None
     for column in columns:
         if column not in header:
             names = ", ".join(header) or "none"
