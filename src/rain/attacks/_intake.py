@@ -150,12 +150,13 @@ class Attended:
         self.largest = int(labels.max()) if len(labels) else 0
         self.is_new = True
         self.zeroed, self.values = 0, 0
-        self.asked, self.unanswered = 0, 0
+        self.answers, self.unanswered = 0, 0
 
     def __call__(self, images: Images, **more: Any) -> Tensor:
         """Classify images; logits (N, classes)."""
-        asked = _Finite.apply(images, self) if images.requires_grad and torch.is_grad_enabled() else images
-        answer = self.model(asked, **more)
+        if images.requires_grad and torch.is_grad_enabled():
+            images = _Finite.apply(images, self)
+        answer = self.model(images, **more)
         logits = check_logits(answer, len(images)) if self.strict else logits_of(answer, len(images))
         if self.is_new and len(images):
             self._look(logits)
@@ -176,7 +177,7 @@ class Attended:
         usable = torch.isfinite(logits.detach().amax(1))
         if not usable.any():
             check_logits(logits)
-        self.asked, self.unanswered = len(logits), int((~usable).sum())
+        self.answers, self.unanswered = len(logits), int((~usable).sum())
         if self.unanswered == 0:
             warn_if_probabilities(logits, self.model)
 
@@ -192,7 +193,7 @@ class Attended:
             why = "such as behind the square root of a black pixel"
             warnings.warn(f"{share} were NaN or infinite, {why}: they counted as 0", stacklevel=3)
         if self.unanswered:
-            what = f"{self.unanswered} of the classifier's first {self.asked} answers are NaN or infinite"
+            what = f"{self.unanswered} of the classifier's first {self.answers} answers are NaN or infinite"
             warnings.warn(f"{what}: they count as not fooled", stacklevel=3)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from rain.errors import DatasetError
-from rain.files import to_path
+from rain.files import is_folder, to_path
 from rain.images import Images, centre_crop, resize_shorter
 from rain.registry import DATASETS, load_dataset
 from rain.training.recipe import Config
@@ -89,7 +89,7 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
 
 
 def _open(spec: str) -> "Dataset":
-    return load_dataset(f"pictures:{spec}" if _is_folder(spec) else spec)
+    return load_dataset(f"pictures:{spec}" if _is_folder(to_path(spec)) else spec)
 
 
 def _is_folder(spec: str) -> bool:
@@ -99,7 +99,7 @@ def _is_folder(spec: str) -> bool:
     one that was typed wrong.
     """
     name, _, _ = DATASETS.look_up(spec)
-    return to_path(spec).is_dir() or (name not in DATASETS.names() and ":" not in name)
+    return is_folder(to_path(spec)) or (name not in DATASETS.names() and ":" not in name)
 
 
 def _has_labels(dataset: "Dataset") -> bool:
