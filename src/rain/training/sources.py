@@ -89,7 +89,7 @@ class Sources(TorchDataset[tuple[Tensor, int]]):
 
 
 def _open(spec: str) -> "Dataset":
-    return load_dataset(f"pictures:{spec}" if _is_folder(to_path(spec)) else spec)
+    return load_dataset(f"pictures:{spec}" if _is_folder(spec) else spec)
 
 
 def _is_folder(spec: str) -> bool:
