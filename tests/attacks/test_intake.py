@@ -423,3 +423,11 @@ def test_an_attack_that_writes_to_what_it_gets_changes_nothing_of_the_users() ->
         assert torch.equal(images, before)
         assert labels.tolist() == [1, 2]
         assert 0 < (adversarial.double() - before.double()).abs().max() <= 0.25
+
+
+def test_a_budget_beyond_any_image_is_refused(images: Tensor) -> None:
+    """It would overflow: square gave NaN, apgd a RuntimeError."""
+    for name in ("pgd", "apgd", "square", "noise", "targeted"):
+        for eps in (1.4e4, 3.4e38, 1e300):
+            with pytest.raises(OptionError, match="more than from black to white in the largest image"):
+                load_attack(name)(tiny().eval(), images, [0, 1, 2], eps=eps, norm="l2")

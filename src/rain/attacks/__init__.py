@@ -47,12 +47,15 @@ from torch import Generator, Tensor
 from rain.adaptive import Model
 from rain.attacks._draws import gaussian, uniform
 from rain.errors import OptionError
-from rain.images import Images, check_norm, project
+from rain.images import MAX_PIXELS, Images, check_norm, project
 
 Objective = Callable[[Tensor], Tensor]
 """From the logits of a batch (N, classes) to one value for each image, (N,)."""
 
 LOSSES = ("cross_entropy", "margin")
+
+FARTHEST = (3 * MAX_PIXELS) ** 0.5
+"""How far two images can be apart in "l2"; numbers far beyond overflow."""
 
 
 def check_arguments(norm: str, eps: float, loss: str = "margin", losses: tuple[str, ...] = LOSSES) -> None:
@@ -63,6 +66,9 @@ def check_arguments(norm: str, eps: float, loss: str = "margin", losses: tuple[s
     if norm == "linf" and eps > 1:
         what = f"eps = {eps!r} is more than all of [0, 1], in which images lie"
         raise OptionError(f"{what}: {eps:g} grey levels are {eps:g}/255")
+    if eps > FARTHEST:
+        what = f"eps = {eps!r} is more than from black to white in the largest image, {FARTHEST:.0f}"
+        raise OptionError(f"{what}: 1000 stands for all of [0, 1] in any usual one")
     if loss not in losses:
         raise OptionError(f"loss must be one of {', '.join(losses)}, got {loss!r}")
 

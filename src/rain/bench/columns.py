@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from rain.bench.cells import Cell, Result
 from rain.bench.metrics import eps_text, place_order, unbounded
 from rain.errors import OptionError, ResultError
-from rain.registry import Traits
+from rain.entries import Traits
 from rain.specs import innermost, parse
 
 Item = TypeVar("Item")
