@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from rain.bench.cells import Cell, Result
 from rain.bench.metrics import eps_text, place_order, unbounded
-from rain.errors import OptionError, ResultError
 from rain.entries import Traits
+from rain.errors import OptionError, ResultError
 from rain.specs import innermost, parse
 
 Item = TypeVar("Item")
