@@ -1,5 +1,6 @@
 """What the steps of training cost on a GPU: images a second, share of its ceiling, time of each part."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +95,12 @@ def built(config: Config) -> Pieces:
     return pieces
 
 
+def numbered(step: GraphStep | PlainStep, *, is_due: bool) -> Callable[[], object]:
+    """Make the next step at each call."""
+    numbers = itertools.count()
+    return lambda: step.make(next(numbers), is_due)
+
+
 def captured_row(recipe: str, config: Config, seconds: float, ceiling: float, profile: bool) -> str:
     """Measure steps that are replayed, and their parts."""
     torch.cuda.reset_peak_memory_stats()
@@ -104,14 +111,7 @@ def captured_row(recipe: str, config: Config, seconds: float, ceiling: float, pr
     ready = time.monotonic() - begin
     graph = step.graph
     assert graph is not None
-    count = 0
-
-    def make() -> None:
-        nonlocal count
-        step.make(count, False)
-        count += 1
-
-    whole = seconds_of(make, seconds)
+    whole = seconds_of(numbered(step, is_due=False), seconds)
     parts = {"replay": seconds_of(graph.replay, seconds / 2)}
     parts["pictures"] = seconds_of(lambda: step.batches(3), 0.3)
     parts["draws"] = seconds_of(lambda: step.fixed._fill_draws(step.generator), 0.3)
@@ -180,13 +180,6 @@ def plain_row(recipe: str, config: Config, seconds: float) -> str:
     torch.cuda.reset_peak_memory_stats()
     pieces = built(replace(config, launch="eager"))
     step = PlainStep(pieces)
-    count = 0
-
-    def make() -> None:
-        nonlocal count
-        step.make(count, True)
-        count += 1
-
-    whole = seconds_of(make, seconds)
+    whole = seconds_of(numbered(step, is_due=True), seconds)
     numbers = (f"{config.batch / whole:.0f}", "", "", f"{peak_memory_mb(pieces.fabric.device):.0f}")
     return COLUMNS.format(recipe, "eager", config.batch, *numbers, f"whole {1000 * whole:.0f}")

@@ -211,6 +211,13 @@ def test_tensors_of_any_state_give_the_same(name: str, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_cannot_be_called_is_refused(name: str, images: Tensor) -> None:
+    for model in (None, "efficientnet_lite0", tiny().state_dict()):
+        with pytest.raises(OptionError, match="the model must be a callable from images to logits"):
+            attacked(name, model, images, [0, 1, 2])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_comes_back_is_a_tensor_of_its_own(name: str, images: Tensor) -> None:
     for eps in (0.0, 0.03):
         adversarial = attacked(name, tiny().eval(), images, answers(images), eps=eps)

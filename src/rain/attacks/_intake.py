@@ -57,6 +57,9 @@ def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(attack)
     def attack_checked(model: Model, images: Images, labels: Any, **options: Any) -> Any:
+        if not callable(model):
+            needed = "a callable from images to logits, such as an nn.Module"
+            raise OptionError(f"the model must be {needed}; got a {type(model).__name__}")
         traits = traits_when(attack, options)
         if "eps" in options:
             options["eps"] = _number(options["eps"])

@@ -10,6 +10,8 @@ import typer
 from rain.cli.errors import clean_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from rain.report.costs import CleanCost
@@ -88,7 +90,6 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
 
     The page has the other budgets. The place is left out where there is only one.
     """
-    from rain.bench.metrics import place_text
     from rain.report.sentences import overall
     from rain.report.verdict import at_largest_budgets
 
@@ -98,27 +99,28 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
     for access, meaning in meanings.items():
         _print_plainly(console, f"{access}: {meaning}")
     console.print()
-    places = {place_text(headline) for headline in largest}
-    for place, group in groupby(largest, key=place_text):
-        if len(places) > 1:
-            _print_plainly(console, f"{place}:")
-        for headline in group:
-            _print_plainly(console, f"- {headline.sentence}")
+    _print_by_place(console, largest)
 
 
 def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
-    """Print what each defence costs where nothing was attacked, with the place if there are several."""
-    from rain.bench.metrics import place_text
+    """Print what each defence costs where nothing was attacked."""
     from rain.report.costs import UNATTACKED
 
     if costs:
         _print_plainly(console, f"{UNATTACKED}\n")
-    places = {place_text(cost) for cost in costs}
-    for place, group in groupby(costs, key=place_text):
+    _print_by_place(console, costs)
+
+
+def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:
+    """Print a sentence for each, below its place if there are several."""
+    from rain.bench.metrics import place_text
+
+    places = {place_text(each) for each in items}
+    for place, group in groupby(items, key=place_text):
         if len(places) > 1:
             _print_plainly(console, f"{place}:")
-        for cost in group:
-            _print_plainly(console, f"- {cost.sentence}")
+        for each in group:
+            _print_plainly(console, f"- {each.sentence}")
 
 
 def _print_plainly(console: "Console", text: str) -> None:
