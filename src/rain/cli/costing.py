@@ -17,7 +17,7 @@ IMAGES_HELP = (
     "agreement with the bare classifier is measured in place of accuracy."
 )
 EXAMPLES_HELP = "Images to classify; by default as many as take some forty seconds."
-SIZE_HELP = "Side in pixels at which images enter; 0 for their own size; by default what the classifier sees."
+SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
 
 
 def cost(

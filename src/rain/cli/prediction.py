@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rain.defense import Hardened
 
 IMAGES_HELP = "Image files, or folders: all pictures within, one line each."
-SIZE_HELP = "Side in pixels at which images enter; 0 for their own size; by default what the classifier sees."
+SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
 SEED_HELP = "For the same answer every time. Not where an attacker could learn it."
 TOP_HELP = "Classes shown for each image; by default 3 of a file, and 1 of a picture in a folder."
 JSON_HELP = "One JSON object a line for each image: file, label, name, probability, agreement, error."
@@ -133,7 +133,7 @@ def predict(
 ) -> None:
     """Classify image files, or all pictures in folders, behind a defence.
 
-    It says for each how many draws agree. One that cannot be read does not end the others.
+    It says for each image how many draws agree. An image that cannot be read does not end the others.
     """
     with clean_errors():
         from rain.runtime.forecast import Piece

@@ -17,7 +17,9 @@ IMAGES_HELP = "What to learn from: a folder of pictures, or a dataset such as fo
 VALIDATION_HELP = "The same, to choose the best weights on; never the test set."
 SET_HELP = "Another value for a field of the recipe. May be repeated."
 
-MINUTES_HELP = "Be over after so many: the recipe's steps, and those between validations, are those that fit."
+MINUTES_HELP = (
+    "Be over after so many minutes: the recipe's steps, and those between validations, are those that fit."
+)
 
 
 def train(
