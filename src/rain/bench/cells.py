@@ -109,6 +109,8 @@ class Outcome:
             others.
         flat: whether the first gradient that the attack was given for this image was exactly 0, so that it
             had nothing to go by.
+        clean_suspicion, robust_suspicion: the gate's score for each draw, of the clean and of the attacked
+            image; empty for a defence without a gate.
     """
 
     index: int
@@ -120,6 +122,8 @@ class Outcome:
     distance: float
     queries: int | None = None
     flat: bool = False
+    clean_suspicion: tuple[float, ...] = ()
+    robust_suspicion: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -351,6 +355,8 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
     values: dict[str, Any] = dict(row)
     for name in ("clean", "robust"):
         values[name] = tuple(values[name])
+    for name in ("clean_suspicion", "robust_suspicion"):
+        values[name] = tuple(values.get(name, ()))
     return Outcome(**values)
 
 

@@ -4,6 +4,7 @@ A *column* is all results of one defence in one place: one dataset at one size, 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple, TypeVar
@@ -95,6 +96,12 @@ def by_budget(results: Iterable[Result]) -> dict[Budget, list[Result]]:
     """Collect results by their budgets, in ascending order."""
     groups = grouped(results, lambda result: budget_of(result.cell))
     return {budget: groups[budget] for budget in sorted(groups)}
+
+
+def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Result]:
+    """Choose the results that are of all these images; all of the results where none is."""
+    whole = [result for result in results if images <= {outcome.index for outcome in result.outcomes}]
+    return whole or results
 
 
 def budget_of(cell: Cell) -> Budget:
