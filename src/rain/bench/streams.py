@@ -1,4 +1,4 @@
-"""Streams in which clean and adversarial images are mixed, out of results that there are. Never imports torch.
+"""Streams in which clean and adversarial images are mixed, from results that there are. Never imports torch.
 
 Of a stream a share p is adversarial. Its accuracy is the mean over images of (1 - p) times the score of the
 clean image plus p times that of the attacked one: nothing is computed anew. Scores are means over single
@@ -12,14 +12,12 @@ Convention:
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.cells import Cell, Result
 from rain.bench.columns import Budget, by_budget, covering, grouped, is_adaptive
 from rain.bench.metrics import (
-    Z95,
     access_order,
     interval,
     per_image,
@@ -29,9 +27,6 @@ from rain.bench.metrics import (
 )
 from rain.errors import OptionError
 from rain.specs import parse
-
-PSEUDO_IMAGES = 2
-"""So many images of no difference Agresti and Min add to a comparison."""
 
 Scores = Mapping[int, float]
 """Of images, by index, between 0 and 1."""
@@ -70,6 +65,11 @@ class Stream:
         """How many images the accuracy is of."""
         return len(self.robust)
 
+    @property
+    def budget(self) -> Budget:
+        """Of its attackers."""
+        return Budget(self.norm, self.eps)
+
 
 class Level(NamedTuple):
     """The accuracy of a stream of which a share is adversarial; ``low`` and ``high`` bound it at 95 %."""
@@ -78,33 +78,6 @@ class Level(NamedTuple):
     rate: float
     low: float
     high: float
-
-
-class Worth(NamedTuple):
-    """From which share of adversarial images on a defence is at least as accurate as the bare classifier.
-
-    Args:
-        share: the smallest such share; None where there is none.
-        low, high: the 95 % bounds of the share. Below ``low`` the bare classifier is better, beyond noise;
-            from ``high`` on the defence is. A ``low`` of None says that the bare classifier is better at every
-            share, beyond noise; a ``high`` of None that the defence is shown to be better at none.
-        until: up to this share a defence is better that is worse above it; else None.
-        images: that both were measured on, clean and attacked.
-        cost, gain: what the bare classifier is ahead on clean images, and the defence on attacked ones.
-    """
-
-    share: float | None
-    low: float | None
-    high: float | None
-    until: float | None
-    images: int
-    cost: float
-    gain: float
-
-    @property
-    def shown(self) -> bool:
-        """Whether it is beyond noise that the defence pays at some share."""
-        return self.share is not None and self.high is not None
 
 
 def streams(results: Iterable[Result]) -> list[Stream]:
@@ -127,15 +100,18 @@ def streams(results: Iterable[Result]) -> list[Stream]:
     return every
 
 
-def streams_of_attacks(results: Iterable[Result]) -> list[Stream]:
-    """Make a stream of each single attack; the bare classifier meets the same attack, if it met it at all."""
-    every: list[Stream] = []
+def streams_of_attacks(results: Iterable[Result]) -> list[tuple[Result, Stream]]:
+    """Make a stream of each single attack, beside its result.
+
+    The bare classifier meets the same attack, or what comes nearest to it.
+    """
+    every: list[tuple[Result, Stream]] = []
     for column in _columns(results):
         bare = [result for result in column if result.cell.defense == "none"]
         for result in sorted(column, key=_reading_order):
             others = _same_attack(bare, result.cell) if result.cell.defense != "none" else []
             stream = _stream([result], others, result.cell.access)
-            every += [stream] if stream else []
+            every += [(result, stream)] if stream else []
     return every
 
 
@@ -159,118 +135,6 @@ def levels(stream: Stream, shares: Iterable[float]) -> list[Level]:
         variance += 2 * share * (1 - share) * together
         points.append(Level(share, rate, *interval(rate, stream.images, max(0.0, variance))))
     return points
-
-
-def worth(stream: Stream) -> Worth | None:
-    """Find the share of adversarial images from which on the defence pays for itself.
-
-    Returns: None where the bare classifier was not measured on the same images.
-
-    Convention:
-        At each share the mean difference over images is compared with 0 by Agresti and Min's interval for
-        matched pairs; the bounds are the shares at which it touches 0 (Fieller's way for a quotient).
-
-    Source:
-        Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005.
-    """
-    indices = sorted(stream.robust.keys() & stream.bare_robust.keys())
-    if not indices:
-        return None
-    clean = [stream.clean[index] - stream.bare_clean[index] for index in indices]
-    robust = [stream.robust[index] - stream.bare_robust[index] for index in indices]
-    lead = _Lead.of(clean, robust)
-    share = until = None
-    if lead.clean >= 0 and lead.robust >= 0:
-        share = 0.0
-    elif lead.clean < 0 < lead.robust:
-        share = lead.crossing
-    elif lead.robust < 0 < lead.clean:
-        until = lead.crossing
-    low, high = (None, None) if until is not None else lead.bounds()
-    count = len(indices)
-    return Worth(share, low, high, until, count, -lead.clean / count, lead.robust / count)
-
-
-class _Lead(NamedTuple):
-    """What a defence is ahead of the bare classifier, summed over images.
-
-    Args:
-        clean, robust: sums of the differences on clean and on attacked images.
-        clean_squares, robust_squares, products: sums of their squares, and of their products.
-        count: of images.
-    """
-
-    clean: float
-    robust: float
-    clean_squares: float
-    robust_squares: float
-    products: float
-    count: int
-
-    @classmethod
-    def of(cls, clean: Sequence[float], robust: Sequence[float]) -> "_Lead":
-        pairs = list(zip(clean, robust, strict=True))
-        return cls(
-            sum(clean),
-            sum(robust),
-            sum(value * value for value in clean),
-            sum(value * value for value in robust),
-            sum(first * second for first, second in pairs),
-            len(pairs),
-        )
-
-    @property
-    def crossing(self) -> float:
-        """The share at which nobody is ahead."""
-        return self.clean / (self.clean - self.robust)
-
-    def bounds(self) -> tuple[float | None, float | None]:
-        """The share up to which the bare classifier is ahead, and that from which on the defence is."""
-        turns = [turn for turn in self._turns() if 0 < turn < 1]
-        edges = [0.0, *sorted(turns), 1.0]
-        parts = list(zip(edges, edges[1:], strict=False))
-        signs = [self._sign((start + end) / 2) for start, end in parts]
-        low = next((start for (start, _), sign in zip(parts, signs, strict=True) if sign >= 0), None)
-        high = None
-        for (start, _), sign in zip(reversed(parts), reversed(signs), strict=True):
-            if sign <= 0:
-                break
-            high = start
-        return low, high
-
-    def _coefficients(self) -> tuple[float, float, float]:
-        """Of the quadratic in the share that is positive where somebody is ahead, beyond noise."""
-        slope = self.robust - self.clean
-        weight = 1 + Z95**2 / (self.count + PSEUDO_IMAGES)
-        bend = self.clean_squares - 2 * self.products + self.robust_squares
-        tilt = 2 * (self.products - self.clean_squares)
-        return (
-            weight * slope**2 - Z95**2 * bend,
-            weight * 2 * self.clean * slope - Z95**2 * tilt,
-            weight * self.clean**2 - Z95**2 * (self.clean_squares + 1),
-        )
-
-    def _turns(self) -> list[float]:
-        """The shares at which the quadratic is 0."""
-        square, linear, constant = self._coefficients()
-        if abs(square) < 1e-9 * (abs(linear) + abs(constant)):
-            return [-constant / linear] if linear else []
-        inner = linear**2 - 4 * square * constant
-        if inner < 0:
-            return []
-        # Of the two textbook forms each loses digits for one of the roots: this takes neither.
-        sum_of_terms = -(linear + (sqrt(inner) if linear >= 0 else -sqrt(inner))) / 2
-        turns = [sum_of_terms / square]
-        if sum_of_terms:
-            turns.append(constant / sum_of_terms)
-        return turns
-
-    def _sign(self, share: float) -> int:
-        """Who is ahead at a share, beyond noise: 1 the defence, -1 the bare classifier, 0 nobody."""
-        square, linear, constant = self._coefficients()
-        if (square * share + linear) * share + constant <= 0:
-            return 0
-        return 1 if (1 - share) * self.clean + share * self.robust > 0 else -1
 
 
 def _columns(results: Iterable[Result]) -> list[list[Result]]:
@@ -369,8 +233,3 @@ def _bare_first(defense: str) -> tuple[bool, str]:
 def _reading_order(result: Result) -> tuple[int, str, tuple[bool, str]]:
     cell = result.cell
     return access_order(cell.access), cell.attack, _bare_first(cell.defense)
-
-
-def budget(stream: Stream) -> Budget:
-    """Name the budget of a stream's attackers."""
-    return Budget(stream.norm, stream.eps)

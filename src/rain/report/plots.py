@@ -110,7 +110,7 @@ def curves(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
     plots: list[Plot] = []
     bounded = [result for result in results if result.outcomes and not unbounded(result.cell)]
     for place, group in grouped(bounded, _place).items():
-        styles = styles_of(group, labels)
+        styles = styles_of(map(_defense, group), labels)
         attacked = [result for result in group if result.cell.attack != "none"]
         for norm, normed in grouped(attacked, _norm).items():
             panels: list[Panel] = []
@@ -131,7 +131,7 @@ def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot
     plots: list[Plot] = []
     free = [result for result in results if result.outcomes and unbounded(result.cell)]
     for (place, norm), group in grouped(free, lambda result: (_place(result), _norm(result))).items():
-        styles = styles_of(group, labels)
+        styles = styles_of(map(_defense, group), labels)
         panels: list[Panel] = []
         for (attack, access), column in grouped(sorted(group, key=_attack), _attack).items():
             curve_of = {result.cell.defense: _thinned(result) for result in column}
@@ -267,9 +267,9 @@ def _prefix(kind: str, plots: Sequence[Plot], panels: Sequence[Panel]) -> str:
     return f"{kind}{len(plots)}-{len(panels)}"
 
 
-def styles_of(group: Iterable[Result], labels: Mapping[str, str]) -> dict[str, Style]:
-    """A style for each defence, in the order of the labels; the bare classifier's is grey."""
-    present = {result.cell.defense for result in group}
+def styles_of(defenses: Iterable[str], labels: Mapping[str, str]) -> dict[str, Style]:
+    """Give a style to each defence, in the order of the labels; the bare classifier's is grey."""
+    present = set(defenses)
     styles = {"none": BARE} if "none" in present else {}
     for place, name in enumerate(name for name in labels if name in present - {"none"}):
         # Where the colours begin again, the marks are shifted against them.
@@ -319,6 +319,10 @@ def _place(result: Result) -> str:
 
 def _norm(result: Result) -> str:
     return result.cell.norm
+
+
+def _defense(result: Result) -> str:
+    return result.cell.defense
 
 
 def _eps(result: Result) -> float:
