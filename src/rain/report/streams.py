@@ -200,54 +200,37 @@ def share_text(share: float) -> str:
 
 
 def overall(section: Section) -> str:
-    """Say in two sentences what defences are worth in mixed traffic: first against who knows them."""
-    parts = [_adaptive_text(section)]
+    """Say in one sentence what defences are worth in mixed traffic: first against who knows them."""
+    clauses = ["no adaptive attack was run, so that nothing is claimed"]
+    if "adaptive" in section.accesses:
+        clauses = [_clause(section, "adaptive", "an attacker who knows it")]
     others = [access for access in ("transfer", *section.accesses) if access in section.accesses]
     blind = next((access for access in others if access != "adaptive"), "")
     if blind:
-        parts.append(_blind_text(section, blind))
-    return " ".join(parts)
+        attacker = "transferred attacks" if blind == "transfer" else f"{blind} attacks"
+        clauses.append(_clause(section, blind, attacker))
+    what = "from which share of adversarial images on a defence pays for itself"
+    return f"Mixed traffic at {section.where}, {what}: {'; '.join(clauses)}."
 
 
-def _adaptive_text(section: Section) -> str:
-    where = f"In mixed traffic at {section.where}"
-    if "adaptive" not in section.accesses:
-        return f"{where} nothing is claimed: no adaptive attack was run."
-    first, count = _first_to_pay(section, "adaptive")
-    against = "against an attacker who knows it"
-    if count == 0:
-        return f"{where} nobody knows what defences are worth: the bare classifier was not attacked."
-    if first is None:
-        who = "the defence" if count == 1 else f"none of {count} defences"
-        verb = "is not" if count == 1 else "is"
-        return f"{where} {who} {verb} shown to pay for itself {against}, at any share of adversarial images."
-    return f"{where}, {against}, {first}."
-
-
-def _blind_text(section: Section, access: str) -> str:
-    first, count = _first_to_pay(section, access)
-    if count == 0:
-        return ""
-    who = "transferred attacks" if access == "transfer" else f"{access} attacks"
-    if first is None:
-        return f"Against {who} it is not shown of any, either."
-    return f"Against {who} {first}."
-
-
-def _first_to_pay(section: Section, access: str) -> tuple[str | None, int]:
-    """Say which defence is the first that is shown to pay; and how many were compared."""
+def _clause(section: Section, access: str, attacker: str) -> str:
+    """Say which defence is the first that is shown to pay against these attacks."""
     labels = {line.defense: line.label for line in section.lines}
     values = []
-    for stream in section.streams.get(access, []):
+    for stream in section.streams[access]:
         value = worth(stream)
-        if stream.defense != "none" and value:
+        if value:
             values.append((value, labels[stream.defense]))
+    if not values:
+        return f"against {attacker} unknown, without the bare classifier"
     shown = [pair for pair in values if pair[0].shown]
+    count = len(values)
     if not shown:
-        return None, len(values)
+        who = ", it is not shown to" if count == 1 else f" none of {count} is shown to"
+        return f"against {attacker}{who}, at any share"
     value, label = min(shown, key=lambda pair: (pair[0].share, pair[1]))
-    only = "" if len(values) == 1 else f", the first of {len(values)} defences,"
-    return f"{label}{only} pays {pays_text(value)}, on {value.images} images", len(values)
+    first = f" {label} is the first of {count}, " if count > 1 else ", "
+    return f"against {attacker}{first}{pays_text(value)}, on {value.images} images"
 
 
 def alarm_text(line: AlarmLine) -> str:
