@@ -202,9 +202,7 @@ def _speak_accuracy(lines: Iterable[Stream], labels: Mapping[str, str]) -> str:
     parts = []
     for stream in lines:
         start, end = (percent_text(level.rate) for level in levels(stream, (0, 1)))
-        parts.append(
-            f"{labels[stream.defense]}: {start} % where nothing is adversarial, {end} % where all is"
-        )
+        parts.append(f"{labels[stream.defense]}: {start} % without adversarial images, {end} % of them alone")
     return f"Accuracy of a mixed stream. {'; '.join(parts)}."
 
 

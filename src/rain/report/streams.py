@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from rain.bench.alarms import Alarms, Rate, alarms
-from rain.bench.cells import Result
+from rain.bench.cells import Cell, Result
 from rain.bench.columns import Budget, budget_of, grouped
 from rain.bench.metrics import access_order, eps_text, place_order, place_text
 from rain.bench.streams import Level, Stream, levels, streams, streams_of_attacks
@@ -132,11 +132,15 @@ def attack_lines(results: Iterable[Result], section: Section, labels: Mapping[st
     names = attack_labels(result.cell.attack for result, _ in pairs)
     lines = []
     for result, stream in pairs:
-        attacker = f"{stream.access}, {names[result.cell.attack]}"
-        eot = f", eot {result.cell.eot}" if result.cell.eot > 1 else ""
         pays = NOT_COMPARED if stream.defense == "none" else pays_of(stream)
-        lines.append(AttackLine(attacker + eot, labels[stream.defense], pays, levels(stream, SHARES)))
+        attacker = _attacker(result.cell, names)
+        lines.append(AttackLine(attacker, labels[stream.defense], pays, levels(stream, SHARES)))
     return lines
+
+
+def _attacker(cell: Cell, names: Mapping[str, str]) -> str:
+    eot = f", eot {cell.eot}" if cell.eot > 1 else ""
+    return f"{cell.access}, {names[cell.attack]}{eot}"
 
 
 def honest_first(access: str) -> tuple[bool, int]:
@@ -155,8 +159,7 @@ def _alarm_lines(results: Iterable[Result], about: Stream, labels: Mapping[str, 
     for result in same:
         counts = alarms(result)
         if counts:
-            attacker = f"{result.cell.access}, {names[result.cell.attack]}"
-            lines.append(AlarmLine(labels[result.cell.defense], attacker, counts))
+            lines.append(AlarmLine(labels[result.cell.defense], _attacker(result.cell, names), counts))
     return lines
 
 
@@ -237,11 +240,10 @@ def alarm_text(line: AlarmLine) -> str:
     """Say in one sentence how many alarms of a gate are false."""
     counts = line.alarms
     stream = f"Of {count_text(counts.stream)} images with {count_text(counts.attacks)} adversarial ones"
-    raised = counts.true.rate + counts.false.rate
-    what = f"{line.label} raises {count_text(raised)} alarms ({line.attacker})"
-    return (
-        f"{stream} {what}: {count_text(counts.false.rate)} are false, and {rate_text(counts.misses)} missed."
-    )
+    raised = count_text(counts.true.rate + counts.false.rate)
+    false, misses = count_text(counts.false.rate), count_text(counts.misses.rate)
+    what = f"{line.label} raises {raised} alarms ({line.attacker})"
+    return f"{stream} {what}: {false} are false. It misses {misses}."
 
 
 def count_text(count: float) -> str:
