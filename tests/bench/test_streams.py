@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import cell, of_cell, result, share, stream, three_columns
+from synthetic import cell, of_cell, result, share, stream, three_columns, unattacked
 
 from rain.bench.cells import Result
 from rain.bench.metrics import interval
@@ -19,6 +19,10 @@ def one_of(every: list[Stream], defense: str, access: str) -> Stream:
 def attacked(defense: str, access: str, *, right: list[int], attack: str = "pgd(confidence=inf)") -> Result:
     about = cell(defense=defense, access=access, attack=attack, eot=1)
     return result(about, right, [1] * len(right))
+
+
+def attacked_nothing(defense: str, right: list[int]) -> Result:
+    return result(unattacked(defense=defense), right, right)
 
 
 # --- accuracy at a share
@@ -65,7 +69,39 @@ def test_the_interval_covers(clean: float, kept: float, part: float) -> None:
     assert inside >= 0.925 * 400
 
 
+def test_more_clean_images_make_the_clean_end_surer_and_leave_the_other() -> None:
+    few, many = stream(share(0.8, 20), share(0.3, 20)), stream(share(0.8, 400), share(0.3, 20))
+    (first, middle, last), (few_first, few_middle, few_last) = (
+        levels(one, (0, 0.1, 1)) for one in (many, few)
+    )
+    assert (first.low, first.high) == interval(0.8, 400)
+    assert last == few_last
+    assert first.high - first.low < few_first.high - few_first.low
+    assert middle.high - middle.low < few_middle.high - few_middle.low
+
+
+@pytest.mark.parametrize("part", [0.05, 0.5])
+def test_the_interval_covers_where_few_of_the_images_were_attacked(part: float) -> None:
+    random = np.random.default_rng(3)
+    truth = (1 - part) * 0.85 + part * 0.85 * 0.6
+    inside = 0
+    for _ in range(400):
+        before = (random.random(200) < 0.85).astype(float)
+        after = before[:40] * (random.random(40) < 0.6)
+        (level,) = levels(stream(before.tolist(), after.tolist()), (part,))
+        inside += level.low <= truth <= level.high
+    assert inside >= 0.925 * 400
+
+
 # --- which images, which attacks
+
+
+def test_every_image_that_was_measured_clean_counts() -> None:
+    clean = [attacked_nothing("none", [1, 1, 1, 1]), attacked_nothing("rain", [1, 1, 0, 0])]
+    few = [attacked("none", "transfer", right=[0, 0]), attacked("rain", "transfer", right=[1, 0])]
+    single = one_of(streams([*clean, *few]), "rain", "transfer")
+    assert (single.clean, single.robust) == ({0: 1, 1: 1, 2: 0, 3: 0}, {0: 1, 1: 0})
+    assert (single.bare_clean, single.bare_robust) == ({0: 1, 1: 1, 2: 1, 3: 1}, {0: 0, 1: 0})
 
 
 def test_only_images_that_every_attack_of_an_access_met_count() -> None:
@@ -73,7 +109,7 @@ def test_only_images_that_every_attack_of_an_access_met_count() -> None:
     half = replace(of_cell(whole, attack="fgsm"), outcomes=whole.outcomes[:2], complete=False)
     single = one_of(streams([whole, half]), "rain", "transfer")
     assert single.images == 2
-    assert single.clean.keys() == single.robust.keys() == {0, 1}
+    assert single.robust.keys() == {0, 1}
     assert not single.complete
 
 

@@ -109,6 +109,34 @@ def test_the_lead_is_agresti_and_mins_at_its_ends() -> None:
     assert lead == Lead(0.0, 9 / 50, pytest.approx(middle - half), pytest.approx(middle + half))
 
 
+def test_clean_images_that_nobody_attacked_count() -> None:
+    """Of 400 clean ones 40 are lost; of 100 attacked ones 40 are won: as if all had been attacked."""
+    rows = [(10, 0.0, 1.0), (90, 1.0, 1.0)]
+    clean = [score for count, score, _ in rows for _ in range(4 * count)]
+    bare = [1.0] * 400
+    value = worth(stream(clean, [1.0] * 40 + [0.0] * 60, bare, [0.0] * 100))
+    assert value
+    assert (value.share, value.cost, value.gain) == pytest.approx((0.2, 0.1, 0.4))
+    assert value.images == 100
+    alike = value_of((10, 0, 0, 1, 0), (40, 1, 1, 1, 0), (50, 1, 0, 1, 0))
+    assert value.low is not None
+    assert alike.low is not None
+    assert alike.low < value.low < 0.2
+
+
+def test_the_interval_of_the_share_covers_where_few_of_the_images_were_attacked() -> None:
+    random = np.random.default_rng(4)
+    inside = 0
+    for _ in range(400):
+        bare = (random.random(300) < 0.9).astype(float)
+        clean = bare * (random.random(300) < 0.9)
+        robust = bare[:60] * (random.random(60) < 0.5)
+        value = worth(stream(clean.tolist(), robust.tolist(), bare.tolist(), [0.0] * 60))
+        assert value
+        inside += (value.low or 0) <= 0.09 / 0.54 <= (1 if value.high is None else value.high)
+    assert inside >= 0.925 * 400
+
+
 @pytest.mark.parametrize("draws", [1, 4])
 def test_the_interval_of_the_share_covers(draws: int) -> None:
     """The bare classifier loses every attacked image; the defence loses a tenth clean, and keeps half."""

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from rain.bench.cells import Cell, Result
-from rain.bench.metrics import eps_text, place_order, unbounded
+from rain.bench.metrics import eps_text, per_image, place_order, unbounded
 from rain.entries import Traits
 from rain.errors import OptionError, ResultError
 from rain.specs import innermost, parse
@@ -102,6 +102,15 @@ def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Re
     """Choose the results that are of all these images; all of the results where none is."""
     whole = [result for result in results if images <= {outcome.index for outcome in result.outcomes}]
     return whole or results
+
+
+def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
+    """The clean score of each image that any result of a defence measured."""
+    scores: dict[int, float] = {}
+    for result in setting:
+        if result.cell.defense == defense:
+            scores |= per_image(result, attacked=False)
+    return scores
 
 
 def budget_of(cell: Cell) -> Budget:

@@ -137,7 +137,7 @@ def by_distance(result: Result) -> list[tuple[float, float]]:
     return list(last_of_size.items())
 
 
-def interval(rate: float, count: int, variance: float | None = None) -> tuple[float, float]:
+def interval(rate: float, count: float, variance: float | None = None) -> tuple[float, float]:
     """Bound a rate by the Wilson score interval of 95 %.
 
     Args:

@@ -1,13 +1,14 @@
 """Streams in which clean and adversarial images are mixed, from results that there are. Never imports torch.
 
-Of a stream a share p is adversarial. Its accuracy is the mean over images of (1 - p) times the score of the
-clean image plus p times that of the attacked one: nothing is computed anew. Scores are means over single
-draws.
+Of a stream a share p is adversarial. Its accuracy is (1 - p) times the accuracy on clean images plus p times
+that on attacked ones: nothing is computed anew. Scores are means over single draws.
 
 Convention:
-    A figure is of the images that were measured clean and attacked, and, where the bare classifier is
-    compared, by it as well. The bare classifier meets attacks of the same access, since a transferred attack
-    from another model and a white-box attack are not one attacker; where there are none, all of the budget.
+    Every image that was measured clean counts for the clean accuracy, as in the tables, and a dear attack of
+    few images does not make it uncertain. Where images were measured clean and attacked, by a defence and the
+    bare classifier, they are compared image by image.
+    The bare classifier meets attacks of the same access, since a transferred attack from another model and a
+    white-box attack are not one attacker; where there are none, all of the budget.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +17,10 @@ from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.cells import Cell, Result
-from rain.bench.columns import Budget, by_budget, covering, grouped, is_adaptive
+from rain.bench.columns import Budget, by_budget, clean_scores, covering, grouped, is_adaptive
 from rain.bench.metrics import (
     access_order,
     interval,
-    per_image,
     place_order,
     unbounded,
     worst_images,
@@ -34,13 +34,13 @@ Scores = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Stream:
-    """The same images clean and attacked, before one defence.
+    """Images clean and attacked, before one defence.
 
     Args:
         dataset, size, classifier, defense, norm, eps, access: as in a cell. The defence "none" is the bare
             classifier.
         attacks: whose worst on each image ``robust`` is.
-        clean, robust: scores of the same images.
+        clean, robust: scores of images; each that was attacked was measured clean as well.
         bare_clean, bare_robust: those of the bare classifier, for the images that it was shown, too; empty
             for the bare classifier itself, or where it was not attacked.
         complete: whether all of these attacks are finished.
@@ -62,7 +62,7 @@ class Stream:
 
     @property
     def images(self) -> int:
-        """How many images the accuracy is of."""
+        """How many images were attacked."""
         return len(self.robust)
 
     @property
@@ -87,15 +87,17 @@ def streams(results: Iterable[Result]) -> list[Stream]:
         An adaptive attack that does not follow the model is left out, as in the verdict; so are attacks
         without a budget, against which in the end nothing holds.
     """
+    results = list(results)
     every: list[Stream] = []
     for column in _columns(results):
+        clean = _clean_by_defense(results, column[0].cell)
         by_defense = grouped(column, lambda result: result.cell.defense)
         bare = by_defense.get("none", [])
         for access in _accesses(column):
             same = _of_access(bare, access) or bare
             for defense in sorted(by_defense, key=_bare_first):
                 own = same if defense == "none" else _of_access(by_defense[defense], access)
-                stream = _stream(own, [] if defense == "none" else same, access)
+                stream = _stream(own, [] if defense == "none" else same, access, clean)
                 every += [stream] if stream else []
     return every
 
@@ -105,12 +107,14 @@ def streams_of_attacks(results: Iterable[Result]) -> list[tuple[Result, Stream]]
 
     The bare classifier meets the same attack, or what comes nearest to it.
     """
+    results = list(results)
     every: list[tuple[Result, Stream]] = []
     for column in _columns(results):
+        clean = _clean_by_defense(results, column[0].cell)
         bare = [result for result in column if result.cell.defense == "none"]
         for result in sorted(column, key=_reading_order):
             others = _same_attack(bare, result.cell) if result.cell.defense != "none" else []
-            stream = _stream([result], others, result.cell.access)
+            stream = _stream([result], others, result.cell.access, clean)
             every += [(result, stream)] if stream else []
     return every
 
@@ -122,18 +126,24 @@ def levels(stream: Stream, shares: Iterable[float]) -> list[Level]:
         shares: each in [0, 1].
 
     Convention:
-        The interval is Wilson's, with the variance of what one image adds to the mixture in the place of that
-        of one answer: clean and attacked answers of one image go together, and their covariance counts. At 0
-        and at 1 it is the interval that the tables have.
+        The interval is Wilson's, with the variance of the mixture in the place of that of one answer: clean
+        and attacked answers of one image go together, and their covariance counts. At 0 and at 1 it is the
+        interval that the tables have. In between it is of so many images as both ends together stand for.
     """
-    clean, robust = _mean(stream.clean), _mean(stream.robust)
-    together = fmean(stream.clean[index] * score for index, score in stream.robust.items()) - clean * robust
+    clean, robust = fmean(stream.clean.values()), fmean(stream.robust.values())
+    clean_images, images = len(stream.clean), len(stream.robust)
+    before = [stream.clean[index] for index in stream.robust]
+    products = [score * stream.clean[index] for index, score in stream.robust.items()]
+    together = fmean(products) - fmean(before) * robust
     points = []
     for share in shares:
-        rate = (1 - share) * clean + share * robust
-        variance = (1 - share) ** 2 * clean * (1 - clean) + share**2 * robust * (1 - robust)
-        variance += 2 * share * (1 - share) * together
-        points.append(Level(share, rate, *interval(rate, stream.images, max(0.0, variance))))
+        rest = 1 - share
+        rate = rest * clean + share * robust
+        count = 1 / (rest / clean_images + share / images)
+        variance = rest**2 * clean * (1 - clean) / clean_images
+        variance += share**2 * robust * (1 - robust) / images
+        variance += 2 * rest * share * together / clean_images
+        points.append(Level(share, rate, *interval(rate, count, max(0.0, count * variance))))
     return points
 
 
@@ -186,14 +196,26 @@ def _name(spec: str) -> str:
         return spec
 
 
-def _stream(results: Sequence[Result], bare: Sequence[Result], access: str) -> Stream | None:
-    """Put together the scores; None where the attacks have no image in common."""
+def _clean_by_defense(results: Iterable[Result], place: Cell) -> dict[str, Scores]:
+    """The clean scores of every image that was measured in a place, by defence."""
+    here = [result for result in results if place_order(result.cell) == place_order(place)]
+    return {defense: clean_scores(here, defense) for defense in {result.cell.defense for result in here}}
+
+
+def _stream(
+    results: Sequence[Result], bare: Sequence[Result], access: str, clean: Mapping[str, Scores]
+) -> Stream | None:
+    """Put together the scores; None where the attacks have no image in common.
+
+    Args:
+        clean: scores of every image, by defence.
+    """
     robust = worst_images(results)
     if not robust:
         return None
     others = covering(bare, robust.keys())
-    bare_robust = worst_images(others)
     cell = results[0].cell
+    own = clean[cell.defense]
     return Stream(
         dataset=cell.dataset,
         size=cell.size,
@@ -203,27 +225,16 @@ def _stream(results: Sequence[Result], bare: Sequence[Result], access: str) -> S
         eps=cell.eps,
         access=access,
         attacks=tuple(dict.fromkeys(result.cell.attack for result in results)),
-        clean=_restricted(_clean(results), robust),
+        clean=own,
         robust=robust,
-        bare_clean=_restricted(_clean(others), robust),
-        bare_robust=_restricted(bare_robust, robust),
+        bare_clean=_restricted(clean["none"], own) if others else {},
+        bare_robust=_restricted(worst_images(others), robust),
         complete=all(result.complete for result in [*results, *others]),
     )
 
 
-def _clean(results: Iterable[Result]) -> dict[int, float]:
-    scores: dict[int, float] = {}
-    for result in results:
-        scores |= per_image(result, attacked=False)
-    return scores
-
-
 def _restricted(scores: Scores, images: Scores) -> dict[int, float]:
     return {index: score for index, score in scores.items() if index in images}
-
-
-def _mean(scores: Scores) -> float:
-    return fmean(scores.values())
 
 
 def _bare_first(defense: str) -> tuple[bool, str]:

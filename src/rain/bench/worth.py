@@ -1,8 +1,9 @@
 """From which share of adversarial images on a defence pays for what it costs. Never imports torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import sqrt
+from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.metrics import Z95
@@ -30,7 +31,7 @@ class Worth(NamedTuple):
             from ``high`` on the defence is. A ``low`` of None says that the bare classifier is better at
             every share, beyond noise; a ``high`` of None that the defence is shown to be better at none.
         until: up to this share a defence is better that is worse above it; else None.
-        images: that both were measured on, clean and attacked.
+        images: that were attacked before both.
         cost, gain: what the bare classifier is ahead on clean images, and the defence on attacked ones.
     """
 
@@ -63,13 +64,13 @@ def leads(stream: Stream, shares: Iterable[float]) -> list[Lead]:
     sums = _sums(stream)
     if sums is None:
         return []
-    count = sums.images + MORE
     points = []
     for share in shares:
-        total = sums.total(share)
-        half = Z95 * sqrt(max(0.0, sums.squares(share) + 1 - total**2 / count))
-        bounds = max(-1.0, (total - half) / count), min(1.0, (total + half) / count)
-        points.append(Lead(share, total / sums.images, *bounds))
+        difference = sums.difference(share)
+        half = Z95 * sqrt(max(0.0, sums.variance(share)))
+        shrunk = sums.breadth(share) / (sums.breadth(share) + MORE)
+        bounds = max(-1.0, shrunk * (difference - half)), min(1.0, shrunk * (difference + half))
+        points.append(Lead(share, difference, *bounds))
     return points
 
 
@@ -92,33 +93,38 @@ def worth(stream: Stream) -> Worth | None:
     elif sums.robust < 0 < sums.clean:
         until = sums.crossing
     low, high = (None, None) if until is not None else sums.bounds()
-    return Worth(share, low, high, until, sums.images, -sums.clean / sums.images, sums.robust / sums.images)
+    return Worth(share, low, high, until, sums.images, -sums.clean, sums.robust)
 
 
 class _Sums(NamedTuple):
-    """What a defence is ahead of the bare classifier, summed over images.
+    """What a defence is ahead of the bare classifier, and how uncertain that is.
 
     Args:
-        clean, robust: sums of the differences on clean and on attacked images.
-        clean_squares, robust_squares, products: sums of their squares, and of their products.
-        images: how many.
+        clean, robust: means of the differences on clean and on attacked images.
+        clean_variance, robust_variance, covariance: of these means.
+        clean_images, images: how many they are of.
     """
 
     clean: float
     robust: float
-    clean_squares: float
-    robust_squares: float
-    products: float
+    clean_variance: float
+    robust_variance: float
+    covariance: float
+    clean_images: int
     images: int
 
-    def total(self, share: float) -> float:
-        """The sum of the differences in a mixture."""
+    def difference(self, share: float) -> float:
+        """The mean difference in a mixture."""
         return (1 - share) * self.clean + share * self.robust
 
-    def squares(self, share: float) -> float:
-        """The sum of their squares."""
-        crossed = 2 * share * (1 - share) * self.products
-        return (1 - share) ** 2 * self.clean_squares + crossed + share**2 * self.robust_squares
+    def variance(self, share: float) -> float:
+        """Of the mean difference."""
+        square, linear, constant = self.variance_coefficients()
+        return (square * share + linear) * share + constant
+
+    def breadth(self, share: float) -> float:
+        """For how many images a mixture stands."""
+        return 1 / ((1 - share) / self.clean_images + share / self.images)
 
     @property
     def crossing(self) -> float:
@@ -140,16 +146,19 @@ class _Sums(NamedTuple):
             high = start
         return low, high
 
+    def variance_coefficients(self) -> tuple[float, float, float]:
+        """Of the variance, a quadratic in the share."""
+        square = self.clean_variance - 2 * self.covariance + self.robust_variance
+        return square, 2 * (self.covariance - self.clean_variance), self.clean_variance
+
     def coefficients(self) -> tuple[float, float, float]:
         """Of the quadratic in the share that is positive where the interval of the lead is without 0."""
+        square, linear, constant = self.variance_coefficients()
         slope = self.robust - self.clean
-        weight = 1 + Z95**2 / (self.images + MORE)
-        bend = self.clean_squares - 2 * self.products + self.robust_squares
-        tilt = 2 * (self.products - self.clean_squares)
         return (
-            weight * slope**2 - Z95**2 * bend,
-            weight * 2 * self.clean * slope - Z95**2 * tilt,
-            weight * self.clean**2 - Z95**2 * (self.clean_squares + 1),
+            slope**2 - Z95**2 * square,
+            2 * self.clean * slope - Z95**2 * linear,
+            self.clean**2 - Z95**2 * constant,
         )
 
     def ahead(self, share: float) -> int:
@@ -157,23 +166,33 @@ class _Sums(NamedTuple):
         square, linear, constant = self.coefficients()
         if (square * share + linear) * share + constant <= 0:
             return 0
-        return 1 if self.total(share) > 0 else -1
+        return 1 if self.difference(share) > 0 else -1
 
 
 def _sums(stream: Stream) -> _Sums | None:
-    indices = sorted(stream.robust.keys() & stream.bare_robust.keys())
-    if not indices:
+    attacked = sorted(stream.robust.keys() & stream.bare_robust.keys())
+    if not attacked:
         return None
-    clean = [stream.clean[index] - stream.bare_clean[index] for index in indices]
-    robust = [stream.robust[index] - stream.bare_robust[index] for index in indices]
+    every = sorted(stream.clean.keys() & stream.bare_clean.keys())
+    clean = {index: stream.clean[index] - stream.bare_clean[index] for index in every}
+    before = [clean[index] for index in attacked]
+    after = [stream.robust[index] - stream.bare_robust[index] for index in attacked]
+    both = len(every) * len(attacked)
     return _Sums(
-        clean=sum(clean),
-        robust=sum(robust),
-        clean_squares=sum(value * value for value in clean),
-        robust_squares=sum(value * value for value in robust),
-        products=sum(first * second for first, second in zip(clean, robust, strict=True)),
-        images=len(indices),
+        clean=fmean(clean.values()),
+        robust=fmean(after),
+        clean_variance=_spread(list(clean.values()), list(clean.values())) / len(every) ** 2,
+        robust_variance=_spread(after, after) / len(attacked) ** 2,
+        covariance=_spread(before, after) / both,
+        clean_images=len(every),
+        images=len(attacked),
     )
+
+
+def _spread(first: Sequence[float], second: Sequence[float]) -> float:
+    """The sum of products about the means, with Agresti and Min's images: the halves add 1 to it."""
+    products = sum(one * other for one, other in zip(first, second, strict=True))
+    return products + 1 - sum(first) * sum(second) / (len(first) + MORE)
 
 
 def _roots(square: float, linear: float, constant: float) -> list[float]:

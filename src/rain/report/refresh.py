@@ -32,7 +32,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rain.bench.cells import Result, load
-from rain.bench.columns import grouped, is_adaptive
+from rain.bench.columns import clean_scores, grouped, is_adaptive
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.streams import streams
 from rain.bench.worth import worth
@@ -40,7 +40,7 @@ from rain.errors import ResultError
 from rain.report.labels import defense_labels
 from rain.report.markdown import markdown, mixed_traffic
 from rain.report.streams import pays_text
-from rain.report.verdict import Headline, clean_scores, summary
+from rain.report.verdict import Headline, summary
 
 MARKED = re.compile(r"(<!-- (rain report|rain streams|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 

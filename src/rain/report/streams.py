@@ -12,8 +12,8 @@ from rain.bench.worth import Worth, worth
 from rain.report.labels import attack_labels
 
 ABOUT = (
-    "Of a stream a share p is adversarial. Its accuracy is the mean over images of (1 - p) times clean plus "
-    "p times attacked, of the same images, on single draws."
+    "Of a stream a share p is adversarial. Its accuracy is (1 - p) times the accuracy on clean images plus p "
+    "times that on attacked ones, on single draws."
 )
 HONEST = (
     "The adaptive line is the honest one: its attacker knows the defence. The others are of attackers who "
@@ -21,7 +21,7 @@ HONEST = (
 )
 PAYS = (
     "Pays from: the share of adversarial images from which on a defence is at least as accurate as the bare "
-    "classifier under attacks of the same access, its 95 % interval, and the number of images that met both."
+    "classifier under attacks of the same access, its 95 % interval, and how many images were attacked."
 )
 ALARMS = (
     "An alarm is a draw that the gate flags. Expected numbers with their 95 % intervals; an adversarial "

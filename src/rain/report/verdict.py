@@ -11,12 +11,11 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import covering, grouped, is_adaptive
+from rain.bench.columns import clean_scores, covering, grouped, is_adaptive
 from rain.bench.metrics import (
     NOISE,
     Paired,
     paired,
-    per_image,
     place_order,
     unbounded,
     worst_images,
@@ -196,15 +195,6 @@ def _attacked_at(setting: Iterable[Result], defense: str, norm: str, eps: float)
     return [
         result for result in attacked if (result.cell.defense, result.cell.norm, result.cell.eps) == about
     ]
-
-
-def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
-    """The clean score of each image that any result of a defence measured."""
-    scores: dict[int, float] = {}
-    for result in setting:
-        if result.cell.defense == defense:
-            scores |= per_image(result, attacked=False)
-    return scores
 
 
 def _by_access(column: Sequence[Result]) -> dict[str, Figure]:

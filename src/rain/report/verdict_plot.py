@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import is_adaptive
+from rain.bench.columns import clean_scores, is_adaptive
 from rain.bench.metrics import eps_text, interval, worst_images
 from rain.report.plots import PAPER, file_text, library, own_style
-from rain.report.verdict import clean_scores
 
 DEFENSES = {
     "none": ("no defence", "#8a8a8a"),
