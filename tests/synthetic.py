@@ -111,7 +111,10 @@ def with_gate(one: Result, clean: Sequence[float], robust: Sequence[float], thre
     outcomes = []
     for outcome, before, after in zip(one.outcomes, clean, robust, strict=True):
         draws = len(outcome.clean)
-        scores = {"clean_suspicion": (before,) * draws, "robust_suspicion": (after,) * draws}
+        scores = {
+            "clean_suspicion": (float(before),) * draws,
+            "robust_suspicion": (float(after),) * draws,
+        }
         outcomes.append(replace(outcome, **scores))
     return replace(with_facts(one, gate_threshold=threshold), outcomes=tuple(outcomes))
 

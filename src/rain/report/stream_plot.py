@@ -35,6 +35,10 @@ LINES = {
     "rain(enhancer=compact(weights=adversarial))": ("RAIN, adversarial DG", "#d55e00"),
     "rain(enhancer=compact(weights=adversarial224))": ("RAIN, adversarial DG", "#d55e00"),
     "gated(defense=rain, share=0.02)": ("RAIN with a gate", "#009e73"),
+    "gated(defense=rain(enhancer=compact(weights=adversarial)), score=gain, share=0.02)": (
+        "adversarial DG with a gate",
+        "#cc79a7",
+    ),
 }
 """The defences of the plot that is a file, with what they are called and their colours (Okabe and Ito's)."""
 
