@@ -34,9 +34,11 @@ class Traits:
             queries leaves it at "never": what it spends is counted.
         targeted: whether it drives images to one class, and leaves those of that class.
         steps: gradient steps that it makes, where no option ``steps`` says it; 0 if that is not known.
+        corrupts: whether it is a corruption (weather, a poor camera) and no attack. It has no budget, stands
+            under a heading of its own, and no claim of robustness rests on it.
 
     Raises:
-        OptionError: ``sees`` or ``stops`` is something else.
+        OptionError: ``sees`` or ``stops`` is something else; or it follows a model and corrupts.
     """
 
     follows: bool = True
@@ -44,11 +46,14 @@ class Traits:
     stops: str = "never"
     targeted: bool = False
     steps: int = 0
+    corrupts: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("sees", SEES), ("stops", STOPS)):
             if getattr(self, name) not in choices:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if self.corrupts and self.follows:
+            raise OptionError("a corruption means nobody any harm: declare follows=False with corrupts=True")
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,11 @@ def in_full(attack: str) -> str:
 
 def traits_text(attack: str) -> str:
     """An attack's traits, as a result file remembers them: who reads it need not have the attack."""
-    return write("traits", asdict(traits_of(attack)))
+    values = asdict(traits_of(attack))
+    if not values["corrupts"]:
+        # Files of before there were corruptions do not say it, and of one attack all files say the same.
+        del values["corrupts"]
+    return write("traits", values)
 
 
 def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:
