@@ -135,8 +135,8 @@ SHORT: dict[str, dict[str, object]] = {
 }
 
 
-ELSEWHERE = {"distort", "ensemble", "substitute"}
-"""Attacks on another model than the one that they get.
+ELSEWHERE = {"corruption", "distort", "ensemble", "substitute"}
+"""Attacks on another model than the one that they get, or on none.
 
 Most never look at that one; substitute asks it for labels.
 """
@@ -310,8 +310,6 @@ class TestAttack:
     def test_hurts(self, name: str, norm: str) -> None:
         if name in ELSEWHERE:
             pytest.skip("attacks another model than the one that is given")
-        if traits_of(name).corrupts:
-            pytest.skip("a corruption means nobody any harm")
         images = torch.rand(20, 3, 24, 24, generator=torch.Generator().manual_seed(3))
         model = tiny().eval()
         labels = model(images).argmax(1)

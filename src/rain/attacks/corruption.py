@@ -1,9 +1,13 @@
 """Corruptions, which are no attack: what happens to pictures without anybody meaning harm."""
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional
 
@@ -67,7 +71,8 @@ def corruption(
         OptionError: another kind or strength, "l2", or a budget.
 
     Convention: values are cut to [0, 1]. The blur's kernel ends at 3 sigma, or where a small image ends, and
-        the border is reflected. JPEG rounds to 256 levels before; chroma has half the resolution.
+        the border is reflected. JPEG is Pillow's, of values rounded to 256 levels; chroma has half the
+        resolution.
 
     Source: Hendrycks, Dietterich (arXiv 1903.12261): the idea, and the parameters of noise, blur and JPEG,
         which are for 224 pixels.
@@ -89,7 +94,8 @@ def _check(eps: float, norm: str, kind: str, strength: int) -> None:
         what = f"a corruption has no budget, and eps = {eps:g} would weaken it unseen"
         raise OptionError(f"{what}: give eps = 1.0, and choose its strength, 1 to 5")
     if kind not in KINDS:
-        raise OptionError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}; {did_you_mean(kind, KINDS)}")
+        near = did_you_mean(str(kind), KINDS)
+        raise OptionError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}; {near}")
     if type(strength) is not int or not 1 <= strength <= len(FACTORS):
         raise OptionError(f"strength must be an integer from 1 to {len(FACTORS)}, got {strength!r}")
 
@@ -114,5 +120,14 @@ def _blurred(pixels: Images, sigma: float) -> Tensor:
 
 def _compressed(pixels: Images, quality: int) -> Tensor:
     levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-    decoded = functional.jpeg(levels.cpu(), quality)
+    pictures = [_through_a_file(picture, quality) for picture in levels.permute(0, 2, 3, 1).cpu().numpy()]
+    decoded = torch.stack(pictures) if pictures else levels
     return decoded.to(pixels.device, pixels.dtype) / 255
+
+
+def _through_a_file(picture: NDArray[np.uint8], quality: int) -> Tensor:
+    """Write a picture (H, W, 3) as JPEG and read it again; (3, H, W)."""
+    file = io.BytesIO()
+    # torchvision has a codec of its own, and will lose it.
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

@@ -204,7 +204,7 @@ def save(
         "format": FORMAT_OF_SOME if "left_out" in made_by else FORMAT,
         "cell": asdict(cell),
         "chunk": chunk,
-        "outcomes": [_outcome_row(outcome) for outcome in outcomes],
+        "outcomes": [asdict(outcome) for outcome in outcomes],
         "made_by": dict(made_by),
     }
     path = path_of(folder, cell, chunk)
@@ -345,24 +345,10 @@ def _fault_of_outcome(outcome: Outcome, draws: int) -> str:
     for answers in (outcome.clean, outcome.robust):
         if not (isinstance(answers, tuple) and len(answers) == draws and all(map(_is_whole, answers))):
             return f"answers that are not one for each of {draws} draws"
-    suspicions = (outcome.clean_suspicion, outcome.robust_suspicion)
-    if any(suspicions):
-        for scores in suspicions:
-            if not (len(scores) == draws and all(map(_is_finite, scores))):
-                return f"suspicions that are not one for each of {draws} draws"
     numbers = [outcome.index, outcome.label, outcome.clean_mean, outcome.robust_mean, outcome.queries or 0]
     if not (all(map(_is_whole, numbers)) and _is_real(outcome.distance)):
         return "an outcome that is no number"
     return "" if type(outcome.flat) is bool else f"flat {outcome.flat!r}"
-
-
-def _outcome_row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as it is stored. Without a gate nothing is said of one, as before there were gates."""
-    row = asdict(outcome)
-    for name in ("clean_suspicion", "robust_suspicion"):
-        if not row[name]:
-            del row[name]
-    return row
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
@@ -380,10 +366,6 @@ def _is_elsewhere(outcome: Outcome, index: int) -> bool:
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_real(value: Any) -> bool:
