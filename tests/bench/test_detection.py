@@ -143,7 +143,7 @@ def test_an_attack_that_does_not_follow_the_model_knows_nothing_of_the_gate() ->
         ("gated(share=0.1)", "rain"),
         ("gated(defense=rain(shift=0.1,  keep=2))", "rain(keep=2, shift=0.1)"),
         ("gated(defense=3)", ""),
-        ("gated(defense=rain", ""),
+        ("gated(defense)", ""),
     ],
 )
 def test_what_stands_behind_a_gate(spec: str, inner: str) -> None:

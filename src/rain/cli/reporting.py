@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from rain.bench.cells import Result
     from rain.report.costs import CleanCost
     from rain.report.verdict import Headline
 
 JSON_HELP = "Write the rows of the table here; - for standard output, and nothing else there."
+DETECTION_HELP = (
+    "Write here, as JSON, how well gates detect attacks, with ROC curves, and what corruptions do; - for "
+    "standard output, and nothing else."
+)
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
@@ -28,6 +33,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
+    detection: Annotated[Path | None, typer.Option(help=DETECTION_HELP)] = None,
 ) -> None:
     """Print what results say, losses first.
 
@@ -37,6 +43,7 @@ def report(
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
         from rain.files import encode
+        from rain.report.detector import detection_rows
         from rain.report.exports import to_json, write_html
         from rain.report.markdown import markdown as as_markdown
 
@@ -44,6 +51,7 @@ def report(
         texts = {
             "rows": (json, to_json(rows(results))),
             "tables": (markdown, as_markdown(results)),
+            "detection": (detection, to_json(detection_rows(results))),
         }
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
@@ -66,21 +74,26 @@ def print_report(folder: Path) -> None:
 
     from rain.bench.cells import load
     from rain.bench.checks import check
+    from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
     from rain.report.costs import costs
     from rain.report.labels import defense_labels, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
 
-    results = load(folder)
+    every = load(folder)
+    results = without_corruptions(every)
+    labels = defense_labels(sorted({result.cell.defense for result in every}))
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
-    _print_costs(console, costs(results))
+    _print_costs(console, costs(every))
+    _print_detectors(console, every, labels)
     console.print()
-    console.print(table(rows(results)))
-    labels = defense_labels(result.cell.defense for result in results)
-    for finding in check(results):
+    if results:
+        console.print(table(rows(results)))
+    _print_corruptions(console, every, labels)
+    for finding in check(every):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
         _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 
@@ -109,6 +122,31 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     if costs:
         _print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
+
+
+def _print_detectors(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print of each gate what it is worth as a detector. The page and the Markdown have the tables."""
+    from rain.report.detector import detectors
+
+    sections = detectors(results, labels)
+    for section in sections:
+        console.print()
+        if len(sections) > 1:
+            _print_plainly(console, f"{section.place}:")
+        for sentence in section.sentences:
+            _print_plainly(console, sentence)
+
+
+def _print_corruptions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print what corruptions do, as a table for each place."""
+    from rain.report.detector import CORRUPTIONS, corruption_sections
+    from rain.report.table import plain_table
+
+    for section in corruption_sections(results, labels):
+        title = f"Corruptions (no attack): {section.place}"
+        console.print(plain_table(title, section.header, section.body, CORRUPTIONS))
+        for sentence in section.sentences:
+            _print_plainly(console, sentence)
 
 
 def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:
