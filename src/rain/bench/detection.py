@@ -32,12 +32,14 @@ METHODS: tuple[Method, ...] = ("gate", "agreement", "label")
 - label: whether the defence says another class than the bare classifier.
 """
 
-Knowledge = Literal["unaware", "around", "aware"]
+Knowledge = Literal["aware", "around", "unaware"]
+
+KNOWLEDGE: tuple[Knowledge, ...] = ("aware", "around", "unaware")
 """What an attacker knows of the detector.
 
-- unaware: he attacks the bare classifier and hopes.
-- around: he attacks the defence behind the gate, as if there were no gate.
 - aware: he attacks what he is flagged by.
+- around: he attacks the defence behind the gate, as if there were no gate.
+- unaware: he attacks the bare classifier and hopes.
 """
 
 
@@ -79,7 +81,8 @@ def detections(results: Iterable[Result]) -> list[Detection]:
     That is draw agreement, and another label than the bare classifier's, both of the defence that stands
     behind a gate. They are told for attacks that a gate met, too.
 
-    Returns: sorted by place, by what the attacker knows, by attack, and by detector. Empty without a gate.
+    Returns: sorted by place, by attack, and by detector; attackers who know most come first. Empty without a
+        gate.
     """
     every: list[Detection] = []
     measured = [result for result in results if result.outcomes]
@@ -248,5 +251,6 @@ def _differ(answers: Iterable[int], label: int) -> list[float]:
 
 def _order(detection: Detection) -> tuple[object, ...]:
     cell = detection.cell
-    who = access_order(cell.access), cell.norm, -cell.eps, cell.attack
-    return *place_order(cell), *who, METHODS.index(detection.method), cell.defense
+    knowing = KNOWLEDGE.index(detection.knowledge), access_order(cell.access)
+    attack = cell.norm, -cell.eps, cell.attack, cell.eot
+    return *place_order(cell), *knowing, *attack, METHODS.index(detection.method), cell.defense

@@ -50,6 +50,7 @@ class Quality:
         images: attacked ones; of clean ones there may be more.
         scores: of these images, one a draw.
         auroc: the chance that an attacked image has the higher score; equal ones count half. 0.5 is a guess.
+            Its interval is that of a rate of as many attacked images, which is wider than it need be.
         caught: for each of ``ALLOWED``.
         roc: the corners of the curve, from (0, 0) to (1, 1): false positives, true positives.
         flagged: the share above the detector's own threshold; None where it has none.
@@ -144,7 +145,7 @@ def _pooled(scores: Scores) -> list[float]:
 
 def _share_above(scores: Sequence[float], threshold: float, images: int) -> Rate:
     """The share of ascending scores above a threshold, with the interval of so many images."""
-    rate = 1 - bisect_right(scores, threshold) / len(scores)
+    rate = (len(scores) - bisect_right(scores, threshold)) / len(scores)
     return Rate(rate, *interval(rate, images))
 
 

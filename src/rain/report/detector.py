@@ -15,10 +15,10 @@ EMPTY = "-"
 
 ABOUT = (
     "A gate gives each image a score, on each draw, and flags what is above its threshold. AUROC: the chance "
-    "that an attacked image has a higher score than a clean one; 0.5 is a guess. Below 1 %, 2 %, ... stands "
-    "the share of attacked images that is caught where so many clean ones may be flagged. These thresholds "
-    "are chosen on the clean scores of the same images. Flagged: at the gate's own threshold. In brackets "
-    "the 95 % interval over images."
+    "that an attacked image has a higher score than a clean one; 0.5 is a guess. Caught at 1 %, ...: the "
+    "share of attacked images that is flagged where so many clean ones may be. These thresholds are chosen "
+    "on the clean scores of the same images. Flagged: at the gate's own threshold. Each figure has its 95 % "
+    "interval over images."
 )
 
 WHO = (
@@ -34,14 +34,14 @@ BESIDE = (
 
 CORRUPTIONS = (
     "Corruptions are no attacks: nobody means any harm. A gate should let them pass, and a defence should "
-    "stay accurate. Figures in %, on single draws, of images that all these defences were shown; in brackets "
-    "the 95 % interval over images."
+    "stay accurate. Figures in %, on single draws, of images that all these defences were shown; each has "
+    "its 95 % interval over images."
 )
 
 KNOWING: Mapping[Knowledge, str] = {
-    "unaware": "attackers who do not know it",
-    "around": "attackers on the defence behind it",
     "aware": "attackers who know it",
+    "around": "attackers on the defence behind it",
+    "unaware": "attackers who do not know it",
 }
 
 GUESS = 0.5
@@ -49,12 +49,17 @@ GUESS = 0.5
 
 
 class Section(NamedTuple):
-    """What is said of one place: sentences, and a table of texts whose first column names the line."""
+    """What is said of one place: sentences, and a table of texts.
+
+    Args:
+        names: how many columns, from the left, say what a line is of; the others hold figures.
+    """
 
     place: str
     sentences: list[str]
     header: list[str]
     body: list[list[str]]
+    names: int
 
 
 def detectors(results: Iterable[Result], labels: Mapping[str, str]) -> list[Section]:
@@ -66,12 +71,12 @@ def detectors(results: Iterable[Result], labels: Mapping[str, str]) -> list[Sect
     sections = []
     for place, same in grouped(detections(results), lambda one: place_text(one.cell)).items():
         attackers = attacker_texts(one.cell for one in same)
-        shares = [f"{percent_text(allowed).removesuffix('.0')} %" for allowed in ALLOWED]
+        shares = [f"Caught at {percent_text(allowed).removesuffix('.0')} %" for allowed in ALLOWED]
         header = ["Attack", "Detector", "Of", "AUROC", *shares, "Flagged, clean", "Flagged, attacked"]
         body: list[list[str]] = []
         for one in same:
             body += _lines(one, attackers[one.cell], detector_text(one, labels))
-        sections.append(Section(place, _sentences(same, labels), header, body))
+        sections.append(Section(place, _sentences(same, labels), header, body, names=3))
     return sections
 
 
@@ -107,10 +112,13 @@ def rate_text(rate: Rate | None) -> str:
 
 
 def _lines(one: Detection, attacker: str, detector: str) -> list[list[str]]:
-    """The line of all attacked images, and that of the successful attacks where these are others."""
+    """The line of all attacked images; of a gate that of the successful attacks, too, where these are others.
+
+    Where attackers succeed is not the same for all detectors, and for those beside a gate all are enough.
+    """
     unfinished = "" if one.complete else ", not finished"
     lines = [_line(one, one.every, attacker, detector, f"all {one.every.images}{unfinished}")]
-    if one.successful and one.successful != one.every:
+    if one.method == "gate" and one.successful and one.successful != one.every:
         of = f"{one.successful.images} successful{unfinished}"
         lines.append(_line(one, one.successful, attacker, detector, of))
     return lines
@@ -168,7 +176,7 @@ def corruption_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
             flagged = [rate_text(line.flagged.get(name)) for name in gates]
             body.append([names[line.attack], images, *accuracy, *flagged])
         sentences = [_corruption_sentence(same, gate, labels[gate]) for gate in gates]
-        sections.append(Section(place, sentences, header, body))
+        sections.append(Section(place, sentences, header, body, names=1))
     return sections
 
 

@@ -1,6 +1,7 @@
 """The ROC curves of the page: what is caught against what is flagged in vain. Never imports torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ LEAST = 0.5
 """In %, where the axis of false positives begins: it is drawn by its logarithm, which has no 0."""
 
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
+
+BETWEEN = 60
+"""Points that stand for a straight part of a curve."""
 
 Points = Sequence[tuple[float, float]]
 """Of a curve: shares of clean and of attacked images that are flagged."""
@@ -105,10 +109,21 @@ def _draw_detector(axes: Any, one: Detection, colour: str, place: int) -> None:
             point = max(100 * one.false.rate, LEAST), 100 * one.every.flagged.rate
             axes.plot(*point, linestyle="none", **look)
         return
-    false, true = (100 * np.array(values) for values in zip(*one.every.roc, strict=True))
+    false, true = (100 * values for values in _filled(one.every.roc))
     axes.plot(false.clip(LEAST), true, color=colour, linewidth=1.8, zorder=2)
-    allowed = [100 * level.allowed for level in one.every.caught]
-    axes.plot(allowed, [100 * level.true.rate for level in one.every.caught], linestyle="none", **look)
+    marked = [(100 * level.false, 100 * level.true.rate) for level in one.every.caught]
+    # Where scores are equal, fewer may be flagged than allowed: the mark stands where they are.
+    axes.plot(*zip(*[point for point in marked if point[0] >= LEAST], strict=True), linestyle="none", **look)
+
+
+def _filled(corners: Points) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a curve, those between two corners as well: on this axis a straight line is none."""
+    points = []
+    for first, second in pairwise(corners):
+        is_step = first[0] == second[0] or first[1] == second[1]
+        points.append(np.linspace(first, second, 2 if is_step else BETWEEN))
+    false, true = np.concatenate(points).T
+    return false, true
 
 
 def _spoken(lines: Mapping[str, Detection]) -> str:
