@@ -19,8 +19,8 @@ from rain.report.markdown import markdown
 from rain.report.page import html
 from rain.report.table import plain_table
 
-LABEL = "gated (rain, share 0.02)"
 LABELS = defense_labels(["none", "rain", GATED])
+LABEL = LABELS[GATED]
 
 
 def test_of_each_gate_one_sentence_says_what_it_is_worth_to_who_knows_it() -> None:
@@ -82,10 +82,10 @@ def test_corruptions_have_a_line_each_below_the_clean_images() -> None:
     assert section.header == [
         "Corruption",
         "Images",
-        "Accuracy, no defence",
-        f"Accuracy, {LABEL}",
-        "Accuracy, rain",
-        f"Flagged by {LABEL}",
+        "Accuracy: no defence",
+        f"Accuracy: {LABEL}",
+        "Accuracy: rain",
+        f"Flagged: {LABEL}",
     ]
     assert [line[0] for line in section.body] == [
         "none",

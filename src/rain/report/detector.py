@@ -166,8 +166,8 @@ def corruption_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
         defenses = list(dict.fromkeys(name for line in same for name in line.accuracy))
         gates = list(dict.fromkeys(name for line in same for name in line.flagged))
         header = ["Corruption", "Images"]
-        header += [f"Accuracy, {labels[name]}" for name in defenses]
-        header += [f"Flagged by {labels[name]}" for name in gates]
+        header += [f"Accuracy: {labels[name]}" for name in defenses]
+        header += [f"Flagged: {labels[name]}" for name in gates]
         names = {CLEAN: "none"} | defense_labels(line.attack for line in same if line.attack != CLEAN)
         body = []
         for line in same:
