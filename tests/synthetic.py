@@ -123,6 +123,55 @@ def _on_each_draw(answer: int | tuple[int, ...], draws: int) -> tuple[int, ...]:
     return answer if isinstance(answer, tuple) else (1 - answer,) * draws
 
 
+Suspicions = Sequence[tuple[float, ...]]
+
+
+def suspected(one: Result, clean: Suspicions, robust: Suspicions, threshold: float | None = 0.5) -> Result:
+    """The same result, with a gate's scores of each image, one a draw."""
+    outcomes = [
+        replace(outcome, clean_suspicion=before, robust_suspicion=after)
+        for outcome, before, after in zip(one.outcomes, clean, robust, strict=True)
+    ]
+    facts = {} if threshold is None else {"gate_threshold": (f"{threshold:.6g}",)}
+    return replace(one, outcomes=tuple(outcomes), made_by={**one.made_by, **facts})
+
+
+GATED = "gated(defense=rain, share=0.02)"
+
+
+def detected(count: int = 100) -> list[Result]:
+    """The bare classifier, rain on four draws, and a gate before it that some attackers know.
+
+    The transferred attack fools the bare classifier on all images but ten, and the gate sees nine in ten.
+    Who knows the gate fools it on half of them, unseen.
+    """
+    transfer = {"access": "transfer", "eot": 1}
+    on_bare = result(cell(defense="none", **transfer), share(0.1, count), share(0.9, count))
+    two, one = (0, 0, 1, 1), (0, 0, 0, 1)
+    on_rain = result(cell(defense="rain", draws=4, **transfer), [two] * count, [one] * count)
+    below = [(0.1 + 0.3 * index / count,) for index in range(count)]
+    above = [(0.8,) if index < 0.9 * count else (0.2,) for index in range(count)]
+    unaware = result(cell(defense=GATED, **transfer), share(0.7, count), share(0.9, count))
+    aware = result(cell(defense=GATED), share(0.5, count), share(0.9, count))
+    return [on_bare, on_rain, suspected(unaware, below, above), suspected(aware, below, below)]
+
+
+CORRUPTION = "corruption(kind=noise, strength={})"
+
+
+def corrupted(count: int = 10) -> list[Result]:
+    """Two strengths of noise, before the bare classifier, rain, and a gate that flags the stronger one."""
+    results = []
+    for strength, right in ((1, 0.8), (5, 0.4)):
+        about = {"attack": CORRUPTION.format(strength), "access": "transfer", "eps": 1.0, "eot": 1}
+        for defense in ("none", "rain"):
+            results.append(result(cell(defense=defense, **about), share(right, count), share(0.9, count)))
+        gate = result(cell(defense=GATED, **about), share(right, count), share(0.9, count))
+        after = [(0.1 * strength + 0.2,)] * count
+        results.append(suspected(gate, [(0.1,)] * count, after))
+    return results
+
+
 def share(rate: float, count: int = 200) -> list[int]:
     """Answers of which the first part is right."""
     return [int(index < rate * count) for index in range(count)]

@@ -136,8 +136,8 @@ SHORT: dict[str, dict[str, object]] = {
 }
 
 
-ELSEWHERE = {"distort", "ensemble", "substitute"}
-"""Attacks on another model than the one that they get.
+ELSEWHERE = {"corruption", "distort", "ensemble", "substitute"}
+"""Attacks on another model than the one that they get, or on none.
 
 Most never look at that one; substitute asks it for labels.
 """
@@ -179,12 +179,16 @@ def scores_only(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return scores
 
 
+def budget(name: str, eps: float) -> float:
+    """The budget for an attack; a corruption has none, which is 1.0."""
+    return 1.0 if traits_of(name).corrupts else eps
+
+
 def takes(name: str, norm: str) -> bool:
     """Whether an attack knows a norm; the others raise an OptionError, which an empty batch shows already."""
+    empty, eps = torch.zeros(0, 3, 16, 16), budget(name, 0.1)
     try:
-        load_attack(name)(
-            tiny().eval(), torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm
-        )
+        load_attack(name)(tiny().eval(), empty, torch.zeros(0, dtype=torch.long), eps=eps, norm=norm)
     except OptionError as error:
         assert "norm" in str(error)  # noqa: PT017 (which attacks raise is not known here)
         return False
@@ -202,7 +206,7 @@ def test_every_attack_knows_a_norm() -> None:
 def test_an_attack_refuses_what_it_cannot_take_before_any_work(name: str) -> None:
     empty, norm = torch.zeros(0, 3, 16, 16), next(norm for other, norm in NORMED if other == name)
     for wrong in (
-        {"norm": "l1", "eps": 0.1},
+        {"norm": "l1", "eps": budget(name, 0.1)},
         {"norm": norm, "eps": -0.1},
         {"norm": norm, "eps": float("nan")},
     ):
@@ -214,7 +218,8 @@ def test_an_attack_refuses_what_it_cannot_take_before_any_work(name: str) -> Non
 def test_an_attack_asks_the_model_for_no_more_than_it_declares(name: str, images: Tensor) -> None:
     model, norm = tiny().eval(), next(norm for other, norm in NORMED if other == name)
     labels, traits = model(images).argmax(1), traits_of(name)
-    attack = functools.partial(load_attack(name, **SHORT.get(name, {})), eps=0.1, norm=norm)
+    options = {"eps": budget(name, 0.1), "norm": norm}
+    attack = functools.partial(load_attack(name, **SHORT.get(name, {})), **options)
 
     def label_only(batch: Tensor) -> Tensor:
         logits = model(batch)
@@ -233,7 +238,7 @@ def test_an_attack_asks_the_model_for_no_more_than_it_declares(name: str, images
 @pytest.mark.parametrize(("name", "norm"), NORMED)
 class TestAttack:
     def test_stays_within_its_budget_and_the_box(self, name: str, norm: str, images: Tensor) -> None:
-        eps = {"linf": 0.03, "l2": 0.5}[norm]
+        eps = budget(name, {"linf": 0.03, "l2": 0.5}[norm])
         labels = tiny().eval()(images).argmax(1)
         images[0] = images[0].round()  # black and white: the box is reached at once
         adversarial = short(name)(tiny().eval(), images, labels, eps=eps, norm=norm)
@@ -243,17 +248,17 @@ class TestAttack:
         assert (distance(adversarial, images, norm) <= eps * (1 + 1e-5) + 1e-6).all()
 
     def test_takes_an_empty_batch(self, name: str, norm: str) -> None:
-        empty = torch.zeros(0, 3, 16, 16)
-        adversarial = load_attack(name)(
-            tiny().eval(), empty, torch.zeros(0, dtype=torch.long), eps=0.1, norm=norm
-        )
+        empty, eps = torch.zeros(0, 3, 16, 16), budget(name, 0.1)
+        labels = torch.zeros(0, dtype=torch.long)
+        adversarial = load_attack(name)(tiny().eval(), empty, labels, eps=eps, norm=norm)
         assert adversarial.shape == empty.shape
 
     def test_leaves_model_images_and_weights_alone(self, name: str, norm: str, images: Tensor) -> None:
         model, before = tiny().eval(), images.clone()
         state = torch.get_rng_state()
         labels = model(images).argmax(1)
-        adversarial = short(name)(model, images, labels, eps=0.1, norm=norm, **seed_of(name))
+        eps = budget(name, 0.1)
+        adversarial = short(name)(model, images, labels, eps=eps, norm=norm, **seed_of(name))
         assert torch.equal(images, before)
         assert adversarial.data_ptr() != images.data_ptr()
         assert not images.requires_grad
@@ -261,9 +266,9 @@ class TestAttack:
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_repeats_with_the_same_generator(self, name: str, norm: str, images: Tensor) -> None:
-        attack, labels = short(name), tiny().eval()(images).argmax(1)
+        attack, labels, eps = short(name), tiny().eval()(images).argmax(1), budget(name, 0.1)
         first, second = (
-            attack(tiny().eval(), images, labels, eps=0.1, norm=norm, **seed_of(name)) for _ in range(2)
+            attack(tiny().eval(), images, labels, eps=eps, norm=norm, **seed_of(name)) for _ in range(2)
         )
         assert torch.equal(first, second)
 
@@ -274,27 +279,30 @@ class TestAttack:
         """
         if name in ("autoattack", "ensemble"):
             pytest.skip("builds modules, which are moved to the images")
-        attack, model, seed = short(name), tiny().eval(), seed_of(name)
+        attack, model, seed, eps = short(name), tiny().eval(), seed_of(name), budget(name, 0.1)
         labels = model(images).argmax(1)
         with torch.device("meta"):
-            adversarial = attack(model, images, labels, eps=0.1, norm=norm, **seed)
+            adversarial = attack(model, images, labels, eps=eps, norm=norm, **seed)
         assert adversarial.device == images.device
 
     def test_a_budget_of_nothing_changes_nothing(self, name: str, norm: str, images: Tensor) -> None:
+        if traits_of(name).corrupts:
+            pytest.skip("a corruption has no budget")
         labels = tiny().eval()(images).argmax(1)
         assert torch.equal(short(name)(tiny().eval(), images, labels, eps=0.0, norm=norm), images)
 
     def test_keeps_the_type_of_the_images(self, name: str, norm: str, images: Tensor) -> None:
         model = tiny().eval().double()
         labels = model(images.double()).argmax(1)
-        assert short(name)(model, images.double(), labels, eps=0.1, norm=norm).dtype == torch.float64
+        eps = budget(name, 0.1)
+        assert short(name)(model, images.double(), labels, eps=eps, norm=norm).dtype == torch.float64
 
     def test_stays_within_its_budget_against_a_random_model(
         self, name: str, norm: str, images: Tensor
     ) -> None:
         model, noise = tiny().eval(), torch.Generator().manual_seed(4)
         labels = model(images).argmax(1)
-        eps = {"linf": 0.1, "l2": 2.0}[norm]
+        eps = budget(name, {"linf": 0.1, "l2": 2.0}[norm])
         adversarial = short(name)(
             lambda batch: model(batch) + 0.1 * torch.randn(5, generator=noise),
             images,

@@ -94,7 +94,9 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
             assert words[:2] in ([], ["pip", "install"]), line
 
 
-@pytest.mark.parametrize("page", [page for page in GUIDE if page.stem in ("grids", "attack")], ids=name)
+@pytest.mark.parametrize(
+    "page", [page for page in GUIDE if page.stem in ("grids", "attack", "detect")], ids=name
+)
 def test_the_grids_of_a_page_can_be_read(page: Path) -> None:
     assert blocks(page, "toml")
     for block in blocks(page, "toml"):

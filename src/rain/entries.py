@@ -38,9 +38,11 @@ class Traits:
         gate: of an attack that is for defences with a gate only: "parts", it is given both answers and the
             score (``rain.gate.Gated``); "around", its option ``attack`` is made on the defence behind the
             gate.
+        corrupts: whether it is a corruption (weather, a poor camera) and no attack. It has no budget, stands
+            under a heading of its own, and no claim of robustness rests on it.
 
     Raises:
-        OptionError: ``sees``, ``stops`` or ``gate`` is something else.
+        OptionError: ``sees``, ``stops`` or ``gate`` is something else; or it follows a model and corrupts.
     """
 
     follows: bool = True
@@ -49,11 +51,14 @@ class Traits:
     targeted: bool = False
     steps: int = 0
     gate: str = ""
+    corrupts: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("sees", SEES), ("stops", STOPS), ("gate", GATES)):
             if getattr(self, name) not in choices:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
+        if self.corrupts and self.follows:
+            raise OptionError("a corruption means nobody any harm: declare follows=False with corrupts=True")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ BY_GRADIENT = [name for name in ASKING if traits_of(name).sees == "gradients"]
 
 def attacked(name: str, model: Any, images: Tensor, labels: Any, *, eps: Any = 0.03, **more: Any) -> Tensor:
     attack = load_attack(name, **SHORT.get(name, {}), **more)
+    if traits_of(name).corrupts and isinstance(eps, float):
+        eps = 1.0  # it has no budget
     return attack(model, images, labels, eps=eps, norm=NORM[name], **seed_of(name))
 
 

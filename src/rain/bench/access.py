@@ -147,8 +147,10 @@ def in_full(attack: str) -> str:
 def traits_text(attack: str) -> str:
     """An attack's traits, as a result file remembers them: who reads it need not have the attack."""
     traits = asdict(traits_of(attack))
-    if not traits["gate"]:
-        del traits["gate"]  # which most attacks do not know, and files of before do not hold
+    for name in ("gate", "corrupts"):
+        if not traits[name]:
+            # Most attacks do not know it, files of before do not say it, and of one attack all say the same.
+            del traits[name]
     return write("traits", traits)
 
 

@@ -13,9 +13,11 @@ from rain.bench.columns import (
     budget_of,
     by_budget,
     grouped,
+    is_attacked,
     listed,
     says_its_traits,
     settings,
+    without_corruptions,
 )
 from rain.bench.findings import LEVELS, Finding, Findings
 from rain.bench.metrics import access_order, interval
@@ -170,9 +172,10 @@ def not_adaptive(column: Column) -> Findings:
 
 def scored_on_one_draw(column: Column) -> Findings:
     """A random defence is scored on a single draw."""
-    single = sum(result.cell.draws == 1 for result in column.results)
+    results = without_corruptions(column.results)
+    single = sum(result.cell.draws == 1 for result in results)
     if single and column.random:
-        what = f"{single} of {len(column.results)} cells score a random defence on 1 draw"
+        what = f"{single} of {len(results)} cells score a random defence on 1 draw"
         advice = "set the same number of draws, more than 1, for all of them"
         yield Finding("warning", column.defense, f"{what}: {advice}")
 
@@ -190,7 +193,7 @@ def _width(images: int) -> str:
 def _attackers(results: Iterable[Result]) -> str:
     """Name the budgets and accesses of results: ``at eps 4/255 (linf; static, adaptive)``."""
     ordered = sorted(results, key=lambda result: (budget_of(result.cell), access_order(result.cell.access)))
-    attacked = [result for result in ordered if result.cell.attack != "none"]
+    attacked = [result for result in ordered if is_attacked(result)]
     texts = [] if len(attacked) == len(ordered) else ["without an attack"]
     for budget, same in by_budget(attacked).items():
         accesses = dict.fromkeys(result.cell.access for result in same)

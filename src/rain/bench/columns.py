@@ -53,8 +53,8 @@ class Column:
 
     @property
     def attacked(self) -> list[Result]:
-        """The results with an attack."""
-        return [result for result in self.results if result.cell.attack != "none"]
+        """The results with an attack; a corruption is none."""
+        return [result for result in self.results if is_attacked(result)]
 
     @property
     def adaptive(self) -> list[Result]:
@@ -126,6 +126,21 @@ def listed(budgets: Iterable[Budget]) -> str:
 def is_adaptive(result: Result) -> bool:
     """Whether an attack counts as adaptive: it had that access, and follows the model that it is to fool."""
     return result.cell.access == "adaptive" and traits(result).follows
+
+
+def is_corruption(result: Result) -> bool:
+    """Whether the images were corrupted, and not attacked."""
+    return result.cell.attack != "none" and traits(result).corrupts
+
+
+def is_attacked(result: Result) -> bool:
+    """Whether the images were attacked; a corruption is no attack."""
+    return result.cell.attack != "none" and not traits(result).corrupts
+
+
+def without_corruptions(results: Iterable[Result]) -> list[Result]:
+    """The results that the verdict and the figures are of: clean images and attacked ones."""
+    return [result for result in results if not is_corruption(result)]
 
 
 def says_its_traits(result: Result) -> bool:

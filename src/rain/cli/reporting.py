@@ -23,6 +23,10 @@ STREAMS_HELP = (
     "Write mixed traffic here, as JSON: accuracy against the share of adversarial images; - for standard "
     "output, and nothing else."
 )
+DETECTION_HELP = (
+    "Write here, as JSON, how well gates detect attacks, with ROC curves, and what corruptions do; - for "
+    "standard output, and nothing else."
+)
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
@@ -34,6 +38,7 @@ def report(
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
     streams: Annotated[Path | None, typer.Option(help=STREAMS_HELP)] = None,
+    detection: Annotated[Path | None, typer.Option(help=DETECTION_HELP)] = None,
 ) -> None:
     """Print what results say, losses first.
 
@@ -43,6 +48,7 @@ def report(
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
         from rain.files import encode
+        from rain.report.detector import detection_rows
         from rain.report.exports import streams_to_json, to_json, write_html
         from rain.report.markdown import markdown as as_markdown
 
@@ -51,6 +57,7 @@ def report(
             "rows": (json, to_json(rows(results))),
             "tables": (markdown, as_markdown(results)),
             "streams": (streams, streams_to_json(results)),
+            "detection": (detection, to_json(detection_rows(results))),
         }
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
@@ -73,22 +80,27 @@ def print_report(folder: Path) -> None:
 
     from rain.bench.cells import load
     from rain.bench.checks import check
+    from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
     from rain.report.costs import costs
     from rain.report.labels import defense_labels, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
 
-    results = load(folder)
+    every = load(folder)
+    results = without_corruptions(every)
+    labels = defense_labels(sorted({result.cell.defense for result in every}))
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
-    _print_costs(console, costs(results))
+    _print_costs(console, costs(every))
     _print_mixed_traffic(console, results)
+    _print_detectors(console, every, labels)
     console.print()
-    console.print(table(rows(results)))
-    labels = defense_labels(result.cell.defense for result in results)
-    for finding in check(results):
+    if results:
+        console.print(table(rows(results)))
+    _print_corruptions(console, every, labels)
+    for finding in check(every):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
         _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 
@@ -134,6 +146,31 @@ def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
         _print_plainly(console, f"\n{where}{overall(section)}")
         for line in worst_alarms(section):
             _print_plainly(console, alarm_text(line))
+
+
+def _print_detectors(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print of each gate what it is worth as a detector. The page and the Markdown have the tables."""
+    from rain.report.detector import detectors
+
+    sections = detectors(results, labels)
+    for section in sections:
+        console.print()
+        if len(sections) > 1:
+            _print_plainly(console, f"{section.place}:")
+        for sentence in section.sentences:
+            _print_plainly(console, sentence)
+
+
+def _print_corruptions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print what corruptions do, as a table for each place."""
+    from rain.report.detector import CORRUPTIONS, corruption_sections
+    from rain.report.table import plain_table
+
+    for section in corruption_sections(results, labels):
+        title = f"Corruptions (no attack): {section.place}"
+        console.print(plain_table(title, section.header, section.body, CORRUPTIONS))
+        for sentence in section.sentences:
+            _print_plainly(console, sentence)
 
 
 def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:

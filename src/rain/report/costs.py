@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_attacked
 from rain.bench.metrics import NOISE, Paired, interval, paired, per_image, percent_text, place_order
 from rain.report.labels import defense_labels
 
@@ -59,12 +59,15 @@ class CleanCost:
 
 
 def costs(results: Iterable[Result]) -> list[CleanCost]:
-    """Say what each defence costs, in the places where nothing was attacked; the dearest first."""
+    """Say what each defence costs, in the places where nothing was attacked; the dearest first.
+
+    Images that were corrupted were not attacked, and were seen clean, too.
+    """
     results = [result for result in results if result.outcomes]
     labels = defense_labels(sorted({result.cell.defense for result in results}))
     every: list[CleanCost] = []
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
-        if all(result.cell.attack == "none" for result in setting):
+        if not any(map(is_attacked, setting)):
             every += _of_place(setting, labels)
     return every
 

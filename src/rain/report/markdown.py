@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.checks import check
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, without_corruptions
 from rain.bench.metrics import (
     Paired,
     access_order,
@@ -20,6 +20,7 @@ from rain.bench.metrics import (
 )
 from rain.report.comparisons import compare_attacked, compare_clean, pairs_to_compare
 from rain.report.costs import costs
+from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, Section, corruption_sections, detectors
 from rain.report.labels import attack_labels, defense_labels, spec_text
 from rain.report.sentences import overall
 from rain.report.streams import (
@@ -70,14 +71,39 @@ def markdown(results: Sequence[Result]) -> str:
     Args:
         results: from ``rain.bench.cells.load``.
     """
+    # What was corrupted was not attacked: it has a table of its own.
+    every, results = results, without_corruptions(results)
     headlines = summary(results)
     largest = at_largest_budgets(headlines)
-    labels = defense_labels(sorted({result.cell.defense for result in results}))
+    labels = defense_labels(sorted({result.cell.defense for result in every}))
     parts = [f"**{_escaped(overall(largest))}**" if largest else ""]
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
         parts += _setting(setting, labels, [one for one in largest if _is_of(one, setting)])
-    parts.append(_checklist(results, labels))
+    parts += detector_parts(every, labels)
+    parts.append(_checklist(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def detector_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Say how well gates detect attacks, and what corruptions do; nothing without a gate and corruptions."""
+    parts: list[str] = []
+    gates = detectors(results, labels)
+    if gates:
+        parts += ["As a detector:", f"{SUSPICION} {WHO} {BESIDE}"]
+    for section in gates:
+        parts += _section(section)
+    corrupted = corruption_sections(results, labels)
+    if corrupted:
+        parts += ["Corruptions (no attack):", CORRUPTIONS]
+    for section in corrupted:
+        parts += _section(section)
+    return parts
+
+
+def _section(section: Section) -> list[str]:
+    sentences = "\n".join(f"- {_escaped(sentence)}" for sentence in section.sentences)
+    lines = [[_escaped(text) for text in line] for line in [section.header, *section.body]]
+    return [f"*{_escaped(section.place)}*", sentences, _table(lines)]
 
 
 def _is_of(headline: Headline, setting: Sequence[Result]) -> bool:

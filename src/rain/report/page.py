@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Cell, Result, dump
 from rain.bench.checks import check
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, without_corruptions
 from rain.bench.metrics import eps_text, percent_text, place_text, reading_order, rows, unbounded
 from rain.report.costs import UNATTACKED, costs
+from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption_sections, detectors
+from rain.report.detector_plot import roc_plots
 from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
@@ -100,8 +102,10 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     Raises:
         RainError: jinja2 or matplotlib is not installed.
     """
+    # What was corrupted was not attacked: it has a section of its own.
+    every, results = results, without_corruptions(results)
     headlines = summary(results)
-    defenses = _in_order(results, headlines)
+    defenses = _in_order(every, headlines)
     labels = defense_labels(defenses)
     traffic = enumerate(sections(results, labels))
     page: str = (
@@ -110,22 +114,26 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
         .render(
             overall=overall(at_largest_budgets(headlines)),
             verdicts=_verdicts(headlines),
-            costs=grouped(costs(results), place_text),
+            costs=grouped(costs(every), place_text),
             unattacked=UNATTACKED,
             words=WORDS,
             labels=labels,
-            findings=check(results),
+            findings=check(every),
             tables=_tables(results, labels),
             curves=curves(results, labels),
             distances=distances(results, labels),
             mixed=[_mixed(section, results, labels, place) for place, section in traffic],
             mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
+            detectors=detectors(results, labels),
+            rocs=roc_plots(results, labels),
+            corruptions=corruption_sections(every, labels),
+            detector_texts={"about": SUSPICION, "who": WHO, "beside": BESIDE, "corruptions": CORRUPTIONS},
             galleries=shown_galleries(results, galleries, defenses),
-            made_by=_made_by(results),
-            cells=[_cell_entry(result) for result in results],
-            attacks=sorted({result.cell.attack for result in results} - {"none"}),
+            made_by=_made_by(every),
+            cells=[_cell_entry(result) for result in every],
+            attacks=sorted({result.cell.attack for result in every} - {"none"}),
             meanings=meanings_of(result.cell.access for result in results),
-            unfinished=sum(not result.complete for result in results),
+            unfinished=sum(not result.complete for result in every),
         )
     )
     return page

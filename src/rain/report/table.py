@@ -58,6 +58,23 @@ def table(rows: Iterable[Row]) -> Table:
     return grid
 
 
+def plain_table(title: str, header: Sequence[str], body: Iterable[Sequence[str]], caption: str) -> Table:
+    """Lay out a table of texts for the terminal; the first column names the line."""
+    grid = Table(
+        title=Text(title),
+        caption=Text(caption),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for place, name in enumerate(header):
+        grid.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+    for line in body:
+        grid.add_row(*map(Text, line))
+    return grid
+
+
 def _texts(row: Row, labels: Mapping[str, str], varying: Sequence[str]) -> list[str]:
     """What stands in a row, column by column."""
     attacked = row["attack"] != "none"

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import clean_scores, covering, grouped, is_adaptive
+from rain.bench.columns import clean_scores, covering, grouped, is_adaptive, without_corruptions
 from rain.bench.metrics import (
     NOISE,
     Paired,
@@ -112,9 +112,9 @@ def summary(results: Iterable[Result]) -> list[Headline]:
     """Sum up each defence at each eps; the defences that lose most come first, each at its largest eps first.
 
     Attacks that look for the smallest perturbation, without a budget, say nothing here: in the end nothing
-    holds against them.
+    holds against them. Corruptions are no attacks, and say nothing here either.
     """
-    results = list(results)
+    results = without_corruptions(results)
     labels = defense_labels(sorted({result.cell.defense for result in results}))
     measured = [result for result in results if result.outcomes and not unbounded(result.cell)]
     headlines = []
