@@ -14,7 +14,7 @@ from rain.bench.cells import FORMAT_OF_SOME, Result, load
 from rain.bench.checks import check
 from rain.bench.grid import Grid, expand, read
 from rain.bench.metrics import rows
-from rain.bench.plan import prepare
+from rain.bench.plan import prepare, without_uncalibrated
 from rain.bench.runners import run
 from rain.defense import own_size
 from rain.errors import AttackError, DatasetError, GridError, ImageError, ResultError
@@ -56,6 +56,9 @@ def test_the_demo_follows_the_classifier(pictures: Path, tmp_path: Path) -> None
     dataset = f"csv:{pictures}"
     for classifier, size in ((SEEING, 24), ("models:tiny", 224)):
         demo = read("demo", dataset=dataset, examples=3, classifier=classifier)
+        with pytest.warns(UserWarning, match="is left out: this gate is not calibrated"):
+            demo = without_uncalibrated(demo)
+        assert {"rain", "jpeg"} < {cell.defense for cell in demo.cells}
         assert sizes(demo, tmp_path) == {classifier: size}
 
 

@@ -13,7 +13,7 @@ from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
 from rain.bench.provenance import refused_fact
 from rain.defense import own_size
-from rain.errors import DatasetError, GridError, ResultError
+from rain.errors import DatasetError, GateError, GridError, ResultError
 from rain.gate import Gated
 from rain.images import enter
 from rain.promises import check_promises
@@ -89,15 +89,35 @@ def settle(assets: Assets, cell: Cell, default_size: int | None = None) -> Cell:
         UnknownNameError, OptionError, DatasetError, WeightsError: as the loaders do.
     """
     defense = assets.hardened(cell.classifier, cell.defense).defense
-    if isinstance(defense, Gated):
-        defense.check_calibrated()
-    check_gate(cell, is_gated=isinstance(defense, Gated))
+    settle_gate(assets, cell)
     if cell.attack != "none":
         try_options(cell)
     check_examples(assets, cell)
     if cell.size == OWN_SIZE:
         cell = replace(cell, size=own_size(assets.classifier(cell.classifier)) or default_size)
     return cell if defense.random else replace(cell, draws=1, eot=1)
+
+
+def without_uncalibrated(grid: Grid) -> Grid:
+    """Leave out the cells whose gate is not calibrated for their classifier; warn of each such gate once."""
+    assets = Assets(torch.device("cpu"))
+    sound: list[Cell] = []
+    for cell in grid.cells:
+        try:
+            settle_gate(assets, cell)
+        except GateError as error:
+            warnings.warn(f"{cell.defense} before {cell.classifier} is left out: {error}", stacklevel=2)
+        else:
+            sound.append(cell)
+    return replace(grid, cells=tuple(sound))
+
+
+def settle_gate(assets: Assets, cell: Cell) -> None:
+    """Raise ``GateError`` for a gate without calibration, ``OptionError`` for an attack on no gate."""
+    defense = assets.hardened(cell.classifier, cell.defense).defense
+    if isinstance(defense, Gated):
+        defense.check_calibrated()
+    check_gate(cell, is_gated=isinstance(defense, Gated))
 
 
 def check_examples(assets: Assets, cell: Cell) -> None:

@@ -96,18 +96,20 @@ def demo(
 ) -> None:
     """See RAIN at work on real images.
 
-    A real classifier, bare and behind three defences, and attackers who know ever more of them.
+    A real classifier, bare and behind four defences, and attackers who know ever more of them.
     """
     out = out or Path("runs") / _demo_name(dataset, classifier, examples)
     with clean_errors(out):
         from rain.bench.grid import read
-        from rain.bench.plan import prepare
+        from rain.bench.plan import prepare, without_uncalibrated
         from rain.registry import load_dataset
         from rain.report.exports import write_html
 
         if dataset and examples is None:
             examples = min(EXAMPLES, len(load_dataset(dataset)))
         grid = read("demo", dataset=dataset, examples=examples, classifier=classifier)
+        if classifier:
+            grid = without_uncalibrated(grid)
         _measure(prepare(grid, out, device=device, skip_damaged=skip_damaged), FEWER if dataset else ADVICE)
         print_report(out)
         page = out / "report.html"
