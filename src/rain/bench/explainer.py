@@ -29,7 +29,7 @@ from rain.version import __version__
 
 ATTACK = "pgd(confidence=inf, steps=20)"
 EOT = 12
-"""Draws a step. With ``ATTACK`` they are little more than what ``rain report`` calls weak, and fit in 30 s."""
+"""Draws a step. With ``ATTACK`` they are just more than what ``rain report`` calls weak, and fit in 30 s."""
 
 LEAST_SIDE = 8
 """Pixels of the smallest picture that has a spectrum worth showing."""

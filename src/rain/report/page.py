@@ -79,7 +79,7 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     defenses = _in_order(results, headlines)
     labels = defense_labels(defenses)
     page: str = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             overall=overall(at_largest_budgets(headlines)),
@@ -103,16 +103,21 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     return page
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Make what renders the templates: names are escaped, and nothing that is missing passes.
+
+    Raises:
+        RainError: jinja2 is not installed.
+    """
     jinja2 = library("jinja2")
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("rain.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    templates.filters.update(
         percent=percent_text,
         eps=eps_text,
         place=place_text,
@@ -120,7 +125,7 @@ def _environment() -> Any:
         tight=_tight,
         breakable=_breakable,
     )
-    return environment
+    return templates
 
 
 def _in_order(results: Iterable[Result], headlines: Iterable[Headline]) -> list[str]:

@@ -214,7 +214,7 @@ def _draw(
         axes.spines[["top", "right"]].set_visible(False)
         file = StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(file.getvalue(), prefix)
+    return inline(file.getvalue(), prefix)
 
 
 def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, every: int) -> None:
@@ -225,7 +225,7 @@ def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, eve
     axes.plot(scale * eps, 100 * accuracy, **look, **marks)
 
 
-def _inline(svg: str, prefix: str) -> str:
+def inline(svg: str, prefix: str) -> str:
     """Make an SVG file a part of a page.
 
     It gets no header, no metadata, no fixed size, names of its own, and text in the colour of the page.
