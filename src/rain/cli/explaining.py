@@ -1,6 +1,5 @@
 """``rain explain``: one picture, attacked and defended, as a page that says what happens."""
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import ResultError
+from rain.files import encode, is_folder, to_path, write_atomically
 
 HTML_HELP = "Write the page here: one file, which loads nothing."
 ATTACK_HELP = "See: rain list attacks. none leaves the picture alone."
@@ -41,10 +41,10 @@ def explain(
     takes less than half a minute on two cores, with the classifier and the attack that are the default.
     """
     with clean_errors():
-        _check_writable(html)
+        path = to_path(html)
+        _check_writable(path)
         from rain.bench.explainer import ATTACK
         from rain.bench.explainer import explain as explain_picture
-        from rain.files import encode, write_atomically
         from rain.report.explanation_page import explanation_html
         from rain.report.explanation_texts import in_short, outcomes
         from rain.report.plots import library
@@ -71,13 +71,13 @@ def explain(
         )
         page = encode(explanation_html(about))
         try:
-            write_atomically(html, page)
+            write_atomically(path, page)
         except OSError as error:
-            raise _unwritable(html, error) from None
+            raise _unwritable(path, error) from None
         print(in_short(about))
         for outcome in outcomes(about):
             print(f"- {outcome.kind}: {outcome.text}")
-        print(f"\npage: {html.resolve().as_uri()}")
+        print(f"\npage: {path.resolve().as_uri()}")
 
 
 def _check_writable(path: Path) -> None:
@@ -86,13 +86,12 @@ def _check_writable(path: Path) -> None:
     Raises:
         ResultError: it cannot; with the system's reason.
     """
-    if path.is_dir():
-        raise ResultError(
-            f"{os.fspath(path)}: is a folder; give the name of a file, such as {path / 'page.html'}"
-        )
+    if is_folder(path):
+        raise ResultError(f"{path}: is a folder; give the name of a file, such as {path / 'page.html'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        # Under the longest name that will be needed.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix="00000000.tmp"):
             pass
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -100,4 +99,4 @@ def _check_writable(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> ResultError:
     reason = error.strerror or error
-    return ResultError(f"{os.fspath(path)}: cannot be written ({reason}); give another file by --html")
+    return ResultError(f"{path}: cannot be written ({reason}); give another file by --html")

@@ -92,7 +92,9 @@ def _row(about: Explanation, version: Version, factor: int) -> Row:
     before = [Shown(title, _picture(version.pixels), texts.bare_text(version))]
     behind: list[Shown] = []
     if version.randomized is not None:
-        behind.append(Shown("After SRd", _picture(version.randomized), "Half the size, and shifted."))
+        height, width = version.randomized.shape[:2]
+        text = f"One draw: {width} x {height} pixels are left."
+        behind.append(Shown("After SRd", _picture(version.randomized), text))
     name = "After DG" if version.randomized is not None else f"Behind {defense}"
     behind.append(Shown(name, _picture(version.defended), "This is what the classifier sees."))
     if version.kind != CLEAN:

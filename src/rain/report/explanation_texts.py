@@ -9,6 +9,7 @@ import numpy as np
 from rain.bench.explanation import CLEAN, Curve, Explanation, Guess, Version
 from rain.bench.metrics import eps_text
 from rain.report.labels import MEANINGS, defense_labels
+from rain.specs import parse
 
 TITLES = {
     CLEAN: "Clean",
@@ -73,7 +74,7 @@ def held_text(about: Explanation) -> str:
     if about.held_is_own:
         return (
             f'The attacks drive the picture away from "{name}", the classifier\'s own answer. '
-            'If that answer is wrong, so is the word "right" on this page.'
+            "If that answer is wrong, to keep it is no success."
         )
     own = about.clean.bare
     if own.label == about.held:
@@ -104,13 +105,26 @@ def meaning_text(about: Explanation, version: Version) -> str:
     setting = about.setting
     meaning = MEANINGS[version.kind].partition(":")[0]
     text = f"{meaning[0].upper()}{meaning[1:]}."
-    if version.kind == "adaptive" and setting.random:
-        text += f" At each step it averages over {setting.eot} draws."
+    text += _effort_text(about, version)
     if version.kind == "adaptive" and not setting.random:
         text += " This defence is not random, so that there is nothing to average over."
     if not setting.follows:
         text += " This attack does not look at the model at all."
     return text
+
+
+def _effort_text(about: Explanation, version: Version) -> str:
+    """Say how many steps an attack makes, and of how many draws, as far as its options tell."""
+    steps = parse(about.setting.attack)[1].get("steps")
+    draws = about.setting.eot if version.kind == "adaptive" and about.setting.random else 0
+    if not steps:
+        return f" It averages over {draws} draws." if draws else ""
+    many = "1 step" if steps == 1 else f"{steps} steps"
+    return (
+        f" The attack makes {many}, and averages over {draws} draws at each."
+        if draws
+        else f" The attack makes {many}."
+    )
 
 
 def answers_text(about: Explanation, version: Version) -> str:
@@ -173,7 +187,7 @@ def fine_texts(about: Explanation) -> Iterator[str]:
     yield f"Behind {name} the picture has {change}, averaged over the fine half of the rings."
     if detail.true is not None:
         yield (
-            f"Of the detail that is there {_percent(detail.true)} is the picture's own (squared "
+            f"Of the fine detail that is there {_percent(detail.true)} is the picture's own (squared "
             "correlation); the rest is invented, or noise."
         )
 
@@ -232,7 +246,9 @@ def _attacked_outcome(about: Explanation, version: Version) -> Outcome:
         return Outcome(version.kind, "No attack", "good", text)
     if holds and version.kind != "transfer":
         text += " More steps might win: that this attack failed does not prove that none works."
-    word = "Stopped" if holds else "It wins"
+    if not holds and version.kind == "adaptive":
+        text += " A defence is worth what it keeps against this attacker."
+    word = "Stopped" if holds else "Wins"
     return Outcome(version.kind, word, "good" if holds else "bad", text)
 
 
@@ -242,7 +258,7 @@ def _behind_text(about: Explanation, version: Version) -> str:
     if total == 1:
         return f"Behind {name} it says {_guess_text(version.mean)}."
     right = sum(guess.label == about.held for guess in version.draws)
-    together = "" if _agrees(about, version, right) else f", averaged it is {_guess_text(version.mean)}"
+    together = "" if _agrees(about, version, right) else f"; averaged, they say {_guess_text(version.mean)}"
     return f'Behind {name} {right} of {total} draws say "{about.held_name}"{together}.'
 
 
