@@ -105,6 +105,7 @@ def test_a_defence_that_changes_a_clean_answer_pays_a_price() -> None:
     outcome = outcomes(explanation(STOPPED, WINS, clean=clean))[0]
     assert (outcome.word, outcome.tone) == ("Changed", "bad")
     assert "that is its price" in outcome.text
+    assert "before anybody attacks" in in_short(explanation(STOPPED, WINS, clean=clean))
 
 
 def test_draws_are_counted_by_what_they_say() -> None:

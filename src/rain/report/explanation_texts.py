@@ -20,7 +20,7 @@ TITLES = {
 
 ATTACKERS = {
     "transfer": "An attacker who knows the bare classifier only",
-    "adaptive": "An attacker who knows the defence, too, and averages over its draws,",
+    "adaptive": "An attacker who knows the defence, too,",
     "query": "An attacker who asks the defended classifier many times",
 }
 
@@ -58,6 +58,8 @@ def in_short(about: Explanation) -> str:
     name = defense_text(about)
     if not about.attacked:
         return f"{name} {'keeps' if _holds(about, about.clean) else 'changes'} the answer to this picture."
+    if not _holds(about, about.clean):
+        return f"{name} changes the answer to this picture before anybody attacks it."
     kinds = {version.kind: _holds(about, version) for version in about.attacked}
     last = about.attacked[-1]
     if kinds[last.kind]:
