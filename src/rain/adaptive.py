@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from rain.defense import Defense, Draw, Hardened
 from rain.errors import ImageError, OptionError
+from rain.gate import Gated
 from rain.images import Images
 
 Model = Callable[[Images], Tensor]
@@ -196,8 +197,18 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0], None
 
 
-def attackable(model: Hardened) -> Hardened:
-    """The same model with BPDA over a defence that has no gradient of its own."""
-    if model.defense.differentiable:
-        return model
-    return Hardened(model.classifier, StraightThrough(model.defense))
+def attackable(model: Hardened, *, gate: str = "soft") -> Hardened:
+    """The same model, as far as gradients go through it.
+
+    A defence that has no gradient of its own gets BPDA; a gate, another view.
+
+    Args:
+        gate: the view of a gate: "soft", a sigmoid in the place of its step; or "parts", both answers and the
+            score, for the attacks that take them (``rain.gate.Gated``).
+    """
+    defense = model.defense
+    inner = defense.defense if isinstance(defense, Gated) else defense
+    through = inner if inner.differentiable else StraightThrough(inner)
+    if isinstance(defense, Gated):
+        return Hardened(model.classifier, defense.seen_as(gate, through))
+    return model if inner.differentiable else Hardened(model.classifier, through)

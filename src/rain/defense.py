@@ -2,9 +2,10 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,15 +13,21 @@ from torch import Generator, Tensor, nn
 from rain.answers import logits_of, refuse_broken, warn_if_probabilities
 from rain.errors import ImageError, OptionError, RainError
 from rain.images import Images, check_images
-from rain.prediction import Prediction, average, group_by_size, in_order, warn_of_size
+from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
 from rain.seeding import Generators, draw_each, generators_of, is_integer, seeds_of
+
+if TYPE_CHECKING:
+    from rain.calibration import Calibration
 
 Draw = Mapping[str, Tensor]
 """All randomness of one call, as tensors by name.
 
 Where a tensor belongs to single images, its first axis is the batch.
 """
+
+Classify = Callable[[Images], Tensor]
+"""A bare classifier: from images (N, 3, H, W) in [0, 1] to logits (N, classes)."""
 
 
 class Defense(nn.Module, ABC):
@@ -68,6 +75,46 @@ class Defense(nn.Module, ABC):
         """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""
         return {"enhanced": self.transform(images, draw)}
 
+    def meet(self, classifier: nn.Module) -> None:
+        """See the classifier before which this defence is put, once. By default there is nothing to see."""
+
+    def answer(self, classify: Classify, images: Images, draw: Draw, *, copies: int = 1) -> Tensor:
+        """Answer images with a draw: by default, what the classifier says to what ``transform`` makes.
+
+        Args:
+            classify: the classifier, from images to logits.
+            images: (N, 3, H, W), not empty.
+            draw: for them.
+            copies: above 1, the images are so many repetitions of one batch.
+
+        Shape: returns logits (N, classes).
+        """
+        return classify(self.transform(images, draw))
+
+    def predict(
+        self, model: "Hardened", images: Images, draws: int, generator: Generators
+    ) -> Prediction | GatedPrediction:
+        """Answer images with several fresh draws: by default, by the mean of their probabilities.
+
+        Args:
+            model: this defence before a classifier.
+            images: (N, 3, H, W) in [0, 1].
+            draws: at least 1; a defence without randomness needs one.
+            generator: of the draws, or a list of one for each image; by default, torch's own.
+        """
+        count = draws if self.random else 1
+        each = [probabilities_of(model(images, generator=generator), model) for _ in range(count)]
+        return average(torch.stack(each))
+
+    def calibrate(self, model: "Hardened", images: Images | Sequence[Tensor], origin: str = "") -> Any:
+        """Learn from clean images what is usual; by default there is nothing to learn (``rain.gate.Gated``).
+
+        Raises:
+            OptionError: there is nothing to learn.
+        """
+        what = f"{type(self).__name__} has nothing to calibrate"
+        raise OptionError(f"{what}: a gate has, rain.harden(classifier, defense, gate=0.02)")
+
     def forward(self, images: Images, *, generator: Generators = None, copies: int = 1) -> Images:
         """Defend a batch with a fresh draw.
 
@@ -84,12 +131,17 @@ class Defense(nn.Module, ABC):
         """
         try:
             check_images(images)
-            return self.transform(images, self._fresh_draw(images, generator, copies))
+            return self.transform(images, self.fresh_draw(images, generator, copies))
         except RuntimeError as error:
             explain(images, self, "the defence", error)
             raise
 
-    def _fresh_draw(self, images: Images, generator: Generators, copies: int) -> Draw:
+    def fresh_draw(self, images: Images, generator: Generators = None, copies: int = 1) -> Draw:
+        """Draw for images; ``generator`` and ``copies`` as for ``forward``.
+
+        Raises:
+            OptionError: there are generators for each image, and the images share a draw, or are copies.
+        """
         if generator is None or isinstance(generator, Generator):
             return self.spread(images, copies, generator) if copies > 1 else self.draw(images, generator)
         if copies > 1:
@@ -116,6 +168,7 @@ class Hardened(nn.Module):
         self.classifier = duplicate(classifier)
         self.defense = defense
         self.eval()
+        defense.meet(self.classifier)
 
     @property
     def independent(self) -> bool:
@@ -145,8 +198,17 @@ class Hardened(nn.Module):
             ImageError: the batch breaks the convention, or its type or device is not that of the weights.
             ClassifierError: the answer is no tensor of logits.
         """
+        return self._answer(images, self._fresh_draw(images, generator, copies), copies)
+
+    def classify(self, images: Images) -> Tensor:
+        """Classify without the defence: (N, 3, H, W) in [0, 1] to logits (N, classes).
+
+        Raises:
+            ImageError: type or device of the images is not that of the weights.
+            ClassifierError: the answer is no tensor of logits.
+        """
         try:
-            return self._classify(images, self.defense(images, generator=generator, copies=copies))
+            return logits_of(self.classifier(images), images.shape[0])
         except RuntimeError as error:
             explain(images, self.classifier, "the classifier", error)
             raise
@@ -166,19 +228,46 @@ class Hardened(nn.Module):
             ImageError: the images do not fit the draw, or their type or device is not that of the weights.
             ClassifierError: the answer is no tensor of logits.
         """
+        return self._answer(images, draw)
+
+    def _answer(self, images: Images, draw: Draw, copies: int = 1) -> Tensor:
+        if not images.shape[0]:
+            # Not every network takes an empty batch; one blank image tells how many classes there are.
+            return self.classify(images.new_zeros((1, *images.shape[1:])))[:0]
         try:
-            return self._classify(images, self.defense.transform(images, draw))
+            return self.defense.answer(self.classify, images, draw, copies=copies)
         except RuntimeError as error:
-            explain(images, self.defense, "the defence", error)
-            explain(images, self.classifier, "the classifier", error)
+            self._explain(images, error)
             raise
 
-    def _classify(self, images: Images, defended: Images) -> Tensor:
-        """Classify what the defence made of images."""
-        if not defended.shape[0]:
-            # Not every network takes an empty batch; one blank image tells how many classes there are.
-            return logits_of(self.classifier(images.new_zeros((1, *images.shape[1:]))))[:0]
-        return logits_of(self.classifier(defended), defended.shape[0])
+    def _fresh_draw(self, images: Images, generator: Generators, copies: int) -> Draw:
+        try:
+            check_images(images)
+            return self.defense.fresh_draw(images, generator, copies)
+        except RuntimeError as error:
+            self._explain(images, error)
+            raise
+
+    def _explain(self, images: Images, error: RuntimeError) -> None:
+        explain(images, self.defense, "the defence", error)
+        explain(images, self.classifier, "the classifier", error)
+
+    def calibrate(self, images: Images | Sequence[Tensor], origin: str = "") -> "Calibration":
+        """Set the gate's threshold by clean images, whose labels nobody needs.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W): at least 5 / gate of them, of the
+                kind and size that will be classified, and none that an attacker could have made.
+            origin: what pictures they are, in words, for the file.
+
+        Returns: the calibration, whose ``save(path)`` writes it.
+
+        Raises:
+            OptionError: there is no gate.
+            GateError: the images are too few, hardly differ, or look attacked.
+        """
+        calibration: Calibration = self.defense.calibrate(self, images, origin)
+        return calibration
 
     @torch.no_grad()
     def predict(
@@ -186,8 +275,11 @@ class Hardened(nn.Module):
         images: Images | list[Tensor] | tuple[Tensor, ...],
         draws: int = 8,
         seed: int | Sequence[int] | Tensor | None = None,
-    ) -> Prediction:
+    ) -> Prediction | GatedPrediction:
         """Classify with the probabilities averaged over several draws.
+
+        With a gate, one draw is compared with the classifier's own answer, and further draws are asked only
+        of the images that are flagged; the answer is a ``GatedPrediction``.
 
         Args:
             images: (N, 3, H, W) in [0, 1]; or a list of pictures (3, H, W), of any sizes: those of one size
@@ -205,6 +297,7 @@ class Hardened(nn.Module):
             OptionError: draws is not a positive integer; or seed holds no integers of 64 bits, or not one for
                 each image, or is a list and the images share a draw.
             ClassifierError: an answer is no number, or not one logit for each of at least two classes.
+            GateError: the gate is not calibrated, or for another size.
         """
         if not is_integer(draws) or draws < 1:
             raise OptionError(f"draws must be a positive integer, got {draws!r}")
@@ -213,11 +306,11 @@ class Hardened(nn.Module):
         check_images(images)
         self._warn_of_size(images)
         generator = generators_of(seed, images.shape[0])
-        count = int(draws) if self.defense.random else 1
-        answers = [probabilities_of(self(images, generator=generator), self) for _ in range(count)]
-        return average(torch.stack(answers))
+        return self.defense.predict(self, images, int(draws), generator)
 
-    def _predict_pictures(self, pictures: Sequence[Tensor], draws: int, seed: Any) -> Prediction:
+    def _predict_pictures(
+        self, pictures: Sequence[Tensor], draws: int, seed: Any
+    ) -> Prediction | GatedPrediction:
         """Answer pictures of several sizes, in their order."""
         groups = group_by_size(pictures)
         seeds = seeds_of(seed, len(pictures))
@@ -272,7 +365,14 @@ def probabilities_of(answer: object, model: object = None) -> Tensor:
     return probabilities
 
 
-def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: Any) -> Hardened:
+def harden(
+    classifier: nn.Module,
+    defense: str | Defense = "rain",
+    *,
+    gate: float | None = None,
+    calibration: "str | Path | Calibration | None" = None,
+    **options: Any,
+) -> Hardened:
     """Put a defence before a classifier, which is not changed in any way.
 
     Args:
@@ -281,12 +381,18 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
             normalised input).
         defense: a name (``rain list defenses``), built on the classifier's device and in its type, or a
             ``Defense``, taken as it is.
+        gate: the share of clean images that the defence may overrule, such as 0.02: the answer is the
+            classifier's own unless the two differ more than they do on all but this share of clean images.
+            None, the default, always answers behind the defence.
+        calibration: of the gate, or the file of one (``rain calibrate``). By default the shipped one of this
+            classifier and defence, if there is one; else ``calibrate`` makes it.
         options: of the defence, by name.
 
     Raises:
         UnknownNameError: no such defence.
         OptionError: no such option, or ``classifier`` is not an ``nn.Module``, cannot be copied, or is
             hardened already; or ``defense`` is neither.
+        GateError: the gate is no share, or the calibration belongs to another classifier or defence.
     """
     if not isinstance(classifier, nn.Module):
         kind = type(classifier).__name__
@@ -294,16 +400,20 @@ def harden(classifier: nn.Module, defense: str | Defense = "rain", **options: An
     if any(isinstance(module, Defense) for module in classifier.modules()):
         what = "its randomness would be hidden from seeds and attackers"
         raise OptionError(f"this classifier is hardened already, and {what}: give the bare one")
-    if isinstance(defense, Defense):
-        if options:
-            names = ", ".join(options)
-            raise OptionError(f"options {names} go with a defence's name; this one is already made")
-        return Hardened(classifier, defense)
-    if not isinstance(defense, str):
+    if isinstance(defense, str):
+        loaded, weight = load_defense(defense, **options), _first_weight(classifier)
+        defense = loaded if weight is None else loaded.to(weight.device, weight.dtype)
+    elif not isinstance(defense, Defense):
         needed = "a name (rain list defenses) or an instance of rain.Defense"
         raise OptionError(f"defense must be {needed}, got {_kind(defense)}")
-    loaded, weight = load_defense(defense, **options), _first_weight(classifier)
-    return Hardened(classifier, loaded if weight is None else loaded.to(weight.device, weight.dtype))
+    elif options:
+        names = ", ".join(options)
+        raise OptionError(f"options {names} go with a defence's name; this one is already made")
+    if gate is not None:
+        defense = load_defense("gated", defense=defense, share=gate, calibration=calibration)
+    elif calibration is not None:
+        raise OptionError("a calibration goes with a gate: give gate=0.02, or another share of clean images")
+    return Hardened(classifier, defense)
 
 
 def _kind(value: object) -> str:

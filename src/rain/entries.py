@@ -18,6 +18,7 @@ from rain.hints import unknown
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
+GATES = ("", "parts", "around")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Traits:
             queries leaves it at "never": what it spends is counted.
         targeted: whether it drives images to one class, and leaves those of that class.
         steps: gradient steps that it makes, where no option ``steps`` says it; 0 if that is not known.
+        gate: of an attack that is for defences with a gate only: "parts", it is given both answers and the
+            score (``rain.gate.Gated``); "around", its option ``attack`` is made on the defence behind the
+            gate.
 
     Raises:
-        OptionError: ``sees`` or ``stops`` is something else.
+        OptionError: ``sees``, ``stops`` or ``gate`` is something else.
     """
 
     follows: bool = True
@@ -44,9 +48,10 @@ class Traits:
     stops: str = "never"
     targeted: bool = False
     steps: int = 0
+    gate: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("sees", SEES), ("stops", STOPS)):
+        for name, choices in (("sees", SEES), ("stops", STOPS), ("gate", GATES)):
             if getattr(self, name) not in choices:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
 

@@ -11,6 +11,8 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── OptionError (TypeError)          an option that a definition does not have, or a value that it
     │                                    cannot take
     ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
+    ├── GateError (ValueError)           a gate that is not calibrated, or for something else, or on
+    │                                    pictures that do not do
     ├── DatasetError (ValueError)        a dataset that is missing or broken
     ├── GridError (ValueError)           a grid file that does not say what to run
     ├── RecipeError (ValueError)         a recipe that does not say how to train
@@ -51,6 +53,10 @@ class OptionError(RainError, TypeError):
 
 class WeightsError(RainError, ValueError):
     """A weight file is not safetensors, is corrupt, or is of another architecture."""
+
+
+class GateError(RainError, ValueError):
+    """A gate is not calibrated, or for something else, or on pictures that do not do."""
 
 
 class DatasetError(RainError, ValueError):

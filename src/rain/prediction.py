@@ -28,6 +28,27 @@ class Prediction(NamedTuple):
     agreement: Tensor
 
 
+class GatedPrediction(NamedTuple):
+    """What a hardened classifier with a gate says to a batch.
+
+    Attributes:
+        labels: (N,), the classifier's own, where it is not flagged; else that of the averaged probabilities
+            behind the defence.
+        probabilities: (N, classes), float32, of the one or the other.
+        agreement: (N,), the share of draws that alone give the same label.
+        suspicion: (N,), how far the two answers differ, by the gate's score.
+        flagged: (N,), whether that is above the threshold, so that the defence overruled the classifier.
+        bare: (N,), the label that the classifier gives without the defence.
+    """
+
+    labels: Tensor
+    probabilities: Tensor
+    agreement: Tensor
+    suspicion: Tensor
+    flagged: Tensor
+    bare: Tensor
+
+
 class Group(NamedTuple):
     """The pictures of a list that have one size.
 
@@ -71,12 +92,14 @@ def group_by_size(pictures: Sequence[Tensor]) -> list[Group]:
     return [Group(places, torch.stack([pictures[place] for place in places])) for places in groups.values()]
 
 
-def in_order(groups: Sequence[Group], predictions: Sequence[Prediction]) -> Prediction:
+def in_order(
+    groups: Sequence[Group], predictions: Sequence[Prediction | GatedPrediction]
+) -> Prediction | GatedPrediction:
     """Put the answers to groups of a list in the order of the list."""
     places = torch.tensor([place for group in groups for place in group.places])
     order = places.argsort()
     columns = [torch.cat(parts) for parts in zip(*predictions, strict=True)]
-    return Prediction(*[column[order.to(column.device)] for column in columns])
+    return type(predictions[0])(*[column[order.to(column.device)] for column in columns])
 
 
 def warn_of_size(images: Images, side: int) -> bool:

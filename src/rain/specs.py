@@ -85,6 +85,17 @@ def nesting(spec: str) -> list[tuple[str, dict[str, Any]]]:
     return [(name, options), *(nesting(inner) if isinstance(inner, str) else [])]
 
 
+def canonical(spec: str) -> str:
+    """One spelling for a spec, so that one thing has one key."""
+    return write(*parse(spec))
+
+
+def defense_within(spec: str) -> str:
+    """The canonical spec of the defence behind a gate: ``rain`` of ``gated(defense=rain, share=0.02)``."""
+    _, options = parse(spec)
+    return canonical(str(options.get("defense", "rain")))
+
+
 def innermost(spec: str) -> tuple[str, dict[str, Any]]:
     """The name and options of the attack that does the work."""
     return nesting(spec)[-1]

@@ -15,11 +15,11 @@ from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError
 from rain.images import Images, distance
-from rain.registry import load_attack, options_in_full, traits_of
+from rain.registry import load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
 from rain.seeding import keyword_for, takes_generator
-from rain.specs import can_be_written, parse, write
+from rain.specs import can_be_written, canonical, defense_within, parse, write
 
 AT_ONCE = 16
 """Images that are attacked by queries at a time: enough for a CPU, and ``substitute`` has memory for them."""
@@ -52,6 +52,10 @@ def crafted_by(cell: Cell, *, random: bool) -> Cell:
     Args:
         random: whether the cell's defence is.
     """
+    if cell.attack != "none" and own_traits(cell.attack).gate == "around":
+        inner = str(options_in_full(cell.attack)["attack"])
+        behind = replace(cell, defense=defense_within(cell.defense), attack=canonical(inner))
+        return crafted_by(behind, random=random)
     if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
         return replace(cell, defense="none", access="transfer", draws=1)
     if cell.access in ("frozen", "adaptive") and not random:
@@ -82,12 +86,32 @@ def attacker_view(
                 return model(images, generator=generator)
 
         return _ticking(scores, tick, 1)
+    through_it = attackable(model, gate="parts" if takes_parts(cell.attack) else "soft")
     if cell.access == "frozen":
-        return _ticking(Frozen(attackable(model), seed=generator.initial_seed()), tick, 1 + BACKWARD)
-    through = Seeded(attackable(model), generator)
+        return _ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
+    through = Seeded(through_it, generator)
     if cell.access == "adaptive" and model.defense.random:
         return _ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
     return _ticking(through, tick, 1 + BACKWARD)
+
+
+def takes_parts(attack: str) -> bool:
+    """Whether an attack knows the gate, and takes both answers and the score."""
+    return attack != "none" and own_traits(attack).gate == "parts"
+
+
+def check_gate(cell: Cell, *, is_gated: bool) -> None:
+    """Raise ``OptionError`` for an attack on a gate where there is none to go through.
+
+    Args:
+        is_gated: whether the cell's defence has a gate.
+    """
+    if cell.attack == "none" or not own_traits(cell.attack).gate:
+        return
+    if not is_gated or cell.access in ("transfer", "query"):
+        what = f"attack {cell.attack!r} is one on a gate"
+        advice = 'give it defenses = ["gated(...)"] and access = "static" or "adaptive"'
+        raise OptionError(f"{what}, not on {cell.defense!r} with access {cell.access!r}: {advice}")
 
 
 def try_options(cell: Cell) -> None:
@@ -97,8 +121,9 @@ def try_options(cell: Cell) -> None:
         UnknownNameError, OptionError: they cannot.
     """
     attack, empty = bound_attack(cell, Generator()), torch.zeros(0, 3, 8, 8)
+    answers = 5 if takes_parts(cell.attack) else 2  # of two classes each, and a score
     try:
-        attack(lambda images: images.flatten(1)[:, :2], empty, torch.zeros(0, dtype=torch.long))
+        attack(lambda images: images.flatten(1)[:, :answers], empty, torch.zeros(0, dtype=torch.long))
     except RainError:
         raise
     except Exception as error:
@@ -121,7 +146,10 @@ def in_full(attack: str) -> str:
 
 def traits_text(attack: str) -> str:
     """An attack's traits, as a result file remembers them: who reads it need not have the attack."""
-    return write("traits", asdict(traits_of(attack)))
+    traits = asdict(traits_of(attack))
+    if not traits["gate"]:
+        del traits["gate"]  # which most attacks do not know, and files of before do not hold
+    return write("traits", traits)
 
 
 def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, Tensor], Any]:

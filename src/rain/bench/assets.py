@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from rain import checkpoints, specs
 from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, indices_text
-from rain.defense import Hardened, harden
+from rain.defense import Defense, Hardened, harden
 from rain.errors import ImageError, OptionError
+from rain.gate import Gated
 from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches
@@ -109,7 +110,9 @@ class Assets:
     def hardened(self, classifier: str, defense: str) -> Hardened:
         """Build a classifier behind a defence, as it judges."""
         return kept(
-            self._hardened, (classifier, defense), lambda: self._harden(self.classifier(classifier), defense)
+            self._hardened,
+            (classifier, defense),
+            lambda: self._harden(self.classifier(classifier), load_defense(defense)),
         )
 
     def twin(self, classifier: str, defense: str, size: tuple[int, int]) -> Hardened:
@@ -121,7 +124,12 @@ class Assets:
 
         def build() -> Hardened:
             network = folded(self.classifier(classifier), size)
-            return self._harden(Sparing(network) if self.mixed(classifier, defense) else network, defense)
+            if self.mixed(classifier, defense):
+                network = Sparing(network)
+            judge = self.hardened(classifier, defense).defense
+            if isinstance(judge, Gated):  # the twin's weights are others, which no calibration knows
+                return self._harden(network, judge.seen_as("hard"))
+            return self._harden(network, load_defense(defense))
 
         return kept(self._twins, (classifier, defense), build)
 
@@ -179,10 +187,11 @@ class Assets:
         return {
             "defense_weights": checkpoints.digest(module) if module.state_dict() else "none",
             "defense_random": "yes" if module.random else "no",
+            **({"gate_threshold": f"{module.threshold:.6g}"} if isinstance(module, Gated) else {}),
         }
 
-    def _harden(self, classifier: nn.Module, defense: str) -> Hardened:
-        model = harden(classifier, load_defense(defense).requires_grad_(False))
+    def _harden(self, classifier: nn.Module, defense: Defense) -> Hardened:
+        model = harden(classifier, defense.requires_grad_(False))
         # Channels last makes convolutions a third faster on CPUs, and on GPUs with tensor cores.
         return model.to(self.device).to(memory_format=torch.channels_last)
 

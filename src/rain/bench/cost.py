@@ -16,7 +16,7 @@ from rain.bench.metrics import interval, paired
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
 from rain.errors import OptionError
 from rain.files import is_file, is_folder, to_path
-from rain.prediction import Prediction
+from rain.prediction import GatedPrediction, Prediction
 from rain.registry import DATASETS
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
@@ -209,7 +209,7 @@ def _time(assets: Assets, cell: Cell, progress: bool) -> dict[int, list[float]]:
     images = Bench(assets).batches(cell, 0)[0].images
     bare = assets.hardened(cell.classifier, "none")
     defended = assets.hardened(cell.classifier, cell.defense)
-    calls: dict[int, Callable[[], Prediction]] = {
+    calls: dict[int, Callable[[], Prediction | GatedPrediction]] = {
         BARE: partial(bare.predict, images, draws=1),
         1: partial(defended.predict, images, draws=1),
         cell.draws: partial(defended.predict, images, draws=cell.draws),

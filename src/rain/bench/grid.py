@@ -183,7 +183,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
 
 def canonical(spec: str) -> str:
     """One spelling for a spec, so that one thing has one key."""
-    return specs.write(*specs.parse(_text(spec)))
+    return specs.canonical(_text(spec))
 
 
 def _text(spec: Any) -> str:

@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from rain.bench.access import Attacked, attack_each, attack_in_pieces, attacker_view, crafted_by
+from rain.bench.access import (
+    Attacked,
+    attack_each,
+    attack_in_pieces,
+    attacker_view,
+    crafted_by,
+)
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery
 from rain.defense import probabilities_of
 from rain.errors import AttackError, DatasetError, ImageError
+from rain.gate import Gated
 from rain.images import Images, distance, enter
 from rain.runtime.precision import autocast
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
-from rain.specs import parse
+from rain.specs import defense_within, parse
 
 if TYPE_CHECKING:
     from rain.datasets import Dataset
+
+HIGHEST = 1e6
+"""Beyond it a gate's score is infinite, as where a classifier rules a class out."""
 
 RECENT = 16
 """Answers, and attacked batches, that are remembered for the next cells: a few columns of a table."""
@@ -45,6 +55,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Question:
+    """Which images a model is asked about: the same for all columns that are judged on the same ones.
+
+    Args:
+        source: the cell whose attacker made them; of clean images, one of the bare classifier.
+        chunk, number: of the batch.
+        role: of the draws that answer, "clean" or "robust".
+    """
+
+    source: Cell
+    chunk: int
+    number: int
+    role: str
+
+
+@dataclass(frozen=True)
 class Answers:
     """What a model said to a batch of N images.
 
@@ -52,11 +78,13 @@ class Answers:
         single: (draws, N), the label of each draw.
         mean: (N,), the label of the probabilities averaged over the draws.
         classes: how many the model knows.
+        suspicion: (draws, N), the gate's score; None without a gate.
     """
 
     single: Tensor
     mean: Tensor
     classes: int
+    suspicion: Tensor | None = None
 
 
 class Bench:
@@ -71,6 +99,7 @@ class Bench:
         self._batches: Recent[tuple[str, int | None, range], list[Batch]] = Recent(4)
         self._compared: set[tuple[str, str]] = set()
         self._clean: Recent[tuple[Cell, int, int], Answers] = Recent(RECENT)
+        self._logits: Recent[tuple[str, int, Question], Tensor] = Recent(RECENT)
         self._attacked: Recent[tuple[Cell, int, int], Attacked] = Recent(RECENT)
 
     def measure(
@@ -99,7 +128,8 @@ class Bench:
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked = self.attacked(cell, chunk, batch, tick)
-                answers = self.answers(cell, attacked.images, seeded(cell, chunk, batch.number, "robust"))
+                asked = Question(self.source(cell), chunk, batch.number, "robust")
+                answers = self.answers(cell, asked, attacked.images)
                 if pictures and batch.number == 0:
                     gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
@@ -120,24 +150,63 @@ class Bench:
         """The answers to the clean images, which serve every attack on the same defence."""
         return self._clean.get_or_make(
             (unattacked(cell, chunk), chunk, batch.number),
-            lambda: self.answers(cell, batch.images, seeded(cell, chunk, batch.number, "clean")),
+            lambda: self.answers(cell, self._clean_question(cell, chunk, batch), batch.images),
         )
+
+    def source(self, cell: Cell) -> Cell:
+        """The cell whose attacker makes the images of this one (``crafted_by``)."""
+        random = self.assets.hardened(cell.classifier, cell.defense).defense.random
+        return crafted_by(cell, random=random)
 
     def attacked(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
         """The attacked images of a cell, made once for all cells that share them (``crafted_by``)."""
-        random = self.assets.hardened(cell.classifier, cell.defense).defense.random
-        source = crafted_by(cell, random=random)
+        source = self.source(cell)
         return self._attacked.get_or_make(
             (source, chunk, batch.number), lambda: self._attack(source, chunk, batch, tick)
         )
 
-    @torch.no_grad()
-    def answers(self, cell: Cell, images: Images, generator: Generator) -> Answers:
-        """Classify on the cell's number of fresh draws."""
+    def answers(self, cell: Cell, question: Question, images: Images) -> Answers:
+        """Classify on the cell's number of fresh draws.
+
+        Args:
+            question: which images they are.
+            images: (N, 3, H, W).
+        """
         model = self.assets.hardened(cell.classifier, cell.defense)
-        answers = (model(images, generator=generator) for _ in range(cell.draws))
-        single = torch.stack([probabilities_of(answer, model) for answer in answers])
+        if isinstance(model.defense, Gated):
+            return self._answers_of_gate(model.defense, cell, question, images)
+        each = self._logits_of(cell, question, images)
+        single = torch.stack([probabilities_of(answer, model) for answer in each])
         return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
+
+    def _answers_of_gate(self, gate: Gated, cell: Cell, question: Question, images: Images) -> Answers:
+        """Let the gate judge what its column shares with those of its two parts: their answers."""
+        inner = replace(cell, defense=defense_within(cell.defense))
+        each = self._logits_of(inner, question, images)
+        (bare,) = self._logits_of(replace(cell, defense="none", draws=1), question, images)
+        one_by_one = [gate.combine(bare, answer[None]) for answer in each]
+        return Answers(
+            single=torch.stack([prediction.labels for prediction in one_by_one]).cpu(),
+            mean=gate.combine(bare, each).labels.cpu(),
+            classes=bare.shape[1],
+            suspicion=torch.stack([prediction.suspicion for prediction in one_by_one]).cpu(),
+        )
+
+    @torch.no_grad()
+    def _logits_of(self, cell: Cell, question: Question, images: Images) -> Tensor:
+        """Logits (draws, N, classes) of the cell's classifier behind its defence."""
+
+        def ask() -> Tensor:
+            model = self.assets.hardened(cell.classifier, cell.defense)
+            source = question.source
+            generator = seeded(source, question.chunk, question.number, question.role)
+            return torch.stack([model(images, generator=generator) for _ in range(cell.draws)])
+
+        return self._logits.get_or_make((cell.defense, cell.draws, question), ask)
+
+    def _clean_question(self, cell: Cell, chunk: int, batch: Batch) -> Question:
+        source = replace(unattacked(cell, chunk), defense="none", draws=1)
+        return Question(source, chunk, batch.number, "clean")
 
     def gallery(self, cell: Cell, chunk: int, batch: Batch, adversarial: Images, pictures: int) -> bytes:
         """Draw the first pictures of a batch for the report, as an .npz file."""
@@ -265,6 +334,16 @@ def outcomes_of(
             distance=float(f"{moved[row]:.6g}"),
             queries=attacked.queries[row] if attacked.queries is not None else None,
             flat=attacked.flat[row],
+            clean_suspicion=_scores(clean.suspicion, row),
+            robust_suspicion=_scores(answers.suspicion, row),
         )
         for row, index in enumerate(batch.indices)
     ]
+
+
+def _scores(suspicion: Tensor | None, row: int) -> tuple[float, ...]:
+    """What a gate thought of one image, for each draw, as a file holds it; infinite scores are cut."""
+    if suspicion is None:
+        return ()
+    cut = suspicion[:, row].clamp(-HIGHEST, HIGHEST).tolist()
+    return tuple(float(f"{score:.6g}") for score in cut)

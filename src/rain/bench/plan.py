@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.access import try_options
+from rain.bench.access import check_gate, try_options
 from rain.bench.assets import Assets
 from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
 from rain.bench.provenance import refused_fact
 from rain.defense import own_size
 from rain.errors import DatasetError, GridError, ResultError
+from rain.gate import Gated
 from rain.images import enter
 from rain.promises import check_promises
 from rain.runtime.memory import Batches, pick_device
@@ -88,6 +89,9 @@ def settle(assets: Assets, cell: Cell, default_size: int | None = None) -> Cell:
         UnknownNameError, OptionError, DatasetError, WeightsError: as the loaders do.
     """
     defense = assets.hardened(cell.classifier, cell.defense).defense
+    if isinstance(defense, Gated):
+        defense.check_calibrated()
+    check_gate(cell, is_gated=isinstance(defense, Gated))
     if cell.attack != "none":
         try_options(cell)
     check_examples(assets, cell)

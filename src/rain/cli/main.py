@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rain.cli.calibrating import calibrate
 from rain.cli.catalogue import list_names
 from rain.cli.costing import cost
 from rain.cli.errors import escape_output
@@ -40,5 +41,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, explain, cost, run, report, demo, train):
+for command in (predict, explain, calibrate, cost, run, report, demo, train):
     app.command()(command)

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,8 @@ SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 
 SEED_HELP = "For the same answer every time. Not where an attacker could learn it."
 TOP_HELP = "Classes shown for each image; by default 3 of a file, and 1 of a picture in a folder."
 JSON_HELP = "One JSON object a line for each image: file, label, name, probability, agreement, error."
+GATE_HELP = "Share of clean images that the defence may overrule, such as 0.02; by default it always answers."
+CALIBRATION_HELP = "The gate's, by rain calibrate; by default the shipped one of classifier and defence."
 
 TOP = 3
 """Classes shown of an image that was named."""
@@ -70,12 +72,29 @@ class Answer:
     Args:
         guesses: the likeliest first; none where it could not be classified.
         agreement: the share of draws that alone say the likeliest.
+        gate: what it did; None without one.
         error: why it could not be classified; "" where it was.
     """
 
     guesses: tuple[Guess, ...] = ()
     agreement: float = 0.0
+    gate: "Gating | None" = None
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Gating:
+    """What the gate did with one image.
+
+    Args:
+        flagged: whether the defence overruled the classifier.
+        suspicion: its score.
+        bare: what the classifier alone says.
+    """
+
+    flagged: bool
+    suspicion: float
+    bare: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Oracle:
         path = item.path
         try:
             image = enter(read_image(path), self.side)[None].to(self.device)
-            _, probabilities, agreement = self.hardened.predict(image, draws=self.draws, seed=self.seed)
+            prediction = self.hardened.predict(image, draws=self.draws, seed=self.seed)
         except RainError as error:
             message = str(error)
             return Answer(error=message if str(path) in message else f"{path}: {message}")
@@ -114,16 +133,19 @@ class Oracle:
             # A network that takes some sizes only, or a picture that is too large: the others are not.
             return Answer(error=f"{path}: {type(error).__name__}: {error}")
         names: Sequence[str] = getattr(self.hardened.classifier, "categories", ())
-        best = probabilities[0].topk(min(count, probabilities.shape[1]))
+        probabilities = prediction.probabilities[0]
+        best = probabilities.topk(min(count, len(probabilities)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         guesses = [Guess(label, _name(names, label), probability) for label, probability in pairs]
-        return Answer(tuple(guesses), float(agreement[0]))
+        return Answer(tuple(guesses), float(prediction.agreement[0]), _gating(prediction, names))
 
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help=IMAGES_HELP, metavar="IMAGE")],
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
+    gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
+    calibration: Annotated[Path | None, typer.Option(help=CALIBRATION_HELP)] = None,
     draws: Annotated[int, typer.Option(min=1, help="Fresh draws whose probabilities are averaged.")] = 8,
     seed: Annotated[int | None, typer.Option(help=SEED_HELP)] = None,
     size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
@@ -133,14 +155,15 @@ def predict(
 ) -> None:
     """Classify image files, or all pictures in folders, behind a defence.
 
-    It says for each image how many draws agree. An image that cannot be read does not end the others.
+    It says for each image how many draws agree, or with a gate whether the defence overruled the classifier.
+    An image that cannot be read does not end the others.
     """
     with clean_errors():
         from rain.runtime.forecast import Piece
         from rain.runtime.progress import bar
 
         items = list(_items(images))
-        oracle = _oracle(classifier, defense, draws, seed, size, device)
+        oracle = _oracle(classifier, defense, gate, calibration, draws, seed, size, device)
         failures = 0
         work = [Piece(item.path.name, 1.0, ("picture",)) for item in items]
         with bar(work, visible=len(items) > 1) as ticks:
@@ -172,18 +195,28 @@ def _items(paths: Iterable[Path]) -> Iterator[Item]:
 
 
 def _oracle(
-    classifier: str, defense: str, draws: int, seed: int | None, size: int | None, device: str | None
+    classifier: str,
+    defense: str,
+    gate: float | None,
+    calibration: Path | None,
+    draws: int,
+    seed: int | None,
+    size: int | None,
+    device: str | None,
 ) -> Oracle:
     """Build what is asked; warn where images enter at another size than the classifier sees."""
     from rain.checkpoints import warn_if_untrained
     from rain.defense import harden, own_size
+    from rain.gate import Gated
     from rain.registry import load_classifier
     from rain.runtime.memory import pick_device
 
     target = pick_device(device)
     network = load_classifier(classifier)
     warn_if_untrained(classifier, network)
-    hardened = harden(network, defense).to(target)
+    hardened = harden(network, defense, gate=gate, calibration=calibration).to(target)
+    if isinstance(hardened.defense, Gated):
+        hardened.defense.check_calibrated()
     own = own_size(hardened.classifier)
     if size and own and size != own:
         what = f"images enter at {size} pixels, and {classifier} sees {own}"
@@ -210,15 +243,30 @@ def _print_answer(item: Item, answer: Answer, draws: int, *, as_json: bool, seve
         print_error(answer.error)
     elif item.within:
         guesses = ", ".join(f"{guess.title} {100 * guess.probability:.1f} %" for guess in answer.guesses)
-        print(f"{item.path}: {guesses} ({_agreement_text(answer, draws)})", flush=True)
+        print(f"{item.path}: {guesses} ({_how(answer, draws)})", flush=True)
     else:
-        print(f"{item.path}: {_agreement_text(answer, draws)}")
+        print(f"{item.path}: {_how(answer, draws)}")
         for guess in answer.guesses:
             print(f"  {100 * guess.probability:5.1f} %  {guess.title}")
 
 
-def _agreement_text(answer: Answer, draws: int) -> str:
-    return f"{round(answer.agreement * draws)} of {draws} draws agree"
+def _how(answer: Answer, draws: int) -> str:
+    """How the answer came about: how many draws agree, and what the gate did."""
+    agreement = f"{round(answer.agreement * draws)} of {draws} draws agree"
+    if answer.gate is None:
+        return agreement
+    if answer.gate.flagged:
+        return f"flagged: the classifier alone says {answer.gate.bare}; {agreement}"
+    return "not flagged: the classifier's own answer"
+
+
+def _gating(prediction: Any, names: Sequence[str]) -> Gating | None:
+    """What the gate did with the only image of a prediction."""
+    if not hasattr(prediction, "flagged"):
+        return None
+    bare = int(prediction.bare[0])
+    suspicion = float(prediction.suspicion[0])
+    return Gating(bool(prediction.flagged[0]), suspicion, _name(names, bare) or str(bare))
 
 
 def _fields(item: Item, answer: Answer, several: bool) -> dict[str, Any]:
@@ -228,6 +276,8 @@ def _fields(item: Item, answer: Answer, several: bool) -> dict[str, Any]:
         best = answer.guesses[0]
         fields |= {"label": best.label, "name": best.name, "probability": round(best.probability, 6)}
         fields["agreement"] = round(answer.agreement, 6)
+    if answer.gate is not None:
+        fields |= asdict(answer.gate)
     if several:
         fields["top"] = [
             {"label": guess.label, "name": guess.name, "probability": round(guess.probability, 6)}

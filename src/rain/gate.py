@@ -1,0 +1,358 @@
+"""The gate: the classifier's own answer, unless that of the defence differs too much.
+
+Most images of a stream are clean, and a defence costs accuracy on them. The gate compares the bare answer
+with the defended one, and lets the defence overrule the classifier only where the two differ more than they
+do on nearly all clean images.
+
+Source: Xu, Evans, Qi, "Feature squeezing" (arXiv 1704.01155): the comparison of two answers, there with L1,
+    and with a rejection where here is an answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rain.calibration import (
+    Calibration,
+    Comparison,
+    check_count,
+    check_share,
+    identity,
+    look_up,
+    summarize,
+)
+from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
+from rain.errors import GateError, OptionError, did_you_mean
+from rain.images import Images, check_images
+from rain.prediction import GatedPrediction, group_by_size
+from rain.seeding import Generators
+
+
+@dataclass(frozen=True)
+class Score:
+    """How two answers are compared.
+
+    Args:
+        of: from the log-probabilities of the bare and of the defended answer, each (N, classes), to (N,).
+        width: how far beside the threshold a soft gate is still half open: of the order of the score's own
+            spread on one image.
+    """
+
+    of: Callable[[Tensor, Tensor], Tensor]
+    width: float
+
+
+def l1(bare: Tensor, defended: Tensor) -> Tensor:
+    """The sum of absolute differences of the probabilities, 0 to 2."""
+    return (bare.exp() - defended.exp()).abs().sum(1)
+
+
+def js(bare: Tensor, defended: Tensor) -> Tensor:
+    """The Jensen-Shannon divergence of the probabilities, 0 to log 2."""
+    first, second = bare.exp().clamp_min(1e-12), defended.exp().clamp_min(1e-12)
+    middle = ((first + second) / 2).log()
+    return ((first * (first.log() - middle)).sum(1) + (second * (second.log() - middle)).sum(1)) / 2
+
+
+def gain(bare: Tensor, defended: Tensor) -> Tensor:
+    """What the defence's class gains in probability, -1 to 1."""
+    best = defended.argmax(1, keepdim=True)
+    return (defended.gather(1, best).exp() - bare.gather(1, best).exp())[:, 0]
+
+
+def odds(bare: Tensor, defended: Tensor) -> Tensor:
+    """How far the log odds between the two answers' classes move; 0 where the two say the same.
+
+    It is the margin of the bare answer over the defence's class, and that of the defended answer over the
+    classifier's class. Both are small where an image is hard; one at least is large where it is attacked.
+    """
+    own, other = bare.argmax(1, keepdim=True), defended.argmax(1, keepdim=True)
+    of_bare = bare.gather(1, own) - bare.gather(1, other)
+    of_defended = defended.gather(1, other) - defended.gather(1, own)
+    return (of_bare + of_defended)[:, 0]
+
+
+def evidence(bare: Tensor, defended: Tensor) -> Tensor:
+    """What speaks for the defence's answer where the two differ, at least 0; 0 where they say the same.
+
+    It is the sum of how far the bare answer prefers its own class to the defence's (in logits), three times
+    what the defence's class gains in probability, and how much surer the defended answer is (the difference
+    of the entropies, in nats). An image that is hard leaves both unsure; one that is attacked does not.
+
+    Source: a logistic regression on such numbers, with rounded coefficients; notebook 39.
+    """
+    own, other = bare.argmax(1, keepdim=True), defended.argmax(1, keepdim=True)
+    preference = (bare.gather(1, own) - bare.gather(1, other))[:, 0]
+    surer = entropy(bare) - entropy(defended)
+    total = preference + 3 * gain(bare, defended) + surer
+    return torch.where(own == other, 0.0, total[:, None])[:, 0].clamp_min(0)
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """Entropy in nats of (N, classes), (N,)."""
+    finite = log_probabilities.clamp_min(-100)  # a class that is ruled out adds nothing
+    return -(finite.exp() * finite).sum(1)
+
+
+SCORES = {
+    "evidence": Score(evidence, 0.5),
+    "gain": Score(gain, 0.05),
+    "js": Score(js, 0.03),
+    "l1": Score(l1, 0.1),
+    "odds": Score(odds, 0.5),
+}
+
+DEFAULT = "evidence"
+"""The score, unless another is asked for: chosen on pictures apart from those that are reported."""
+
+VIEWS = ("hard", "soft", "parts")
+
+BATCH = 16
+"""Pictures that are compared at a time."""
+
+
+class Gated(Defense):
+    """A defence that overrules the classifier only where its answer differs too much.
+
+    Args:
+        defense: a ``Defense``.
+        share: of the clean images that may be overruled, above 0 and at most 0.5. It becomes a threshold
+            once there is a calibration.
+        score: one of ``SCORES``.
+        calibration: of this classifier and defence; None looks whether one is shipped.
+        threshold: of the score, in the place of share and calibration.
+        view: what ``answer`` gives: "hard", the gate as it judges; "soft", a sigmoid in the place of the
+            step, so that an attacker has a gradient; "parts", for attacks that know the gate: the
+            log-probabilities of the bare answer, those of the defended one, and how far the score is above
+            the threshold, in widths: (N, 2 classes + 1).
+
+    Raises:
+        GateError: no such score, or the share is out of range.
+        OptionError: ``defense`` is gated itself.
+    """
+
+    def __init__(
+        self,
+        defense: Defense,
+        share: float = 0.02,
+        score: str = DEFAULT,
+        calibration: Calibration | None = None,
+        threshold: float | None = None,
+        view: str = "hard",
+    ):
+        super().__init__()
+        if isinstance(defense, Gated):
+            raise OptionError("this defence is gated already: give the one behind the gate")
+        if score not in SCORES:
+            raise GateError(f"no score {score!r}; {did_you_mean(str(score), list(SCORES))}")
+        check_share(share)
+        self.defense = defense
+        self.share, self.score, self.view = share, score, view
+        self.random, self.independent, self.turn = defense.random, defense.independent, defense.turn
+        self.differentiable = defense.differentiable
+        self.calibration, self.is_fixed = calibration, threshold is not None
+        self.sizes: tuple[tuple[int, int], ...] = ()
+        self._threshold = threshold
+        self._place: tuple[str, str] | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Images whose score is above it are flagged.
+
+        Raises:
+            GateError: the gate is not calibrated.
+        """
+        if self._threshold is None:
+            how = "hardened.calibrate(images) with clean pictures, or rain calibrate and calibration=FILE"
+            raise GateError(f"this gate is not calibrated for its classifier and defence: {how}")
+        return self._threshold
+
+    def check_calibrated(self) -> None:
+        """Raise ``GateError`` if there is no threshold yet."""
+        _ = self.threshold
+
+    def meet(self, classifier: nn.Module) -> None:
+        """Look for the calibration that belongs to this classifier.
+
+        Raises:
+            GateError: the one that was given belongs to another, or there are too few pictures in it.
+        """
+        if self.is_fixed:
+            return
+        place = identity(classifier), identity(self.defense)
+        if self._place not in (None, place):
+            raise GateError("this gate stands before another classifier already: make one for each")
+        self._place = place
+        calibration = self.calibration or look_up(*place)
+        if calibration is not None:
+            self.use(calibration)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Digests of the classifier and the defence.
+
+        Raises:
+            GateError: the gate stands before no classifier.
+        """
+        if self._place is None:
+            how = "rain.harden(classifier, defense, gate=0.02)"
+            raise GateError(f"a gate is calibrated for one classifier, and this one has none: {how}")
+        return self._place
+
+    def use(self, calibration: Calibration) -> None:
+        """Take the threshold from a calibration.
+
+        Raises:
+            GateError: it belongs to another classifier or defence, or is of too few pictures.
+        """
+        calibration.check(*self.place)
+        self._threshold = calibration.threshold(self.score, self.share)
+        self.calibration, self.sizes = calibration, calibration.sizes
+
+    def seen_as(self, view: str, defense: Defense | None = None) -> "Gated":
+        """The same gate with another view, and a stand-in for its defence if one is given."""
+        gate = Gated(defense or self.defense, self.share, self.score, None, self.threshold, view)
+        gate.sizes = self.sizes
+        return gate
+
+    def draw(self, images: Images, generator: Generator | None = None) -> Draw:
+        """Draw as the defence does."""
+        return self.defense.draw(images, generator)
+
+    def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
+        """Draw as the defence does."""
+        return self.defense.spread(images, copies, generator)
+
+    def transform(self, images: Images, draw: Draw) -> Images:
+        """Apply the defence, whether or not its answer will count."""
+        return self.defense.transform(images, draw)
+
+    def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
+        """Name the pictures on the way as the defence does."""
+        return self.defense.stages(images, draw)
+
+    def answer(self, classify: Classify, images: Images, draw: Draw, *, copies: int = 1) -> Tensor:
+        """Answer as the classifier does, or as the defence where it overrules; logits (N, classes).
+
+        Convention: of several copies of a batch, the bare answer is computed once.
+
+        Raises:
+            GateError: the gate is not calibrated, or for another size.
+        """
+        self.check_size(images)
+        bare = classify(images[: images.shape[0] // copies]).repeat(copies, 1)
+        defended = classify(self.defense.transform(images, draw))
+        if self.view == "hard":
+            return torch.where(self.flags(bare, defended)[:, None], defended, bare)
+        first, second = bare.log_softmax(1), defended.log_softmax(1)
+        score = SCORES[self.score]
+        above = (score.of(first, second) - self.threshold)[:, None] / score.width
+        if self.view == "parts":
+            return torch.cat([first, second, above], 1)
+        opened, shut = nn.functional.logsigmoid(above), nn.functional.logsigmoid(-above)
+        return torch.logaddexp(first + shut, second + opened)
+
+    def suspicion(self, bare: Tensor, defended: Tensor) -> Tensor:
+        """The score of two answers, each logits (N, classes): (N,)."""
+        return SCORES[self.score].of(bare.log_softmax(1), defended.log_softmax(1))
+
+    def flags(self, bare: Tensor, defended: Tensor) -> Tensor:
+        """Whether the defence overrules, of two answers, each logits (N, classes): (N,)."""
+        return self.suspicion(bare, defended) > self.threshold
+
+    def predict(self, model: Hardened, images: Images, draws: int, generator: Generators) -> GatedPrediction:
+        """Decide by the bare answer and one draw; ask further draws only of what is flagged.
+
+        Args:
+            model: this gate before a classifier.
+            images: (N, 3, H, W) in [0, 1].
+            draws: that are averaged for an image that is flagged.
+            generator: of the draws, or a list of one for each image; by default, torch's own.
+
+        Raises:
+            GateError: the gate is not calibrated, or for another size.
+        """
+        self.check_size(images)
+        if not images.shape[0]:
+            return self.combine(model(images), model(images)[None])
+        bare, first = model.classify(images), self._defended(model, images, generator)
+        rows = self.flags(bare, first).nonzero()[:, 0]
+        if isinstance(generator, Sequence):
+            generator = [generator[row] for row in rows.tolist()]
+        each = [first]
+        for _ in range(draws - 1 if self.random and len(rows) else 0):
+            # What is not flagged keeps its first answer, which is then not looked at.
+            each.append(first.index_copy(0, rows, self._defended(model, images[rows], generator)))
+        return self.combine(bare, torch.stack(each), model)
+
+    def _defended(self, model: Hardened, images: Images, generator: Generators) -> Tensor:
+        draw = self.defense.fresh_draw(images, generator)
+        return model.classify(self.defense.transform(images, draw))
+
+    def combine(self, bare: Tensor, each: Tensor, model: object = None) -> GatedPrediction:
+        """Say what the gate makes of answers. The first draw decides.
+
+        Args:
+            bare: logits (N, classes) of the classifier.
+            each: logits (draws, N, classes) behind the defence.
+            model: as for ``rain.prediction.probabilities_of``.
+        """
+        suspicion = self.suspicion(bare.float(), each[0].float())
+        flagged = suspicion > self.threshold
+        own = probabilities_of(bare, model)
+        of_draws = torch.stack([probabilities_of(answer, model) for answer in each])
+        probabilities = torch.where(flagged[:, None], of_draws.mean(0), own)
+        labels = probabilities.argmax(1)
+        agreement = (of_draws.argmax(2) == labels).float().mean(0)
+        return GatedPrediction(labels, probabilities, agreement, suspicion, flagged, own.argmax(1))
+
+    @torch.no_grad()
+    def compare(self, model: Hardened, images: Images, generator: Generator | None = None) -> Comparison:
+        """Compare the two answers to a batch by every score, with one fresh draw, for a calibration.
+
+        Args:
+            model: this gate before a classifier.
+            images: (N, 3, H, W) in [0, 1].
+            generator: of the draw; by default, torch's own.
+        """
+        bare = model.classify(images).float().log_softmax(1)
+        defended = self._defended(model, images, generator).float().log_softmax(1)
+        scores = {name: score.of(bare, defended).tolist() for name, score in SCORES.items()}
+        flat = images.flatten(1)
+        return Comparison(
+            size=(images.shape[2], images.shape[3]),
+            scores=scores,
+            disagree=int((bare.argmax(1) != defended.argmax(1)).sum()),
+            plain=int((flat.amax(1) == flat.amin(1)).sum()),
+            answers=tuple(map(tuple, bare[:, :8].tolist())),
+        )
+
+    def calibrate(self, model: Hardened, images: Images | Sequence[Tensor], origin: str = "") -> Calibration:
+        """Take the threshold from clean pictures, whose labels nobody needs.
+
+        Args:
+            model: this gate before a classifier.
+            images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W).
+            origin: what pictures they are, in words, for the file.
+
+        Raises:
+            GateError: they are fewer than 5 / share, hardly differ, or look attacked.
+        """
+        check_count(len(images), self.share)
+        comparisons = []
+        for group in group_by_size(list(images)):
+            check_images(group.images)
+            comparisons += [self.compare(model, batch) for batch in group.images.split(BATCH)]
+        calibration = summarize(comparisons, *self.place, origin)
+        self.use(calibration)
+        return calibration
+
+    def check_size(self, images: Images) -> None:
+        """Raise ``GateError`` for images of a size that the gate was not calibrated on."""
+        size = tuple(images.shape[2:])
+        if self.sizes and size not in self.sizes:
+            known = ", ".join(f"{height}x{width}" for height, width in self.sizes)
+            what = f"this gate was calibrated on pictures of {known}, these are {size[0]}x{size[1]}"
+            raise GateError(f"{what}: bring them to that size (rain.images.enter), or calibrate on this one")
