@@ -11,20 +11,22 @@ from rain import checkpoints
 from rain.bench.access import attack_each, attack_in_pieces, attacker_view, in_full, try_options
 from rain.bench.assets import Assets, device_name
 from rain.bench.cells import Cell
-from rain.bench.explanation import CLEAN, Explanation, Guess, Setting, Version
+from rain.bench.explanation import CLEAN, Explanation, Gate, Guess, Setting, Version
 from rain.bench.frequencies import measure_change, measure_detail, pixels
-from rain.bench.grid import canonical
 from rain.bench.workload import passes
-from rain.defense import Draw, Hardened, own_size, probabilities_of
+from rain.calibration import identity, look_up
+from rain.defense import Defense, Draw, Hardened, own_size, probabilities_of
 from rain.errors import LabelError, OptionError, did_you_mean
+from rain.gate import Gated
 from rain.images import Images, enter
 from rain.pictures import read_image
 from rain.promises import check_promises
-from rain.registry import traits_of
+from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
 from rain.runtime.progress import Tick, bar
 from rain.seeding import check_seed, generator_for
+from rain.specs import canonical
 from rain.version import __version__
 
 ATTACK = "pgd(confidence=inf, steps=20)"
@@ -45,6 +47,7 @@ class Subject:
         image: (1, 3, H, W), as it enters.
         held: the class that is attacked.
         names: of the classes; empty if they are not known.
+        gate: that compares the answers; None without one.
     """
 
     cell: Cell
@@ -52,6 +55,7 @@ class Subject:
     image: Images
     held: int
     names: Sequence[str]
+    gate: Gated | None
 
     @property
     def bare(self) -> Hardened:
@@ -100,6 +104,7 @@ def explain(
         OptionError: an option that is none, or a classifier that does not say what size it sees.
         LabelError: there is no such class.
         UnknownNameError, WeightsError: something is not there, or cannot be used.
+        GateError: the defence has a gate that is not calibrated, or for another size.
         AttackError, ClassifierError: the attack or the classifier broke its promise.
     """
     image = read_image(picture)
@@ -116,7 +121,7 @@ def explain(
     names: Sequence[str] = getattr(hardened.classifier, "categories", ())
     own = int(probabilities.argmax())
     held = own if label is None else _label(label, names, len(probabilities))
-    subject = Subject(cell, assets, entered, held, names)
+    subject = Subject(cell, assets, entered, held, names, _gate(hardened, cell.size))
     versions = _versions(subject, progress)
     return Explanation(
         setting=_setting(picture, subject),
@@ -124,7 +129,8 @@ def explain(
         held_name=_name(names, held),
         held_is_own=label is None,
         versions=versions,
-        detail=measure_detail(subject.image, hardened.defense, _shown_draw(subject)),
+        detail=measure_detail(entered, _behind_gate(hardened.defense), _shown_draw(subject)),
+        gate=_gate_facts(subject),
         made_by=_made_by(subject),
     )
 
@@ -163,6 +169,9 @@ def _cell(
     if attack != "none":
         if not eps > 0:
             raise OptionError(f"eps must be positive, got {eps!r}; attack none leaves the picture alone")
+        if own_traits(attack).gate:
+            what = f"attack {attack!r} needs a gate, and is made on the bare classifier here, too"
+            raise OptionError(f"{what}: give one that needs none, such as {ATTACK}")
         try_options(cell)
     return cell
 
@@ -179,6 +188,37 @@ def _side(size: int | None, hardened: Hardened, classifier: str) -> int:
     if side < LEAST_SIDE:
         raise OptionError(f"size must be at least {LEAST_SIDE} pixels, got {side}")
     return side
+
+
+def _gate(hardened: Hardened, side: int | None) -> Gated | None:
+    """The gate of a defence; else the one that is shipped for it, where it is for pictures of this side.
+
+    Raises:
+        GateError: the defence has one that is not calibrated, or for another size.
+    """
+    defense, classifier = hardened.defense, hardened.classifier
+    if isinstance(defense, Gated):
+        defense.check_calibrated()
+        return defense
+    calibration = look_up(identity(classifier), identity(defense))
+    if calibration is None or (calibration.sizes and (side, side) not in calibration.sizes):
+        return None
+    gate = Gated(defense, calibration=calibration)
+    gate.meet(classifier)
+    return gate
+
+
+def _behind_gate(defense: Defense) -> Defense:
+    """The defence itself, which knows what it should give."""
+    return defense.defense if isinstance(defense, Gated) else defense
+
+
+def _gate_facts(subject: Subject) -> Gate | None:
+    gate = subject.gate
+    if gate is None:
+        return None
+    share = None if gate.is_fixed else gate.share
+    return Gate(gate.score, share, gate.threshold, is_used=gate is subject.hardened.defense)
 
 
 def _label(text: str, names: Sequence[str], classes: int) -> int:
@@ -268,10 +308,16 @@ def _version(subject: Subject, kind: str, images: Images) -> Version:
     hardened = subject.hardened
     stages = hardened.defense.stages(images, _shown_draw(subject))
     defended = list(stages.values())[-1]
+    bare = subject.bare.classify(images)
     judged = generator_for(subject.cell.seed, "explain", "answers")
-    each = [
-        probabilities_of(hardened(images, generator=judged), hardened)[0] for _ in range(subject.cell.draws)
-    ]
+    each: list[Tensor] = []
+    suspicion: list[float] = []
+    for _ in range(subject.cell.draws):
+        draw = hardened.defense.fresh_draw(images, judged)
+        each.append(probabilities_of(hardened.answer(images, draw), hardened)[0])
+        if subject.gate is not None:
+            behind = hardened.classify(hardened.defense.transform(images, draw))
+            suspicion.append(float(subject.gate.suspicion(bare.float(), behind.float())[0]))
     change = None
     if kind != CLEAN:
         change = measure_change(images - subject.image, defended - _defended_clean(subject))
@@ -281,10 +327,11 @@ def _version(subject: Subject, kind: str, images: Images) -> Version:
         pixels=pixels(images),
         randomized=None if randomized is None else pixels(randomized),
         defended=pixels(defended),
-        bare=_guess(subject, probabilities_of(subject.bare(images), subject.bare)[0]),
+        bare=_guess(subject, probabilities_of(bare, subject.bare)[0]),
         draws=tuple(_guess(subject, probabilities) for probabilities in each),
         mean=_guess(subject, torch.stack(each).mean(0)),
         change=change,
+        suspicion=tuple(suspicion),
     )
 
 

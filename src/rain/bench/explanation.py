@@ -75,6 +75,7 @@ class Version:
         draws: what it says behind the defence, on fresh draws; all versions get the same ones.
         mean: by their averaged probabilities.
         change: None for the clean version.
+        suspicion: the gate's score of each draw; empty without a gate.
     """
 
     kind: str
@@ -85,6 +86,24 @@ class Version:
     draws: tuple[Guess, ...]
     mean: Guess
     change: Change | None = None
+    suspicion: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate, which lets the defence overrule the classifier only where their answers differ too much.
+
+    Args:
+        score: how they are compared (``rain.gate.SCORES``).
+        share: of the clean images that may be overruled; None where the threshold was given.
+        threshold: of the score; a draw is flagged where its score is above.
+        is_used: whether the defence that is explained has it; otherwise it is what a gate would say.
+    """
+
+    score: str
+    share: float | None
+    threshold: float
+    is_used: bool
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,7 @@ class Explanation:
         held_is_own: whether it is the classifier's own answer; otherwise somebody gave it.
         versions: the clean one first.
         detail: of the clean one.
+        gate: of the defence; else the one that is shipped for it; None where there is neither.
         made_by: versions and digests, by the names of ``rain.bench.provenance.FACTS``.
     """
 
@@ -159,6 +179,7 @@ class Explanation:
     held_is_own: bool
     versions: tuple[Version, ...]
     detail: Detail
+    gate: Gate | None = None
     made_by: Mapping[str, str] = field(default_factory=dict)
 
     @property

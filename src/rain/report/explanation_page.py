@@ -8,6 +8,7 @@ import numpy as np
 
 from rain.bench.explanation import CLEAN, Explanation, Pixels, Version
 from rain.report import explanation_texts as texts
+from rain.report.gate_texts import Scale, Scores, gate_scores, gate_text
 from rain.report.labels import fact_text
 from rain.report.page import environment
 from rain.report.pictures import png
@@ -52,6 +53,14 @@ class Row(NamedTuple):
     answers: str
 
 
+class GateShown(NamedTuple):
+    """What the page shows of a gate: a text, its axis, and the scores of each version."""
+
+    text: str
+    scale: Scale
+    rows: list[Scores]
+
+
 def explanation_html(about: Explanation) -> str:
     """Make the page of one picture. The same explanation gives the same page.
 
@@ -79,6 +88,7 @@ def explanation_html(about: Explanation) -> str:
             picture_spectra=picture_spectra(about, defense),
             change_spectra=change_spectra(about, defense) if about.attacked else None,
             changes=texts.change_curves_text(about) if about.attacked else "",
+            gate=_gate(about, defense),
             attackers=[(version, texts.meaning_text(about, version)) for version in about.attacked],
             made_by={fact_text(fact): value for fact, value in about.made_by.items()},
         )
@@ -96,7 +106,7 @@ def _row(about: Explanation, version: Version, factor: int) -> Row:
         text = f"One draw: {width} x {height} pixels are left."
         behind.append(Shown("After SRd", _picture(version.randomized), text))
     name = "After DG" if version.randomized is not None else f"Behind {defense}"
-    behind.append(Shown(name, _picture(version.defended), "This is what the classifier sees."))
+    behind.append(Shown(name, _picture(version.defended), "Behind the defence the classifier sees this."))
     if version.kind != CLEAN:
         change = version.pixels - about.clean.pixels
         left = version.defended - about.clean.defended
@@ -108,6 +118,15 @@ def _row(about: Explanation, version: Version, factor: int) -> Row:
         )
     text = texts.meaning_text(about, version) if version.kind != CLEAN else ""
     return Row(version.kind, title, text, before, behind, version, texts.answers_text(about, version))
+
+
+def _gate(about: Explanation, defense: str) -> GateShown | None:
+    """The scores of the gate, if there is one."""
+    gate = about.gate
+    if gate is None:
+        return None
+    scale, rows = gate_scores(about, gate)
+    return GateShown(gate_text(about, gate, defense), scale, rows)
 
 
 def _missing(about: Explanation) -> Shown | None:
