@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rain.bench.explanation import CLEAN, Change, Curve, Detail, Explanation, Guess, Setting, Version
+from rain.bench.explanation import CLEAN, Change, Curve, Detail, Explanation, Gate, Guess, Setting, Version
 
 SIDE, BINS, DRAWS = 16, 8, 4
 NAMES = ("dog", "cat", "ship")
@@ -76,6 +76,13 @@ def explanation(*attacked: Version, clean: Version | None = None, **changes: Any
         detail=detail,
         made_by={"rain": "0", "classifier_weights": "abc"},
     )
+
+
+def with_gate(about: Explanation, *scores: tuple[float, ...], is_used: bool = True) -> Explanation:
+    """The same explanation with a gate whose threshold is 1.5, and the scores of each version's draws."""
+    pairs = zip(about.versions, scores, strict=True)
+    versions = tuple(replace(one, suspicion=row) for one, row in pairs)
+    return replace(about, versions=versions, gate=Gate("evidence", 0.02, 1.5, is_used))
 
 
 STOPPED = version("transfer", 1, (0, 0, 0, 1), 0)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from rain.bench.explainer import explain
-from rain.bench.explanation import CLEAN, Explanation
+from rain.bench.explanation import CLEAN, Explanation, Gate
+from rain.calibration import Calibration, identity
 from rain.defense import harden
-from rain.errors import ImageError, LabelError, OptionError, UnknownNameError
+from rain.errors import GateError, ImageError, LabelError, OptionError, UnknownNameError
 from rain.images import enter
 from rain.pictures import read_image
 from rain.registry import load_classifier
@@ -104,6 +105,40 @@ def test_an_attack_by_queries_asks_the_defended_classifier(folder: Path) -> None
     assert [version.kind for version in about.versions] == [CLEAN, "transfer", "query"]
 
 
+def test_the_gate_of_a_defence_scores_each_draw(folder: Path) -> None:
+    about = of(folder, defense=f"gated(defense={RAIN}, threshold=0.0)")
+    assert about.gate == Gate("evidence", None, 0.0, is_used=True)
+    assert all(len(version.suspicion) == 3 for version in about.versions)
+    for version in about.versions:
+        for score, guess in zip(version.suspicion, version.draws, strict=True):
+            assert score > 0 or guess.label == version.bare.label
+    # The stages are those of the defence behind the gate, which says what it should give.
+    assert about.clean.randomized is not None
+    assert about.detail.missing is not None
+
+
+def test_a_gate_that_is_shut_leaves_the_answers_of_the_classifier(folder: Path) -> None:
+    about = of(folder, defense=f"gated(defense={RAIN}, threshold=1e9)")
+    for version in about.versions:
+        assert {guess.label for guess in version.draws} == {version.bare.label}
+
+
+def test_a_shipped_calibration_says_what_a_gate_would_say(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardened = harden(load_classifier(SEEING), RAIN)
+    scores = tuple(np.linspace(2, 0, 250).tolist())
+    known = Calibration(
+        identity(hardened.classifier), identity(hardened.defense), ((24, 24),), 499, 0.1, {"evidence": scores}
+    )
+    monkeypatch.setattr("rain.calibration.shipped", lambda: (known,))
+    about = of(folder, attack="none")
+    assert about.gate == Gate("evidence", 0.02, known.threshold("evidence", 0.02), is_used=False)
+    assert len(about.clean.suspicion) == 3
+    assert of(folder, attack="none", size=32).gate is None  # it is of pictures of 24 pixels
+    assert of(folder, attack="none", defense="rain(enhancer=bicubic, shift=0.0)").gate is None
+
+
 @pytest.mark.parametrize(("label", "number"), [("2", 2), (" 4 ", 4)])
 def test_a_label_may_be_given(folder: Path, label: str, number: int) -> None:
     about = of(folder, attack="none", label=label)
@@ -143,6 +178,9 @@ def test_a_label_may_be_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         ),
         ({"label": "5"}, LabelError, "none of the classifier's classes, 0 to 4"),
         ({"label": "dog"}, LabelError, "give label 'dog' by its number"),
+        ({"defense": "gated(defense=jpeg)"}, GateError, "not calibrated"),
+        ({"attack": "gate"}, OptionError, "needs a gate, and is made on the bare classifier"),
+        ({"attack": "gate", "defense": "gated(defense=jpeg, threshold=1)"}, OptionError, "needs a gate"),
         ({"seed": 2**70}, OptionError, "64 bits"),
     ],
 )

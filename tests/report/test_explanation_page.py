@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from explained import STOPPED, WINS, explanation, guess, version
+from explained import STOPPED, WINS, explanation, guess, version, with_gate
 from test_page import Parsed
 
 from rain.bench.explanation import CLEAN, Change
@@ -22,6 +22,7 @@ from rain.report.explanation_texts import (
     meaning_text,
     outcomes,
 )
+from rain.report.gate_texts import WIDTH, gate_scores, gated_labels
 
 HOSTILE = 'album/<b onclick="x">\'&.png'
 
@@ -184,6 +185,48 @@ def test_sentences_on_frequencies_follow_the_numbers() -> None:
     assert "puts less of the change there" not in change_curves_text(about)
     coarse = replace(WINS, change=replace(WINS.change, fine=0.4))
     assert "puts less of the change there" in change_curves_text(explanation(STOPPED, coarse))
+
+
+SCORES = (0.0, 0.0, 0.0, 0.0), (9.0, 9.0, 9.0, 0.0), (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_gate_has_a_section_with_a_dot_for_each_draw() -> None:
+    about = with_gate(explanation(STOPPED, WINS), *SCORES)
+    text = explanation_html(about)
+    assert '<h2 id="gate">The gate</h2>' in text
+    assert text.count("<circle") == 3 * 4
+    assert "3 of 4 draws are above the threshold" in text
+    assert "On clean images that may happen in 2 of 100" in text
+    assert "The adaptive attacker knows it." in text
+    assert "the gate has nothing to see" in text
+    Parsed(text)
+    assert 'id="gate"' not in explanation_html(explanation(STOPPED, WINS))
+
+
+def test_a_gate_that_nobody_asked_for_says_what_it_would_say() -> None:
+    about = with_gate(explanation(STOPPED, WINS), *SCORES, is_used=False)
+    text = explanation_html(about)
+    assert "What a gate would say" in text
+    assert "No attacker here knew of it" in text
+    assert about.gate is not None
+    # Above the threshold the defence answers, elsewhere the classifier, which is wrong.
+    assert gated_labels(about.gate, about.versions[1]) == [0, 0, 0, 1]
+    assert gated_labels(with_gate(explanation(STOPPED, WINS), *SCORES).gate, about.versions[1]) == [
+        0,
+        0,
+        0,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("score", [np.inf, -1.0, 1.5, 0.0])
+def test_any_score_has_a_place_on_the_axis(score: float) -> None:
+    about = with_gate(explanation(STOPPED), (0.0,) * 4, (score,) * 4)
+    assert about.gate is not None
+    scale, rows = gate_scores(about, about.gate)
+    assert all(0 <= place <= WIDTH for row in rows for place in row.places)
+    assert 0 < scale.threshold < WIDTH
+    assert (rows[1].places[0] > scale.threshold) == (score > 1.5)
 
 
 def test_classes_of_no_name_are_shown_by_number() -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rain.bench.explanation import Explanation, Gate, Version
+from rain.bench.explanation import CLEAN, Explanation, Gate, Version
 
 WIDTH = 100.0
 """Of the axis on which scores are shown."""
@@ -61,8 +61,8 @@ def gate_text(about: Explanation, gate: Gate, defense: str) -> str:
     if gate.is_used:
         return f"{text} The adaptive attacker knows it."
     return (
-        f"{text} {defense} has no gate here. This is what one would say. No attacker of this page knew of it: "
-        f"gated(defense={about.setting.defense}) is explained with its own attackers."
+        f"{text} {defense} has no gate here: this is what one would say. No attacker here knew of it; "
+        f'--defense "gated(defense={about.setting.defense})" explains it with its own attackers.'
     )
 
 
@@ -91,12 +91,13 @@ def _scores_text(about: Explanation, gate: Gate, version: Version) -> str:
     total = len(version.suspicion)
     flagged = sum(flags(gate, version))
     right = sum(label == about.held for label in gated_labels(gate, version))
-    if total == 1:
-        who = (
-            "above the threshold: the defence answers" if flagged else "not above it: the classifier answers"
-        )
-        return f"The score is {who}, {'as before' if right else 'with another class'}."
-    return (
-        f"{flagged} of {total} draws are above the threshold. With the gate {right} of {total} answers are "
-        f'"{about.held_name}".'
-    )
+    above = f"{flagged} of {total} draws are above the threshold" if total > 1 else _one_text(flagged)
+    answers = f"{right} of {total} answers are" if total > 1 else f"the answer {'is' if right else 'is not'}"
+    text = f'{above}. With the gate {answers} "{about.held_name}".'
+    if not flagged and not right and version.kind != CLEAN:
+        text += " Both answers are wrong in the same way, so that the gate has nothing to see."
+    return text
+
+
+def _one_text(flagged: int) -> str:
+    return "The score is above the threshold" if flagged else "The score is not above the threshold"
