@@ -1,4 +1,4 @@
-"""Time SRd and the hardened forward pass, side by side with the bare classifier.
+"""Time SRd, the hardened forward pass and a gate, side by side with the bare classifier, on clean pictures.
 
     python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2]
 
@@ -10,14 +10,17 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 import rain
+from rain.images import enter
 from rain.randomize import draw_choice, draw_offsets, pick, shift
 
 SIDE = 224
+DRAWS = 8
 DEFENSES = ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr(weights=None))")
 
 
@@ -32,8 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(arguments.images, 3, SIDE, SIDE, generator=generator).to(arguments.device)
+    images = pictures(arguments.images).to(arguments.device)
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
     work: dict[str, Callable[[Tensor], object]] = {
         f"{arguments.classifier}, bare": classifier,
@@ -41,6 +43,9 @@ def main() -> None:
     }
     for defense in DEFENSES:
         work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
+    for gate, name in ((None, "rain"), (0.02, "rain, gate 0.02")):
+        hardened = rain.harden(classifier, "rain", gate=gate).to(arguments.device)
+        work[f"predict with {DRAWS} draws, {name}"] = partial(hardened.predict, draws=DRAWS)
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
@@ -49,6 +54,12 @@ def main() -> None:
     for name, times in seconds.items():
         median = statistics.median(times)
         print(f"{name:40} {1000 * median / arguments.images:12.2f} {median / bare:14.2f}")
+
+
+def pictures(count: int) -> Tensor:
+    """So many of the sample pictures, again and again: on noise a gate would overrule more than it does."""
+    samples = rain.load_dataset("samples")
+    return torch.stack([enter(samples[index % len(samples)][0], SIDE) for index in range(count)])
 
 
 def randomize(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rain.bench.metrics import fraction_text
 from rain.errors import OptionError
-from rain.specs import parse
+from rain.specs import defense_within, parse
 
 COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 """Options that read better behind their number: ``20 steps``."""
@@ -104,8 +104,20 @@ def _shared(key: str, value: Any, others: Iterable[Mapping[str, Any]]) -> bool:
 
 def _defense_label(spec: str) -> str:
     name, options = _parsed(spec)
+    if name == "gated":
+        return _gate_label(spec, options)
     values = [_value_text(key, value) for key, value in options.items()]
     return f"{name} ({', '.join(values)})" if values else name
+
+
+def _gate_label(spec: str, options: Mapping[str, Any]) -> str:
+    """The defence behind a gate, and what the gate lets through: ``rain, gate 2 %``."""
+    label = f"{_defense_label(defense_within(spec))}, gate"
+    if "threshold" in options:
+        label += f" above {options['threshold']:g}"
+    elif "share" in options:
+        label += f" {100 * options['share']:g} %"
+    return f"{label} by {options['score']}" if "score" in options else label
 
 
 def _value_text(key: str, value: Any) -> str:
