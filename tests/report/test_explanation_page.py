@@ -112,7 +112,7 @@ def test_a_defence_that_changes_a_clean_answer_pays_a_price() -> None:
 def test_draws_are_counted_by_what_they_say() -> None:
     about = explanation(STOPPED, WINS)
     assert answers_text(about, WINS) == (
-        'Of 4 draws 3 say "cat" and 1 say "ship". Averaged, they say "cat" (75 %).'
+        'Of 4 draws 3 say "cat" and 1 says "ship". Averaged, they say "cat" (75 %).'
     )
 
 
@@ -196,7 +196,7 @@ def test_a_gate_has_a_section_with_a_dot_for_each_draw() -> None:
     assert '<h2 id="gate">The gate</h2>' in text
     assert text.count("<circle") == 3 * 4
     assert "3 of 4 draws are above the threshold" in text
-    assert "On clean images that may happen in 2 of 100" in text
+    assert "so that 2 of 100 clean images may be above it" in text
     assert "The adaptive attacker knows it." in text
     assert "the gate has nothing to see" in text
     Parsed(text)

@@ -135,10 +135,10 @@ def answers_text(about: Explanation, version: Version) -> str:
     if total == 1:
         return f"It says {_guess_text(version.mean)}. The defence is not random: one answer is all answers."
     counts = Counter(guess.name for guess in version.draws)
-    parts = [f'{count} say "{name}"' for name, count in counts.most_common(3)]
+    parts = [f'{_say(count)} "{name}"' for name, count in counts.most_common(3)]
     others = total - sum(count for _, count in counts.most_common(3))
     if others:
-        parts.append(f"{others} say other classes")
+        parts.append(f"{_say(others)} other classes" if others > 1 else "1 says another class")
     listed = _listed(parts)
     return f"Of {total} draws {listed}. Averaged, they say {_guess_text(version.mean)}."
 
@@ -260,8 +260,9 @@ def _behind_text(about: Explanation, version: Version) -> str:
     if total == 1:
         return f"Behind {name} it says {_guess_text(version.mean)}."
     right = sum(guess.label == about.held for guess in version.draws)
+    say = "says" if right == 1 else "say"
     together = "" if _agrees(about, version, right) else f"; averaged, they say {_guess_text(version.mean)}"
-    return f'Behind {name} {right} of {total} draws say "{about.held_name}"{together}.'
+    return f'Behind {name} {right} of {total} draws {say} "{about.held_name}"{together}.'
 
 
 def _agrees(about: Explanation, version: Version, right: int) -> bool:
@@ -275,6 +276,10 @@ def _holds(about: Explanation, version: Version) -> bool:
 
 def _guess_text(guess: Guess) -> str:
     return f'"{guess.name}" ({100 * guess.probability:.0f} %)'
+
+
+def _say(count: int) -> str:
+    return "1 says" if count == 1 else f"{count} say"
 
 
 def _listed(parts: list[str]) -> str:

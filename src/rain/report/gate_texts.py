@@ -52,7 +52,7 @@ def gate_text(about: Explanation, gate: Gate, defense: str) -> str:
     """Say what a gate is."""
     share = ""
     if gate.share is not None:
-        share = f" On clean images that may happen in {100 * gate.share:.3g} of 100."
+        share = f" It is chosen so that {100 * gate.share:.3g} of 100 clean images may be above it."
     text = (
         "A gate compares the answer of the classifier alone with the answer behind the defence. "
         f"Where the score of their difference ({gate.score}) is above the threshold, {gate.threshold:.3g}, "
@@ -91,8 +91,12 @@ def _scores_text(about: Explanation, gate: Gate, version: Version) -> str:
     total = len(version.suspicion)
     flagged = sum(flags(gate, version))
     right = sum(label == about.held for label in gated_labels(gate, version))
-    above = f"{flagged} of {total} draws are above the threshold" if total > 1 else _one_text(flagged)
-    answers = f"{right} of {total} answers are" if total > 1 else f"the answer {'is' if right else 'is not'}"
+    are = "is" if flagged == 1 else "are"
+    above = f"{flagged} of {total} draws {are} above the threshold" if total > 1 else _one_text(flagged)
+    are = "is" if right == 1 else "are"
+    answers = (
+        f"{right} of {total} answers {are}" if total > 1 else f"the answer {'is' if right else 'is not'}"
+    )
     text = f'{above}. With the gate {answers} "{about.held_name}".'
     if not flagged and not right and version.kind != CLEAN:
         text += " Both answers are wrong in the same way, so that the gate has nothing to see."
