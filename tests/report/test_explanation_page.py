@@ -87,6 +87,8 @@ def test_an_attack_that_fails_proves_nothing() -> None:
     about = explanation(STOPPED, kept)
     assert "which proves nothing" in in_short(about)
     assert "More steps might win" in outcomes(about)[2].text
+    lost = version("transfer", 1, (1, 1, 1, 0), 1)
+    assert "shows only that it was too weak" in in_short(explanation(lost, kept))
 
 
 def test_neither_attack_may_be_stopped() -> None:
@@ -144,6 +146,7 @@ def test_each_attacker_says_what_he_knew_and_how_long_he_tried() -> None:
     assert "nothing to average over" in meaning_text(still, WINS)
     noise = explanation(STOPPED, WINS, attack="noise", follows=False)
     assert "does not look at the model" in meaning_text(noise, STOPPED)
+    assert "An attacker who does not look at the model" in outcomes(noise)[1].text
 
 
 def test_a_defence_without_randomness_has_one_answer() -> None:
@@ -169,7 +172,9 @@ def test_a_change_of_nothing_is_shown() -> None:
     clean = version(CLEAN, 0, (0, 0, 0, 0), 0)
     flat = explanation().detail.clean
     idle = replace(STOPPED, pixels=clean.pixels, change=Change(0.0, 0.0, flat, flat))
-    assert "Nothing was changed." in explanation_html(explanation(idle, WINS))
+    about = explanation(idle, WINS)
+    assert "Nothing was changed." in explanation_html(about)
+    assert "found nothing to change" in outcomes(about)[1].text
 
 
 def test_sentences_on_frequencies_follow_the_numbers() -> None:

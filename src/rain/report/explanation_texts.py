@@ -60,14 +60,17 @@ def in_short(about: Explanation) -> str:
         return f"{name} {'keeps' if _holds(about, about.clean) else 'changes'} the answer to this picture."
     if not _holds(about, about.clean):
         return f"{name} changes the answer to this picture before anybody attacks it."
-    kinds = {version.kind: _holds(about, version) for version in about.attacked}
     last = about.attacked[-1]
-    if kinds[last.kind]:
-        few = "Nobody found a way past it here, which proves nothing: one picture, one attack, few steps."
-        return f"{name} kept the answer to this picture against every attack of this page. {few}"
-    who = "the adaptive attack wins" if last.kind == "adaptive" else "the attack that knows most wins"
-    stopped = "stops the attack that was made without it" if kinds["transfer"] else "stops neither attack"
-    return f"{name} {stopped}; {who}."
+    stops = all(_holds(about, version) for version in about.attacked if version.kind == "transfer")
+    if not _holds(about, last):
+        who = "the adaptive attack" if last.kind == "adaptive" else "the attack on the defence itself"
+        verb = "stops the attack that was made without it" if stops else "stops neither attack"
+        return f"{name} {verb}; {who} wins."
+    if not stops:
+        weak = "the one that knows it failed, which shows only that it was too weak"
+        return f"{name} does not stop the attack that was made without it; {weak}."
+    few = "Nobody found a way past it here, which proves nothing: one picture, one attack, few steps."
+    return f"{name} kept the answer to this picture against every attack of this page. {few}"
 
 
 def held_text(about: Explanation) -> str:
@@ -153,7 +156,7 @@ def change_text(version: Version, factor: int) -> str:
     change = version.change
     if change is None:
         return ""
-    if not change.fine and not change.left:
+    if _is_idle(version):
         return "Nothing was changed."
     return (
         f"What was changed, {factor} times as strong, around grey. {_percent(change.fine)} of its energy is "
@@ -164,7 +167,7 @@ def change_text(version: Version, factor: int) -> str:
 def left_text(about: Explanation, version: Version, factor: int) -> str:
     """Describe what is left of a change behind the defence."""
     change = version.change
-    if change is None:
+    if change is None or _is_idle(version):
         return ""
     verb = "is left" if change.left <= 1 else "has become"
     return (
@@ -240,9 +243,7 @@ def _clean_outcome(about: Explanation) -> Outcome:
 
 def _attacked_outcome(about: Explanation, version: Version) -> Outcome:
     holds = _holds(about, version)
-    text = (
-        f"{ATTACKERS[version.kind]} changed the picture. {bare_text(version)} {_behind_text(about, version)}"
-    )
+    text = f"{_deed_text(about, version)} {bare_text(version)} {_behind_text(about, version)}"
     if version.kind == "transfer" and version.bare.label == about.held:
         text += " The attack does not even fool the classifier alone, so that there was nothing to stop."
         return Outcome(version.kind, "No attack", "good", text)
@@ -252,6 +253,20 @@ def _attacked_outcome(about: Explanation, version: Version) -> Outcome:
         text += " A defence is worth what it keeps against this attacker."
     word = "Stopped" if holds else "Wins"
     return Outcome(version.kind, word, "good" if holds else "bad", text)
+
+
+def _deed_text(about: Explanation, version: Version) -> str:
+    """Say who changed the picture, if anybody did."""
+    who = ATTACKERS[version.kind] if about.setting.follows else "An attacker who does not look at the model"
+    if _is_idle(version):
+        return f"{who} found nothing to change."
+    return f"{who} changed the picture."
+
+
+def _is_idle(version: Version) -> bool:
+    """Whether an attack left the picture as it was."""
+    change = version.change
+    return change is not None and not change.fine and not change.left
 
 
 def _behind_text(about: Explanation, version: Version) -> str:
@@ -267,7 +282,7 @@ def _behind_text(about: Explanation, version: Version) -> str:
 
 def _agrees(about: Explanation, version: Version, right: int) -> bool:
     """Whether most draws say what their average says: then the count alone tells all."""
-    return (2 * right > len(version.draws)) == _holds(about, version) and _holds(about, version)
+    return _holds(about, version) and 2 * right > len(version.draws)
 
 
 def _holds(about: Explanation, version: Version) -> bool:
