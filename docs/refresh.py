@@ -8,20 +8,30 @@ from pathlib import Path
 
 from rain.bench.cells import load
 from rain.report.refresh import refresh_file
+from rain.report.stream_plot import stream_plot
 from rain.report.verdict_plot import verdict_plot
 
 ROOT = Path(__file__).parent.parent
-PLOT = ROOT / "docs" / "verdict.svg"
+PLOTS = {
+    "verdict.svg": (verdict_plot, "nips2017"),
+    "streams.svg": (stream_plot, "nips2017"),
+    "streams96.svg": (stream_plot, "imagenette96"),
+}
+"""The plots in ``docs``: by what each is drawn, and of which study."""
+
+EPS = 4 / 255
 
 
 def main() -> None:
     """Refresh the documents and the plots; name those that changed."""
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     changed = [path for path in documents if refresh_file(path, ROOT)]
-    plot = verdict_plot(load(ROOT / "studies" / "nips2017"), 4 / 255)
-    if not PLOT.is_file() or PLOT.read_text() != plot:
-        PLOT.write_text(plot)
-        changed.append(PLOT)
+    for name, (draw, study) in PLOTS.items():
+        path = ROOT / "docs" / name
+        plot = draw(load(ROOT / "studies" / study), EPS)
+        if not path.is_file() or path.read_text() != plot:
+            path.write_text(plot)
+            changed.append(path)
     print("\n".join(f"changed: {path.relative_to(ROOT)}" for path in changed) or "nothing changed")
 
 

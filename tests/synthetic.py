@@ -9,6 +9,7 @@ import numpy as np
 
 from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, Outcome, Result, gathered, path_of, save
+from rain.bench.streams import Stream
 
 Answers = Sequence[int | tuple[int, ...]]
 
@@ -79,6 +80,43 @@ def result(
     if complete:
         about = replace(about, examples=max(1, len(robust)))
     return Result(about, tuple(outcomes), complete, gathered([facts(about)]))
+
+
+def stream(
+    clean: Sequence[float],
+    robust: Sequence[float],
+    bare_clean: Sequence[float] = (),
+    bare_robust: Sequence[float] = (),
+) -> Stream:
+    """A stream of these scores, image by image."""
+    return Stream(
+        dataset=CELL.dataset,
+        size=CELL.size,
+        classifier=CELL.classifier,
+        defense=CELL.defense,
+        norm=CELL.norm,
+        eps=CELL.eps,
+        access=CELL.access,
+        attacks=(CELL.attack,),
+        clean=dict(enumerate(clean)),
+        robust=dict(enumerate(robust)),
+        bare_clean=dict(enumerate(bare_clean)),
+        bare_robust=dict(enumerate(bare_robust)),
+        complete=True,
+    )
+
+
+def with_gate(one: Result, clean: Sequence[float], robust: Sequence[float], threshold: str = "0.5") -> Result:
+    """The same answers of a gated defence: the gate's score of each image, on every draw."""
+    outcomes = []
+    for outcome, before, after in zip(one.outcomes, clean, robust, strict=True):
+        draws = len(outcome.clean)
+        scores = {
+            "clean_suspicion": (float(before),) * draws,
+            "robust_suspicion": (float(after),) * draws,
+        }
+        outcomes.append(replace(outcome, **scores))
+    return replace(with_facts(one, gate_threshold=threshold), outcomes=tuple(outcomes))
 
 
 def _on_each_draw(answer: int | tuple[int, ...], draws: int) -> tuple[int, ...]:

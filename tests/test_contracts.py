@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from models import tiny
+from models import in_parts, tiny
 from torch import Tensor
 
 from rain.defense import Defense
@@ -20,6 +20,7 @@ from rain.registry import (
     load_attack,
     load_defense,
     load_enhancer,
+    own_traits,
     traits_of,
 )
 from rain.seeding import keyword_for
@@ -145,9 +146,14 @@ Most never look at that one; substitute asks it for labels.
 def short(name: str) -> Callable[..., Tensor]:
     """The attack with its short options.
 
-    One that has the option ``queries`` gets to see scores only, whatever model the test passes.
+    One that has the option ``queries`` gets to see scores only, whatever model the test passes; one on a gate
+    gets the parts of one.
     """
     attack = load_attack(name, **SHORT.get(name, {}))
+    if own_traits(name).gate == "parts":
+        return functools.wraps(attack)(
+            lambda model, *arguments, **options: attack(in_parts(model), *arguments, **options)
+        )
     if "queries" not in inspect.signature(attack).parameters:
         return attack
 

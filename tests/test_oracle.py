@@ -16,7 +16,7 @@ from rain.attacks import margins
 from rain.attacks.pgd import pgd
 from rain.errors import OptionError
 from rain.images import distance
-from rain.registry import ATTACKS, load_attack
+from rain.registry import ATTACKS, load_attack, own_traits
 
 MINIMISING: dict[str, dict[str, object]] = {
     "boundary": {"queries": 3000},
@@ -113,6 +113,8 @@ def variants(minimising: bool) -> list[tuple[str, str, dict[str, str]]]:
     rows = []
     for name in ATTACKS.names():
         if minimises(name) is not minimising or (not minimising and asks_scores(name)) or name in ELSEWHERE:
+            continue
+        if own_traits(name).gate == "parts":  # of a model that gives other answers
             continue
         has_losses = "loss" in inspect.signature(ATTACKS.get(name)).parameters
         losses = [{"loss": loss} for loss in ("cross_entropy", "margin", "dlr")] if has_losses else [{}]

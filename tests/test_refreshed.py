@@ -1,11 +1,13 @@
 """What the documents say of the studies is what ``make docs`` would write now."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rain.bench.cells import load
 from rain.report.refresh import MARKED, refresh
+from rain.report.stream_plot import stream_plot
 from rain.report.verdict_plot import verdict_plot
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +30,14 @@ def test_every_study_is_among_the_results() -> None:
         assert f"<!-- rain report studies/{study.name} -->" in text
 
 
-def test_the_plot_is_that_of_the_studies() -> None:
-    svg = verdict_plot(load(ROOT / "studies" / "nips2017"), 4 / 255)
-    assert (ROOT / "docs" / "verdict.svg").read_text() == svg, "run: make docs"
+@pytest.mark.parametrize(
+    ("name", "draw", "study"),
+    [
+        ("verdict.svg", verdict_plot, "nips2017"),
+        ("streams.svg", stream_plot, "nips2017"),
+        ("streams96.svg", stream_plot, "imagenette96"),
+    ],
+)
+def test_the_plots_are_those_of_the_studies(name: str, draw: Callable[..., str], study: str) -> None:
+    svg = draw(load(ROOT / "studies" / study), 4 / 255)
+    assert (ROOT / "docs" / name).read_text() == svg, "run: make docs"

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from rain.attacks._intake import attended, round_within
 from rain.errors import ClassifierError, ImageError, LabelError, OptionError
 from rain.images import distance
-from rain.registry import ATTACKS, load_attack, traits_of
+from rain.registry import ATTACKS, load_attack, own_traits, traits_of
 
-NAMES = ATTACKS.names()
+NAMES = [name for name in ATTACKS.names() if own_traits(name).gate != "parts"]
+"""All attacks but those on the parts of a gate, which answers otherwise than a classifier."""
+
 NORM = dict(reversed(NORMED))
 ASKING = [name for name in NAMES if name not in ELSEWHERE]
 BY_GRADIENT = [name for name in ASKING if traits_of(name).sees == "gradients"]

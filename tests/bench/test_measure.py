@@ -16,7 +16,7 @@ from rain.bench import measure, workload
 from rain.bench.access import attacker_view
 from rain.bench.assets import Assets
 from rain.bench.cells import load
-from rain.bench.measure import Batch, Bench, seeded
+from rain.bench.measure import Batch, Bench, Question, seeded
 from rain.bench.runners import run
 from rain.errors import (
     AttackError,
@@ -174,7 +174,7 @@ def test_only_attacks_on_a_random_defence_compute_in_bfloat16(
         stage = f"attack on {defense}"
         adversarial = bench.attacked(cell, 0, batch, lambda units: None).images
         stage = "judgement"
-        bench.answers(cell, adversarial, seeded(cell, 0, 0, "robust"))
+        bench.answers(cell, Question(cell, 0, 0, "robust"), adversarial)
     assert seen["attack on rain(enhancer=bicubic)"] == {torch.bfloat16}
     assert seen["attack on none"] == seen["attack on jpeg"] == seen["judgement"] == {torch.float32}
     with torch.autocast("cpu", torch.bfloat16):

@@ -22,7 +22,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 def test_figures_stand_with_interval_and_images_below_what_the_attacker_knew() -> None:
     clean = result(unattacked(draws=3), share(0.7), share(0.7))
-    figures, _ = tables(markdown([*three_columns(), clean]))
+    figures, *_ = tables(markdown([*three_columns(), clean]))
     assert figures[0] == ["Defence", "Draws", "Clean", "transfer", "adaptive"]
     assert figures[1][:2] == ["no defence", "single"]
     assert figures[2] == [
@@ -38,10 +38,10 @@ def test_figures_stand_with_interval_and_images_below_what_the_attacker_knew() -
 def test_a_deterministic_defence_joins_the_adaptive_column_of_the_random_ones() -> None:
     bare, transfer, adaptive = three_columns()
     bare = with_facts(bare, defense_random="no")
-    figures, _ = tables(markdown([bare, transfer, adaptive]))
+    figures, *_ = tables(markdown([bare, transfer, adaptive]))
     assert figures[1] == ["no defence", "single", "80.0 (73.9 to 85.0; 200)", "-", "0.0 (0.0 to 1.9; 200)"]
     fewer = of_cell(adaptive, eot=5)
-    figures, _ = tables(markdown([bare, adaptive, fewer]))
+    figures, *_ = tables(markdown([bare, adaptive, fewer]))
     assert figures[0][3:] == ["adaptive: eot 5", "adaptive: eot 20"]
     assert figures[1][3] == figures[1][4]
 
@@ -49,14 +49,14 @@ def test_a_deterministic_defence_joins_the_adaptive_column_of_the_random_ones() 
 def test_many_attacks_have_a_row_each() -> None:
     attacks = [f"pgd(confidence=inf, steps={steps})" for steps in range(10, 17)]
     results = [of_cell(one, attack=attack) for attack in attacks for one in three_columns()]
-    figures, _ = tables(markdown(results))
+    figures, *_ = tables(markdown(results))
     assert figures[0] == ["Attack", "no defence, single", "rain, single", "rain, 3 averaged"]
     assert "transfer: `pgd(confidence=inf, steps=10)`" in [line[0] for line in figures]
     assert f"adaptive: `{attacks[0]}`, averaged over 20 draws a step" in [line[0] for line in figures]
 
 
 def test_comparisons_say_better_worse_and_p() -> None:
-    *_, compared = tables(markdown(three_columns(adaptive=0.03)))
+    _, compared, _ = tables(markdown(three_columns(adaptive=0.03)))
     assert compared[0] == ["Compared", "Clean", "transfer", "adaptive"]
     assert compared[1] == [
         "rain against no defence",

@@ -35,6 +35,14 @@ def test_a_report_is_written_between_its_marks(root: Path) -> None:
     assert refresh(fresh, root) == fresh
 
 
+def test_mixed_traffic_alone_is_written_between_its_marks(root: Path) -> None:
+    fresh = refresh(REPORT.replace("rain report", "rain streams"), root)
+    table = fresh[fresh.index("| Mixed traffic |") : fresh.index("\n\n<!-- end -->")]
+    assert table in markdown(load(root / "study"))
+    assert "What the checklist says" not in fresh
+    assert refresh(fresh, root) == fresh
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -46,6 +54,7 @@ def test_a_report_is_written_between_its_marks(root: Path) -> None:
         ("rain(preset=released,seam=wrapped) clean images", "200"),
         ("rain(preset=released,seam=wrapped) cost", "14.0 points"),
         ("rain(preset=released,seam=wrapped) gain 4/255", "20.0 points"),
+        ("rain(preset=released,seam=wrapped) pays-adaptive 4/255", "from 41.2 % (28.9 to 53.5 %)"),
     ],
 )
 def test_a_figure_is_one_number(root: Path, words: str, text: str) -> None:
@@ -63,6 +72,9 @@ def test_a_figure_is_one_number(root: Path, words: str, text: str) -> None:
         ("none clean images images", "cannot be understood"),
         ("none clean 4/255", "cannot be understood"),
         ("none gain 4/255", "not measured"),
+        ("none pays-adaptive 4/255", "not measured"),
+        ("none pays-query 4/255", "not measured"),
+        ("none pays-adaptive 4/255 interval", "cannot be understood"),
     ],
 )
 def test_a_wrong_figure_is_named(root: Path, words: str, message: str) -> None:

@@ -17,7 +17,7 @@ from rain.attacks import (
 )
 from rain.attacks import random_start as draw_start
 from rain.attacks._lowest import Lowest
-from rain.errors import OptionError
+from rain.errors import LabelError, OptionError
 from rain.images import Images, project
 from rain.registry import ATTACKS, Traits
 
@@ -84,6 +84,7 @@ def gate(
 
     Raises:
         OptionError: no such aim, a number out of range, or a model that gives no parts.
+        LabelError: a label that neither answer knows.
     """
     check_arguments(norm, eps)
     check_counts(steps=steps)
@@ -97,6 +98,7 @@ def gate(
 
     def objective(answers: Tensor) -> Tensor:
         bare, defended, above = parts_of(answers)
+        check_classes(labels, bare.shape[1])
         wrong = [-margins(logits, labels).clamp_min(-enough) for logits in (bare, defended)]
         return AIMS[aim](wrong[0], wrong[1], above, weight)
 
@@ -123,6 +125,13 @@ def parts_of(answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise OptionError(f'{what}: give it rain.adaptive.attackable(hardened, gate="parts")')
     bare, defended, above = answers.split([columns // 2, columns // 2, 1], 1)
     return bare, defended, above[:, 0]
+
+
+def check_classes(labels: Tensor, classes: int) -> None:
+    """Raise ``LabelError`` for a label that is none of the classes that each answer has."""
+    if int(labels.max()) >= classes:
+        what = f"label {int(labels.max())}, and each answer of the gate has {classes} classes"
+        raise LabelError(f"{what}: is this the view of a gate in parts (rain.adaptive.attackable)?")
 
 
 def margins_that_count(answers: Tensor, labels: Tensor) -> Tensor:

@@ -4,12 +4,13 @@ A *column* is all results of one defence in one place: one dataset at one size, 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from rain.bench.cells import Cell, Result
-from rain.bench.metrics import eps_text, place_order, unbounded
+from rain.bench.metrics import eps_text, per_image, place_order, unbounded
 from rain.entries import Traits
 from rain.errors import OptionError, ResultError
 from rain.specs import innermost, parse
@@ -95,6 +96,21 @@ def by_budget(results: Iterable[Result]) -> dict[Budget, list[Result]]:
     """Collect results by their budgets, in ascending order."""
     groups = grouped(results, lambda result: budget_of(result.cell))
     return {budget: groups[budget] for budget in sorted(groups)}
+
+
+def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Result]:
+    """Choose the results that are of all these images; all of the results where none is."""
+    whole = [result for result in results if images <= {outcome.index for outcome in result.outcomes}]
+    return whole or results
+
+
+def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
+    """The clean score of each image that any result of a defence measured."""
+    scores: dict[int, float] = {}
+    for result in setting:
+        if result.cell.defense == defense:
+            scores |= per_image(result, attacked=False)
+    return scores
 
 
 def budget_of(cell: Cell) -> Budget:

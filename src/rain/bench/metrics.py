@@ -137,13 +137,15 @@ def by_distance(result: Result) -> list[tuple[float, float]]:
     return list(last_of_size.items())
 
 
-def interval(rate: float, count: int) -> tuple[float, float]:
+def interval(rate: float, count: float, variance: float | None = None) -> tuple[float, float]:
     """Bound a rate by the Wilson score interval of 95 %.
 
     Args:
         rate: in [0, 1].
         count: images behind it. A rate that is a mean over draws varies no more than one answer per image
             would, so that the interval is wide enough for it; draws are not counted as further images.
+        variance: of what one image adds to the rate; by default that of one answer, which is right or wrong:
+            ``rate * (1 - rate)``.
 
     Source:
         Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
@@ -152,7 +154,9 @@ def interval(rate: float, count: int) -> tuple[float, float]:
         return 0.0, 1.0
     spread = Z95 * Z95 / count
     middle = (rate + spread / 2) / (1 + spread)
-    half = Z95 * sqrt(rate * (1 - rate) / count + spread / (4 * count)) / (1 + spread)
+    if variance is None:
+        variance = rate * (1 - rate)
+    half = Z95 * sqrt(variance / count + spread / (4 * count)) / (1 + spread)
     return max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate))
 
 

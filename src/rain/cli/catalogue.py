@@ -42,7 +42,7 @@ def list_names(
         typer.Option("--verbose", "-v", help="Add what each is, and the cards of the weights that it ships."),
     ] = False,
 ) -> None:
-    """List what there is by name, one a line; a NAME prints all of it.
+    """List what there is by name; a NAME prints all of it.
 
     Grids and options take these names. Where one is followed by /NAME or :PATH, you write what is meant in
     its place.

@@ -153,10 +153,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     device: Device = None,
 ) -> None:
-    """Classify image files, or all pictures in folders, behind a defence.
+    """Classify image files, or folders of them, behind a defence.
 
-    It says for each image how many draws agree, or with a gate whether the defence overruled the classifier.
-    An image that cannot be read does not end the others.
+    It says for each image how many draws agree, or what a gate did. An image that cannot be read does not
+    end the others.
     """
     with clean_errors():
         from rain.runtime.forecast import Piece

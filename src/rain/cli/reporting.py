@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from rain.bench.cells import Result
     from rain.report.costs import CleanCost
     from rain.report.verdict import Headline
 
 JSON_HELP = "Write the rows of the table here; - for standard output, and nothing else there."
+STREAMS_HELP = (
+    "Write mixed traffic here, as JSON: accuracy against the share of adversarial images; - for standard "
+    "output, and nothing else."
+)
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
@@ -28,6 +33,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
+    streams: Annotated[Path | None, typer.Option(help=STREAMS_HELP)] = None,
 ) -> None:
     """Print what results say, losses first.
 
@@ -37,13 +43,14 @@ def report(
         from rain.bench.cells import load, write_file
         from rain.bench.metrics import rows
         from rain.files import encode
-        from rain.report.exports import to_json, write_html
+        from rain.report.exports import streams_to_json, to_json, write_html
         from rain.report.markdown import markdown as as_markdown
 
         results = load(folder)
         texts = {
             "rows": (json, to_json(rows(results))),
             "tables": (markdown, as_markdown(results)),
+            "streams": (streams, streams_to_json(results)),
         }
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
@@ -77,6 +84,7 @@ def print_report(folder: Path) -> None:
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
     _print_costs(console, costs(results))
+    _print_mixed_traffic(console, results)
     console.print()
     console.print(table(rows(results)))
     labels = defense_labels(result.cell.defense for result in results)
@@ -109,6 +117,23 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     if costs:
         _print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
+
+
+def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
+    """Print what defences are worth in mixed traffic, at the largest budget of each place.
+
+    The page has the plots and the tables.
+    """
+    from rain.report.labels import defense_labels
+    from rain.report.streams import alarm_text, overall, sections, worst_alarms
+
+    every = sections(results, defense_labels(sorted({result.cell.defense for result in results})))
+    places = {section.place: section for section in reversed(every)}
+    for place, section in reversed(places.items()):
+        where = f"{place}: " if len(places) > 1 else ""
+        _print_plainly(console, f"\n{where}{overall(section)}")
+        for line in worst_alarms(section):
+            _print_plainly(console, alarm_text(line))
 
 
 def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:

@@ -5,9 +5,9 @@ from itertools import combinations
 from typing import Any
 
 from rain.bench.cells import Result
+from rain.bench.columns import clean_scores
 from rain.bench.metrics import Paired, paired, worst_images
 from rain.errors import OptionError
-from rain.report.verdict import clean_scores
 from rain.specs import parse
 
 

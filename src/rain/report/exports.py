@@ -5,14 +5,17 @@ Never imports torch.
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from rain.bench.alarms import Alarms, alarms
 from rain.bench.cells import Result, load, write_file
+from rain.bench.streams import Stream, levels, streams, streams_of_attacks
+from rain.bench.worth import leads, worth
 from rain.errors import ResultError
 from rain.files import encode
 from rain.report.page import html
@@ -25,10 +28,58 @@ KINDS = {"perturbation": "f", "index": "iu", "says": "U", "truth": "U"}
 """The other arrays, with the kinds of numpy types that they may have."""
 
 
+STREAM_SHARES = tuple(percent / 100 for percent in range(0, 101, 5))
+"""Of adversarial images, at which a stream is written."""
+
+
 def to_json(rows: Iterable[Mapping[str, Any]]) -> str:
     """Write the rows as JSON, one row a line."""
     lines = [json.dumps(dict(row), allow_nan=False) for row in rows]
     return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def streams_to_json(results: Sequence[Result]) -> str:
+    """Write mixed traffic as JSON, one stream a line.
+
+    First those against the worst, on each image, of all attacks of an access, whose ``attack`` is null; then
+    those against each attack alone, with the alarms where there is a gate.
+    """
+    rows = [_stream_row(stream, None) for stream in streams(results)]
+    rows += [_stream_row(stream, result) for result, stream in streams_of_attacks(results)]
+    return to_json(rows)
+
+
+def _stream_row(stream: Stream, result: Result | None) -> dict[str, Any]:
+    value, counts = worth(stream), alarms(result) if result else None
+    return {
+        "dataset": stream.dataset,
+        "classifier": stream.classifier,
+        "size": stream.size,
+        "defense": stream.defense,
+        "norm": stream.norm,
+        "eps": stream.eps,
+        "access": stream.access,
+        "attack": result.cell.attack if result else None,
+        "eot": result.cell.eot if result else None,
+        "images": stream.images,
+        "complete": stream.complete,
+        "pays": value._asdict() if value else None,
+        "accuracy": levels(stream, STREAM_SHARES),
+        "ahead": leads(stream, STREAM_SHARES),
+        "alarms": _alarm_row(counts) if counts else None,
+    }
+
+
+def _alarm_row(counts: Alarms) -> dict[str, Any]:
+    return {
+        "images": counts.images,
+        "share": counts.share,
+        "stream": counts.stream,
+        "true": counts.true,
+        "false": counts.false,
+        "misses": counts.misses,
+        "precision": counts.precision,
+    }
 
 
 def write_html(folder: Path, path: Path) -> None:

@@ -22,6 +22,19 @@ from rain.report.comparisons import compare_attacked, compare_clean, pairs_to_co
 from rain.report.costs import costs
 from rain.report.labels import attack_labels, defense_labels, spec_text
 from rain.report.sentences import overall
+from rain.report.streams import (
+    ABOUT,
+    ALARMS,
+    HONEST,
+    PAYS,
+    AlarmLine,
+    count_text,
+    largest_sections,
+    precision_text,
+    rate_text,
+    sections,
+)
+from rain.report.streams import overall as mixed_overall
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 WIDEST = 6
@@ -93,7 +106,43 @@ def _setting(
     for norm, eps in sorted({(headline.norm, headline.eps) for headline in headlines}):
         title = f"At {_budget_text(norm, eps)}"
         comparisons.append(_comparisons(measured, by_budget[title], own, title))
-    return [*parts, COMPARED if any(comparisons) else "", *comparisons]
+    mixed = mixed_traffic(measured, own)
+    return [*parts, COMPARED if any(comparisons) else "", *comparisons, *mixed]
+
+
+def mixed_traffic(setting: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Say what defences are worth in streams of clean and adversarial images, at the largest budgets.
+
+    Args:
+        setting: results of one place.
+        labels: short names of its defences.
+    """
+    parts: list[str] = []
+    for section in largest_sections(sections(setting, labels)):
+        header = ["Mixed traffic", *(f"{access}: pays from" for access in section.accesses)]
+        body = []
+        for line in section.lines:
+            pays = [line.pays.get(access, EMPTY) for access in section.accesses]
+            body.append([_escaped(line.label), *pays])
+        parts += [_escaped(mixed_overall(section)), _table([header, *body])]
+        parts += _alarms(section.alarms)
+    return [f"{HONEST} {ABOUT} {PAYS}", *parts] if parts else []
+
+
+def _alarms(lines: Sequence[AlarmLine]) -> list[str]:
+    """The alarms of gates, as a table with its title; nothing without a gate."""
+    if not lines:
+        return []
+    header = ["Alarms", "Attack", "True", "False", "Missed", "True of all alarms", "Images"]
+    body = []
+    for line in lines:
+        counts = line.alarms
+        figures = [rate_text(counts.true), rate_text(counts.false), rate_text(counts.misses)]
+        names = [_escaped(line.label), _escaped(line.attacker)]
+        body.append([*names, *figures, precision_text(counts), str(counts.images)])
+    counts = lines[0].alarms
+    stream = f"{count_text(counts.stream)} images, {count_text(counts.attacks)} of them adversarial"
+    return [f"Alarms in a stream of {stream}. {ALARMS}", _table([header, *body])]
 
 
 def _by_budget(measured: Iterable[Result]) -> dict[str, list[Result]]:

@@ -18,6 +18,23 @@ from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, sp
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
 from rain.report.sentences import overall
+from rain.report.stream_plot import Drawing, drawing
+from rain.report.streams import (
+    ABOUT,
+    ALARMS,
+    HONEST,
+    PAYS,
+    AttackLine,
+    Section,
+    attack_lines,
+    count_text,
+    precision_text,
+    rate_text,
+    sections,
+)
+from rain.report.streams import (
+    overall as mixed_overall,
+)
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 LONGEST = 20
@@ -63,6 +80,14 @@ class Table(NamedTuple):
     others: list[Block]
 
 
+class Mixed(NamedTuple):
+    """What is said of mixed traffic at one budget: with plots at the largest, folded away at the others."""
+
+    section: Section
+    drawing: Drawing | None
+    attacks: list[AttackLine]
+
+
 def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     """Make the report: one HTML page that loads nothing and runs nothing.
 
@@ -78,6 +103,7 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     headlines = summary(results)
     defenses = _in_order(results, headlines)
     labels = defense_labels(defenses)
+    traffic = enumerate(sections(results, labels))
     page: str = (
         environment()
         .get_template("report.html")
@@ -92,6 +118,8 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
             tables=_tables(results, labels),
             curves=curves(results, labels),
             distances=distances(results, labels),
+            mixed=[_mixed(section, results, labels, place) for place, section in traffic],
+            mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
             galleries=shown_galleries(results, galleries, defenses),
             made_by=_made_by(results),
             cells=[_cell_entry(result) for result in results],
@@ -101,6 +129,11 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
         )
     )
     return page
+
+
+def _mixed(section: Section, results: Sequence[Result], labels: Mapping[str, str], number: int) -> Mixed:
+    plot = drawing(section, labels, number) if section.largest else None
+    return Mixed(section, plot, attack_lines(results, section, labels))
 
 
 def environment() -> Any:
@@ -124,6 +157,10 @@ def environment() -> Any:
         spec=spec_text,
         tight=_tight,
         breakable=_breakable,
+        count=count_text,
+        counted=rate_text,
+        precision=precision_text,
+        said=mixed_overall,
     )
     return templates
 

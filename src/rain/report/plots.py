@@ -1,7 +1,8 @@
 """The curves of the page, each an SVG that stands inside it. Never imports torch."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import StringIO
 from typing import Any, NamedTuple
@@ -39,6 +40,9 @@ BARE = Style("#808080", "o", "●")
 
 TEXT = "#010203"
 """Stands for the colour of the page's text while matplotlib draws: the reader may prefer light or dark."""
+
+PAPER = "#ffffff"
+"""Of a plot that is a file of its own."""
 
 TEXTS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
@@ -106,7 +110,7 @@ def curves(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
     plots: list[Plot] = []
     bounded = [result for result in results if result.outcomes and not unbounded(result.cell)]
     for place, group in grouped(bounded, _place).items():
-        styles = _styles(group, labels)
+        styles = styles_of(map(_defense, group), labels)
         attacked = [result for result in group if result.cell.attack != "none"]
         for norm, normed in grouped(attacked, _norm).items():
             panels: list[Panel] = []
@@ -115,7 +119,7 @@ def curves(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
                 lines = {name: points for name, points in lines.items() if points}
                 svg = _draw(lines, styles, norm, _prefix("plot", plots, panels))
                 panels.append(Panel(access, svg, _spoken(lines, labels, norm)))
-            plots.append(Plot(place, norm, _legend(styles, labels), panels))
+            plots.append(Plot(place, norm, legend_of(styles, labels), panels))
     return plots
 
 
@@ -127,14 +131,14 @@ def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot
     plots: list[Plot] = []
     free = [result for result in results if result.outcomes and unbounded(result.cell)]
     for (place, norm), group in grouped(free, lambda result: (_place(result), _norm(result))).items():
-        styles = _styles(group, labels)
+        styles = styles_of(map(_defense, group), labels)
         panels: list[Panel] = []
         for (attack, access), column in grouped(sorted(group, key=_attack), _attack).items():
             curve_of = {result.cell.defense: _thinned(result) for result in column}
             lines = {name: curve_of[name] for name in styles if name in curve_of}
             svg = _draw(lines, styles, norm, _prefix("distance", plots, panels), ticks=False)
             panels.append(Panel(f"{attack}, {access}", svg, _halved(lines, labels, norm)))
-        plots.append(Plot(place, norm, _legend(styles, labels), panels))
+        plots.append(Plot(place, norm, legend_of(styles, labels), panels))
     return plots
 
 
@@ -192,13 +196,9 @@ def _draw(
         prefix: of all names within it.
         ticks: stand at the points that were measured.
     """
-    matplotlib, figures, ticker = map(library, ("matplotlib", "matplotlib.figure", "matplotlib.ticker"))
+    figures, ticker = map(library, ("matplotlib.figure", "matplotlib.ticker"))
     scale = 255 if norm == "linf" else 1
-    with matplotlib.rc_context():
-        # The reader's own matplotlibrc would make other bytes of the same results.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": prefix, "svg.fonttype": "none", "font.size": 11.0})
-        matplotlib.rcParams.update(dict.fromkeys(TEXTS, TEXT))
+    with own_style(prefix, **dict.fromkeys(TEXTS, TEXT)):
         figure = figures.Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for name, points in lines.items():
@@ -212,9 +212,7 @@ def _draw(
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-        file = StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return inline(file.getvalue(), prefix)
+        return inline(figure, prefix)
 
 
 def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, every: int) -> None:
@@ -225,11 +223,38 @@ def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, eve
     axes.plot(scale * eps, 100 * accuracy, **look, **marks)
 
 
-def inline(svg: str, prefix: str) -> str:
-    """Make an SVG file a part of a page.
+@contextmanager
+def own_style(salt: str, **settings: Any) -> Iterator[None]:
+    """Draw in matplotlib's own style, whatever the reader's matplotlibrc says: the same bytes each time.
+
+    Args:
+        salt: of the names within the drawing.
+        settings: more of matplotlib's.
+    """
+    matplotlib = library("matplotlib")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 11.0})
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+def file_text(figure: Any) -> str:
+    """Write a figure as an SVG file on white paper, so that it can be read on any page."""
+    file = StringIO()
+    figure.savefig(file, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
+    return re.sub(r"'DejaVu Sans',[^;\"]*?sans-serif", "system-ui, sans-serif", svg)
+
+
+def inline(figure: Any, prefix: str) -> str:
+    """Write a figure as a part of a page.
 
     It gets no header, no metadata, no fixed size, names of its own, and text in the colour of the page.
     """
+    file = StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
@@ -242,9 +267,9 @@ def _prefix(kind: str, plots: Sequence[Plot], panels: Sequence[Panel]) -> str:
     return f"{kind}{len(plots)}-{len(panels)}"
 
 
-def _styles(group: Iterable[Result], labels: Mapping[str, str]) -> dict[str, Style]:
-    """A style for each defence, in the order of the labels; the bare classifier's is grey."""
-    present = {result.cell.defense for result in group}
+def styles_of(defenses: Iterable[str], labels: Mapping[str, str]) -> dict[str, Style]:
+    """Give a style to each defence, in the order of the labels; the bare classifier's is grey."""
+    present = set(defenses)
     styles = {"none": BARE} if "none" in present else {}
     for place, name in enumerate(name for name in labels if name in present - {"none"}):
         # Where the colours begin again, the marks are shifted against them.
@@ -253,7 +278,8 @@ def _styles(group: Iterable[Result], labels: Mapping[str, str]) -> dict[str, Sty
     return styles
 
 
-def _legend(styles: Mapping[str, Style], labels: Mapping[str, str]) -> list[Entry]:
+def legend_of(styles: Mapping[str, Style], labels: Mapping[str, str]) -> list[Entry]:
+    """Name the lines of a plot, with their colours and marks."""
     return [Entry(labels[name], style.ink, style.glyph) for name, style in styles.items()]
 
 
@@ -293,6 +319,10 @@ def _place(result: Result) -> str:
 
 def _norm(result: Result) -> str:
     return result.cell.norm
+
+
+def _defense(result: Result) -> str:
+    return result.cell.defense
 
 
 def _eps(result: Result) -> float:

@@ -1,10 +1,14 @@
 """Documents whose figures come out of result files. Never imports torch.
 
 A document marks what is generated in it by comments, which Markdown does not show. Between the marks stands
-what the results gave; ``refresh`` writes it anew. There are two marks:
+what the results gave; ``refresh`` writes it anew. There are three marks:
 
     <!-- rain report studies/nips2017 -->
     ... what ``rain report studies/nips2017 --markdown -`` writes ...
+    <!-- end -->
+
+    <!-- rain streams studies/nips2017 -->
+    ... the part of it about mixed traffic ...
     <!-- end -->
 
     It keeps <!-- figure studies/nips2017 rain adaptive 4/255 -->0.0 %<!-- end --> of the images.
@@ -16,7 +20,8 @@ A figure is ``figure FOLDER DEFENSE NUMBER [EPS] [WORD]``:
 - NUMBER is ``clean`` (accuracy on clean images), ``cost`` (points of clean accuracy that the defence costs),
   ``gain`` (points that it holds more than the bare classifier, under all attacks together), or an access
   (``transfer``, ``static``, ``adaptive``, ...): accuracy under the worst of its attacks on each image. All
-  are on single draws, as in the sentences of the report.
+  are on single draws, as in the sentences of the report. ``pays-ACCESS`` is the share of adversarial images
+  from which on the defence pays, as the report says it.
 - EPS is the budget, as the report writes it; ``clean`` and ``cost`` have none.
 - WORD is ``interval`` for the 95 % interval of an accuracy, or ``images`` for how many images it is of.
 """
@@ -27,13 +32,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from rain.bench.cells import Result, load
-from rain.bench.columns import is_adaptive
+from rain.bench.columns import clean_scores, grouped, is_adaptive
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
+from rain.bench.streams import streams
+from rain.bench.worth import worth
 from rain.errors import ResultError
-from rain.report.markdown import markdown
-from rain.report.verdict import Headline, clean_scores, summary
+from rain.report.labels import defense_labels
+from rain.report.markdown import markdown, mixed_traffic
+from rain.report.streams import pays_text
+from rain.report.verdict import Headline, summary
 
-MARKED = re.compile(r"(<!-- (rain report|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (rain report|rain streams|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+
+PAYS = "pays-"
+"""Before the access, in the name of a number."""
 
 Scores = dict[int, float]
 
@@ -54,6 +66,8 @@ def refresh(text: str, root: Path) -> str:
         start, kind, arguments, _, end = mark.groups()
         if kind == "rain report":
             return f"{start}\n\n{markdown(results(arguments))}\n{end}"
+        if kind == "rain streams":
+            return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
         return f"{start}{_figure(arguments.split(), results)}{end}"
 
     return MARKED.sub(write, text)
@@ -71,6 +85,15 @@ def refresh_file(path: Path, root: Path) -> bool:
     return fresh != text
 
 
+def _streams(results: list[Result]) -> str:
+    """What the results of each place say of mixed traffic."""
+    labels = defense_labels(sorted({result.cell.defense for result in results}))
+    parts: list[str] = []
+    for setting in grouped(results, lambda result: place_order(result.cell)).values():
+        parts += mixed_traffic([result for result in setting if result.outcomes], labels)
+    return "\n\n".join(parts)
+
+
 def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
     """Say one number."""
     mark = " ".join(["figure", *words])
@@ -79,7 +102,7 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
     folder, defense, number, *rest = words
     eps = rest.pop(0) if rest and number not in ("clean", "cost") else ""
     word = rest.pop(0) if rest else ""
-    if rest or word not in ("", "interval", "images") or (word and number in ("cost", "gain")):
+    if rest or word not in ("", "interval", "images") or (word and not _is_accuracy(number)):
         raise ResultError(f"{mark}: {' '.join([word, *rest])!r} cannot be understood there")
     setting = results(folder)
     if len({place_order(result.cell) for result in setting}) > 1:
@@ -89,10 +112,25 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
         raise ResultError(f"{mark}: {folder} has no results of {defense}")
     if number in ("cost", "gain"):
         return _difference(_headline(setting, own[0].cell.defense, eps, mark), number, mark)
+    if number.startswith(PAYS):
+        return _pays(setting, own[0].cell.defense, number.removeprefix(PAYS), eps, mark)
     scores = clean_scores(setting, own[0].cell.defense) if number == "clean" else _attacked(own, number, eps)
     if not scores:
         raise ResultError(f"{mark}: that was not measured")
     return _accuracy(scores, word)
+
+
+def _is_accuracy(number: str) -> bool:
+    return number not in ("cost", "gain") and not number.startswith(PAYS)
+
+
+def _pays(setting: list[Result], defense: str, access: str, eps: str, mark: str) -> str:
+    for stream in streams(setting):
+        if (stream.defense, stream.access, eps_text(stream.eps, stream.norm)) == (defense, access, eps):
+            value = worth(stream)
+            if value:
+                return pays_text(value)
+    raise ResultError(f"{mark}: that was not measured")
 
 
 def _attacked(own: list[Result], access: str, eps: str) -> Scores:

@@ -1,11 +1,10 @@
 """The spectra of the page of one picture, each an SVG that stands inside it. Never imports torch."""
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import NamedTuple
 
 from rain.bench.explanation import CLEAN, FINE, Curve, Explanation
-from rain.report.plots import INKS, TEXT, TEXTS, Entry, Panel, inline, library
+from rain.report.plots import INKS, TEXT, TEXTS, Entry, Panel, inline, library, own_style
 
 SOLID, DASHED = ("-", "—"), ("--", "╌")
 """How a line is drawn, for matplotlib, and how the legend shows it."""
@@ -61,12 +60,8 @@ def _spectra(title: str, prefix: str, lines: Sequence[Line]) -> Spectra:
 
 def _draw(lines: Sequence[Line], prefix: str) -> str:
     """Draw one panel as inline SVG, the same bytes for the same lines."""
-    matplotlib, figures = map(library, ("matplotlib", "matplotlib.figure"))
-    with matplotlib.rc_context():
-        # The reader's own matplotlibrc would make other bytes of the same lines.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": prefix, "svg.fonttype": "none", "font.size": 11.0})
-        matplotlib.rcParams.update(dict.fromkeys(TEXTS, TEXT))
+    figures = library("matplotlib.figure")
+    with own_style(prefix, **dict.fromkeys(TEXTS, TEXT)):
         figure = figures.Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(FINE, color=TEXT, alpha=0.3, linewidth=0.8)
@@ -76,9 +71,7 @@ def _draw(lines: Sequence[Line], prefix: str) -> str:
         axes.set(xlim=(0, 1), xlabel="frequency: 1 is stripes of one pixel", ylabel="power, dB")
         axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-        file = StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return inline(file.getvalue(), prefix)
+        return inline(figure, prefix)
 
 
 def _spoken(lines: Sequence[Line]) -> str:

@@ -11,12 +11,11 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import grouped, is_adaptive
+from rain.bench.columns import clean_scores, covering, grouped, is_adaptive
 from rain.bench.metrics import (
     NOISE,
     Paired,
     paired,
-    per_image,
     place_order,
     unbounded,
     worst_images,
@@ -165,8 +164,8 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
     images = set(worst_images([result for result in column if is_adaptive(result)] or column))
     if not images:
         return None
-    covering, bare_covering = _covering(column, images), _covering(bare, images)
-    worst, bare_worst = worst_images(covering), worst_images(bare_covering)
+    judges, bare_judges = covering(column, images), covering(bare, images)
+    worst, bare_worst = worst_images(judges), worst_images(bare_judges)
     clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
     under = _by_access(column)
@@ -182,7 +181,7 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
         clean=_figure(_restricted(clean, compared or clean.keys())),
         cost=_paired_on(compared, bare_clean, clean),
         under=under,
-        worst=_figure(_restricted(worst, images), len(covering)),
+        worst=_figure(_restricted(worst, images), len(judges)),
         bare=_mean(_restricted(bare_worst, images)),
         gain=_paired_on(images, worst, bare_worst),
         most_images=max(len(clean), *(figure.images for figure in under.values())),
@@ -196,21 +195,6 @@ def _attacked_at(setting: Iterable[Result], defense: str, norm: str, eps: float)
     return [
         result for result in attacked if (result.cell.defense, result.cell.norm, result.cell.eps) == about
     ]
-
-
-def _covering(results: Sequence[Result], images: set[int]) -> Sequence[Result]:
-    """The results that are of all these images; all of them where none is."""
-    covering = [result for result in results if images <= {outcome.index for outcome in result.outcomes}]
-    return covering or results
-
-
-def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
-    """The clean score of each image that any result of a defence measured."""
-    scores: dict[int, float] = {}
-    for result in setting:
-        if result.cell.defense == defense:
-            scores |= per_image(result, attacked=False)
-    return scores
 
 
 def _by_access(column: Sequence[Result]) -> dict[str, Figure]:

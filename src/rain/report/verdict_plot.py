@@ -1,15 +1,12 @@
 """One plot for the README: what defences keep as the attacker learns more of them. Never imports torch."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import is_adaptive
+from rain.bench.columns import clean_scores, is_adaptive
 from rain.bench.metrics import eps_text, interval, worst_images
-from rain.report.plots import library
-from rain.report.verdict import clean_scores
+from rain.report.plots import PAPER, file_text, library, own_style
 
 DEFENSES = {
     "none": ("no defence", "#8a8a8a"),
@@ -26,7 +23,7 @@ ATTACKERS = {
     "adaptive": "adaptive\nknows everything",
 }
 
-INK, PAPER, LINE = "#24292f", "#ffffff", "#d0d7de"
+INK, LINE = "#24292f", "#d0d7de"
 WIDTH = 0.19
 """Of a bar; the distance between two groups is 1."""
 
@@ -48,21 +45,15 @@ def verdict_plot(results: Sequence[Result], eps: float) -> str:
         results: of one place; the defences are those of ``DEFENSES``.
         eps: the budget, in linf.
     """
-    matplotlib, figures = map(library, ("matplotlib", "matplotlib.figure"))
-    with matplotlib.rc_context():
-        # The reader's own matplotlibrc would make other bytes of the same results.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "verdict", "svg.fonttype": "none", "font.size": 11.0})
+    figures = library("matplotlib.figure")
+    with own_style("verdict"):
         figure = figures.Figure(figsize=(8.6, 3.9), layout="constrained", facecolor=PAPER)
         axes = figure.add_subplot()
         for place, (defense, (name, colour)) in enumerate(DEFENSES.items()):
             offset = WIDTH * (place - (len(DEFENSES) - 1) / 2)
             _draw_bars(axes, _bars(results, defense, eps), offset, name, colour)
         _dress(axes, eps)
-        file = StringIO()
-        figure.savefig(file, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
-    return re.sub(r"'DejaVu Sans',[^;\"]*?sans-serif", "system-ui, sans-serif", svg)
+        return file_text(figure)
 
 
 def _bars(results: Iterable[Result], defense: str, eps: float) -> dict[str, Bar]:
