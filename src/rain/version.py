@@ -13,6 +13,7 @@ NOT_COMPUTING = (
     *("bench/checks.py", "bench/columns.py", "bench/findings.py", "bench/weak_attacks.py"),
     *("bench/metrics.py", "bench/provenance.py", "bench/workload.py", "bench/gallery.py"),
     *("bench/outlook.py", "bench/cost.py"),
+    *("bench/explainer.py", "bench/explanation.py", "bench/frequencies.py"),
     *("runtime/progress.py", "runtime/forecast.py", "training/card.py", "training/log.py"),
     *("__init__.py", "__main__.py", "errors.py", "hints.py", "version.py", "grid.py", "train.py"),
 )

@@ -109,7 +109,7 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     labels = defense_labels(defenses)
     traffic = enumerate(sections(results, labels))
     page: str = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             overall=overall(at_largest_budgets(headlines)),
@@ -144,16 +144,21 @@ def _mixed(section: Section, results: Sequence[Result], labels: Mapping[str, str
     return Mixed(section, plot, attack_lines(results, section, labels))
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Make what renders the templates: names are escaped, and nothing that is missing passes.
+
+    Raises:
+        RainError: jinja2 is not installed.
+    """
     jinja2 = library("jinja2")
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("rain.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    templates.filters.update(
         percent=percent_text,
         eps=eps_text,
         place=place_text,
@@ -165,7 +170,7 @@ def _environment() -> Any:
         precision=precision_text,
         said=mixed_overall,
     )
-    return environment
+    return templates
 
 
 def _in_order(results: Iterable[Result], headlines: Iterable[Headline]) -> list[str]:
