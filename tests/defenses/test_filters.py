@@ -38,7 +38,7 @@ def test_an_overshoot_is_clamped():
     "spec", ["low_pass(radius=2)", "low_pass(radius=-1)", "band_stop(low=0.6, high=0.5)"]
 )
 def test_what_is_no_radius_is_refused(spec: str):
-    with pytest.raises(OptionError, match="square root of 2|low up to high"):
+    with pytest.raises(OptionError, match=r"square root of 2|low up to high"):
         rain.load_defense(spec)
 
 
