@@ -52,6 +52,7 @@ def as_svg(figure: Figure) -> str:
     file = StringIO()
     figure.savefig(file, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough
     return re.sub(r"'DejaVu Sans',[^;\"]*?sans-serif", "system-ui, sans-serif", svg)
 
 
@@ -60,7 +61,9 @@ def sheet(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
 
 
-def draw_rates(axes: Any, places: Sequence[float], rates: Sequence[Rate], colour: str, **options: Any) -> None:
+def draw_rates(
+    axes: Any, places: Sequence[float], rates: Sequence[Rate], colour: str, **options: Any
+) -> None:
     """Draw accuracies in per cent with their intervals, joined by a line."""
     heights = [100 * one.rate for one in rates]
     below = [100 * (one.rate - one.low) for one in rates]

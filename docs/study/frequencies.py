@@ -1,4 +1,4 @@
-"""Points 1 and 2 of the study: where accuracy and perturbations live, and what SRd and DG do to a spectrum."""
+"""Points 1 and 2 of the study: where accuracy and perturbations live, and what SRd and DG do to them."""
 
 from collections.abc import Mapping, Sequence
 from statistics import correlation
@@ -7,6 +7,7 @@ from typing import Any
 import drawing
 from drawing import BLUE, GREEN, INK, ORANGE, PALE, PINK, RED, SKY
 from readings import CLASSIFIERS, KEYS, LITE0, SQUEEZENET, only, points_lost, rate, results, select, spectrum
+
 from rain.bench.cells import Result
 
 Facts = dict[str, str]
@@ -80,7 +81,10 @@ def filters() -> tuple[str, Facts]:
 def _draw_low_pass(axes: Any, own: Sequence[Result]) -> None:
     filtered = [only(own, defense=f"low_pass(radius={radius})") for radius in RADII]
     bare = only(own, defense="none")
-    for attacked, colour, name in ((False, drawing.CLEAN, "clean"), (True, drawing.TRANSFER, "transferred PGD")):
+    for attacked, colour, name in (
+        (False, drawing.CLEAN, "clean"),
+        (True, drawing.TRANSFER, "transferred PGD"),
+    ):
         level = 100 * rate(bare, attacked=attacked).rate
         axes.axhline(level, color=colour, linestyle=":", label=f"{name}, no filter")
         rates = [rate(one, attacked=attacked) for one in filtered]
@@ -220,7 +224,10 @@ def argument() -> tuple[str, Facts]:
         panels[0].set_ylabel("clean accuracy that is lost, points")
         panels[0].set_xlim(-70, 108)
         panels[1].set_xlim(-5, 128)
-        handles = [axes_line(panels[0], colour, CLASSIFIERS[one]) for one, colour in ((LITE0, BLUE), (SQUEEZENET, RED))]
+        handles = [
+            axes_line(panels[0], colour, CLASSIFIERS[one])
+            for one, colour in ((LITE0, BLUE), (SQUEEZENET, RED))
+        ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         return drawing.as_svg(figure), facts
 
