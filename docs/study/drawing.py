@@ -52,6 +52,7 @@ def as_svg(figure: Figure) -> str:
     file = StringIO()
     figure.savefig(file, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", file.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
     svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough
     return re.sub(r"'DejaVu Sans',[^;\"]*?sans-serif", "system-ui, sans-serif", svg)
 
