@@ -3,7 +3,9 @@
 import importlib
 import re
 import runpy
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +26,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(STUDY)
     yield importlib.import_module
     for name in MODULES:
-        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +69,25 @@ def test_marks_are_written_anew(study: Any) -> None:
     assert fresh == "a <!-- study one -->1 %<!-- end -->, b <!-- study two -->2 %<!-- end -->"
 
 
-def cell(**changes: Any) -> Cell:
-    values: dict[str, Any] = {
-        "dataset": "samples", "size": 8, "classifier": "models:tiny", "defense": "rain", "attack": "fgsm",
-        "norm": "linf", "eps": 4 / 255, "access": "query", "eot": 1, "draws": 3, "seed": 0, "examples": 2, "chunk": 2,
-    }  # fmt: skip
-    return Cell(**values | changes)
+BASE = Cell(
+    dataset="samples",
+    size=8,
+    classifier="models:tiny",
+    defense="rain",
+    attack="fgsm",
+    norm="linf",
+    eps=4 / 255,
+    access="query",
+    eot=1,
+    draws=3,
+    seed=0,
+    examples=2,
+    chunk=2,
+)
 
 
 def result(*outcomes: Outcome) -> Result:
-    return Result(cell(), outcomes, True, {})
+    return Result(BASE, outcomes, True, {})
 
 
 def outcome(index: int, clean: tuple[int, ...], robust: tuple[int, ...], queries: int = 0) -> Outcome:
@@ -101,7 +112,9 @@ def test_an_attack_that_still_asks_has_done_nothing_yet(study: Any) -> None:
 
 def test_a_cell_is_told_by_its_fields(study: Any) -> None:
     readings: ModuleType = study("readings")
-    among = [Result(cell(defense=spec), (), True, {}) for spec in ("none", "rain(keep=2, shift=0.0)")]
+    among = [
+        Result(replace(BASE, defense=spec), (), True, {}) for spec in ("none", "rain(keep=2, shift=0.0)")
+    ]
     assert readings.only(among, defense="rain(shift=0.0, keep=2)") is among[1]
     with pytest.raises(LookupError, match="0 results"):
         readings.only(among, defense="jpeg")

@@ -182,7 +182,7 @@ def stages() -> tuple[str, Facts]:
             axes.set(xlabel=RADIUS, xticks=(0, 0.25, 0.5, 0.75, 1))
         left.set(title="power, dB from the original's")
         middle.set(title="share that is the original's detail", ylim=(-0.03, 1.03))
-        right.set(title="what DG adds, dB from the original's")
+        right.set(title="what DG adds, dB likewise")
         drawing.legend_above(figure, left, 3)
         for name in PARTS:
             told = spectrum(f"defense-{name}")
@@ -198,6 +198,9 @@ def _stage_facts(name: str, told: Mapping[str, Any]) -> Facts:
         mean, half = 100 * told[fact]["mean"], 100 * told[fact]["half"]
         facts[f"stages.{name}.{fact}"] = f"{mean:.0f} %"
         facts[f"stages.{name}.{fact}.interval"] = f"{mean - half:.0f} to {mean + half:.0f} %"
+    coherence = zip(told["frequencies"], told["coherence"]["mean"], strict=True)
+    coarser = [share for frequency, share in coherence if 0.25 < frequency <= 0.5]
+    facts[f"stages.{name}.coarser"] = f"{100 * sum(coarser) / len(coarser):.0f} %"
     return facts
 
 
@@ -211,30 +214,25 @@ def argument() -> tuple[str, Facts]:
         for axes, fact in zip(panels, ("energy", "detail"), strict=True):
             for classifier, colour in ((LITE0, BLUE), (SQUEEZENET, RED)):
                 dots = _dots(select(measured, classifier=classifier), fact)
-                axes.plot(*zip(*dots.values(), strict=True), drawing.MARKS[colour], color=colour, alpha=0.85)
-                r = correlation(*map(list, zip(*dots.values(), strict=True)))
-                facts[f"argument.{KEYS[classifier]}.{fact}"] = f"{r:.2f}"
-                facts["argument.points"] = str(len(dots))
-                for name, (lost, points) in dots.items():
-                    facts[f"argument.{KEYS[classifier]}.{name}"] = f"{points:.1f} points"
-                    if classifier == LITE0:
+                label = CLASSIFIERS[classifier]
+                axes.plot(*zip(*dots.values(), strict=True), drawing.MARKS[colour], color=colour, label=label)
+                facts |= _argument_facts(dots, fact, KEYS[classifier])
+                if classifier == LITE0:
+                    for name, (lost, points) in dots.items():
                         _name_dot(axes, PARTS[name][0], lost, points)
             axes.axhline(0, color=INK, linewidth=0.8)
-            axes.set_xlabel(f"fine {fact} that is lost, % (radius above 0.5)")
+            axes.set_xlabel(f"fine {fact} that is lost, %")
         panels[0].set_ylabel("clean accuracy that is lost, points")
-        panels[0].set_xlim(-70, 108)
+        panels[0].set_xlim(-80, 120)
         panels[1].set_xlim(-5, 128)
-        handles = [
-            axes_line(panels[0], colour, CLASSIFIERS[one])
-            for one, colour in ((LITE0, BLUE), (SQUEEZENET, RED))
-        ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+        drawing.legend_above(figure, panels[0], 2)
         return drawing.as_svg(figure), facts
 
 
-def axes_line(axes: Any, colour: str, label: str) -> Any:
-    """A mark for the legend."""
-    return axes.plot([], [], drawing.MARKS[colour], color=colour, label=label)[0]
+def _argument_facts(dots: Mapping[str, tuple[float, float]], fact: str, key: str) -> Facts:
+    lost, points = zip(*dots.values(), strict=True)
+    facts = {f"argument.{key}.{fact}": f"{correlation(lost, points):.2f}", "argument.points": str(len(PARTS))}
+    return facts | {f"argument.{key}.{name}": f"{dot[1]:.1f} points" for name, dot in dots.items()}
 
 
 def _name_dot(axes: Any, label: str, lost: float, points: float) -> None:
@@ -242,10 +240,15 @@ def _name_dot(axes: Any, label: str, lost: float, points: float) -> None:
 
 
 def _dots(own: Sequence[Result], fact: str) -> dict[str, tuple[float, float]]:
-    """For each defence of ``PARTS``: per cent of fine energy or detail lost, and points of accuracy lost."""
+    """For each defence of ``PARTS``: per cent of fine energy or detail lost, and points of accuracy lost.
+
+    What is moved has detail of its own place: of ``resize_pad`` only the energy can be compared.
+    """
     bare = select(own, defense="none")[0]
     dots = {}
     for name, (_, defense) in PARTS.items():
+        if fact == "detail" and defense == "resize_pad":
+            continue
         lost = 100 * (1 - spectrum(f"defense-{name}")[fact]["mean"])
         dots[name] = (lost, points_lost(bare, select(own, defense=defense)[0]))
     return dots
