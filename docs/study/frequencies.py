@@ -6,13 +6,26 @@ from typing import Any
 
 import drawing
 from drawing import BLUE, GREEN, INK, ORANGE, PALE, PINK, RED, SKY
-from readings import CLASSIFIERS, KEYS, LITE0, SQUEEZENET, only, points_lost, rate, results, select, spectrum
+from readings import (
+    CLASSIFIERS,
+    KEYS,
+    LITE0,
+    SMALL,
+    SQUEEZENET,
+    has_spectrum,
+    only,
+    points_lost,
+    rate,
+    results,
+    select,
+    spectrum,
+)
 
 from rain.bench.cells import Result
 
 Facts = dict[str, str]
 
-PLACES = {LITE0: "224", SQUEEZENET: "224s", "small": "96"}
+PLACES = {LITE0: "224", SQUEEZENET: "224s", SMALL: "96"}
 RADII = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
 BANDS = ((0.0, 0.125), (0.125, 0.25), (0.25, 0.375), (0.375, 0.5), (0.5, 0.75), (0.75, 1.0), (1.0, 1.415))
 TRANSFERRED = "pgd(steps=20, step=1/255, confidence=inf)"
@@ -131,27 +144,39 @@ def _band_text(band: tuple[float, float]) -> str:
 
 
 def perturbations() -> tuple[str, Facts]:
-    """The spectra of perturbations, each against its own mean."""
+    """The spectra of perturbations, each against its own mean; of the classifiers that are all measured."""
     facts: Facts = {}
+    there = {classifier: place for classifier, place in PLACES.items() if _is_measured(place)}
     with drawing.look("perturbations"):
-        figure = drawing.sheet(9.6, 3.9)
-        panels: Any = figure.subplots(1, len(PLACES), sharey=True)
-        titles = CLASSIFIERS.values()
-        for axes, place, title in zip(panels, PLACES.values(), titles, strict=True):
+        figure = drawing.sheet(9.6, 4.1)
+        panels: Any = figure.subplots(1, len(there), sharey=True, squeeze=False)[0]
+        for axes, (classifier, place) in zip(panels, there.items(), strict=True):
             for name, (label, colour) in ATTACKS.items():
                 told = spectrum(f"attack-{place}-{name}")
                 drawing.draw_band(axes, told["frequencies"], told["power"], colour, label)
-                share = 100 * told["fine"]["mean"]
-                facts[f"perturbations.{place}.{name}"] = f"{share:.0f} %"
-                facts[f"perturbations.{place}.images"] = str(told["examples"])
+                facts |= _perturbation_facts(f"perturbations.{KEYS[classifier]}", name, told)
             picture, share = _relative(told["frequencies"], told["picture"]["mean"])
             axes.plot(told["frequencies"], picture, color=INK, linestyle="--", label="the pictures")
-            facts[f"perturbations.{place}.picture"] = f"{share:.0f} %"
-            axes.set(title=title, xlabel=RADIUS, xticks=(0, 0.25, 0.5, 0.75, 1), ylim=(-22, 22))
+            facts[f"perturbations.{KEYS[classifier]}.picture"] = f"{share:.0f} %"
+            axes.set(title=CLASSIFIERS[classifier], xlabel=RADIUS, xticks=(0, 0.25, 0.5, 0.75, 1))
+            axes.set_ylim(-22, 22)
             axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
         panels[0].set_ylabel("power, dB from its own mean")
         drawing.legend_above(figure, panels[0], 4)
         return drawing.as_svg(figure), facts
+
+
+def _is_measured(place: str) -> bool:
+    return all(has_spectrum(f"attack-{place}-{name}") for name in ATTACKS)
+
+
+def _perturbation_facts(key: str, name: str, told: Mapping[str, Any]) -> Facts:
+    mean, half = 100 * told["fine"]["mean"], 100 * told["fine"]["half"]
+    return {
+        f"{key}.{name}": f"{mean:.0f} %",
+        f"{key}.{name}.interval": f"{mean - half:.0f} to {mean + half:.0f} %",
+        f"{key}.images": str(told["examples"]),
+    }
 
 
 def _relative(frequencies: Sequence[float], decibels: Sequence[float]) -> tuple[list[float], float]:

@@ -87,6 +87,11 @@ def points_lost(bare: Result, defended: Result) -> float:
     return 100 * paired(*scores).difference
 
 
+def has_spectrum(name: str) -> bool:
+    """Whether ``measure_spectra.py`` has made a file."""
+    return (OWN / "spectra" / f"{name}.json").is_file()
+
+
 def spectrum(name: str) -> dict[str, Any]:
     """A file of ``measure_spectra.py``."""
     return json.loads((OWN / "spectra" / f"{name}.json").read_text())
