@@ -81,6 +81,12 @@ def rate_of(scores: Mapping[int, float]) -> Rate:
     return Rate(mean, *interval(mean, len(scores)), len(scores))
 
 
+def count_text(rates: Iterable[Rate]) -> str:
+    """Of how many images rates are: a number, or a range while a run goes on."""
+    counts = sorted({one.images for one in rates})
+    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def points_lost(bare: Result, defended: Result) -> float:
     """By how many points clean accuracy is lower behind a defence, on the images that both measured."""
     scores = [per_image(one, attacked=False) for one in (bare, defended)]

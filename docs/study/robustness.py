@@ -10,6 +10,7 @@ from readings import (
     HARDENED,
     RESTORED,
     Rate,
+    count_text,
     only,
     points_lost,
     rate,
@@ -71,7 +72,7 @@ VOTES = (1, 2, 4, 8, 16, 32, 64)
 def ablation() -> tuple[str, Facts]:
     """Each part alone and together, against who knows nothing and who knows all."""
     measured = results("frequencies/ablation")
-    facts: Facts = {"ablation.table": _loss_table(measured)}
+    facts = _losses(measured)
     with drawing.look("ablation"):
         figure = drawing.sheet(9.6, 4.6)
         axes = figure.add_subplot()
@@ -79,11 +80,10 @@ def ablation() -> tuple[str, Facts]:
             places, rates = [], []
             for place, (key, (_, defense)) in enumerate(PARTS.items()):
                 one = _rate(measured, defense, access)
-                if one:
-                    places.append(place + 0.22 * (offset - 1))
-                    rates.append(one)
-                    facts[f"ablation.{key}.{access}"] = one.text
-                    facts[f"ablation.{access}.images"] = str(one.images)
+                places.append(place + 0.22 * (offset - 1))
+                rates.append(one)
+                facts[f"ablation.{key}.{access}"] = one.text
+            facts[f"ablation.{access}.images"] = count_text(rates)
             drawing.draw_rates(axes, places, rates, colour, fmt=drawing.MARKS[colour], label=name)
         axes.set_xticks(range(len(PARTS)), [name for name, _ in PARTS.values()], rotation=28, ha="right")
         drawing.percent_axis(axes)
@@ -100,24 +100,27 @@ def _columns() -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _rate(measured: Iterable[Result], defense: str, access: str) -> Rate | None:
-    """The accuracy of a defence, clean or under an access; None where it was not measured."""
+def _rate(measured: Iterable[Result], defense: str, access: str) -> Rate:
+    """The accuracy of a defence, clean or under an access."""
     attack = AVERAGED if access == "adaptive" else TRANSFERRED
     column = "adaptive" if access == "adaptive" else "transfer"
     cells = select(measured, defense=defense, attack=attack, access=column)
     few = [one for one in cells if one.cell.draws < 64]
-    return rate(few[0], attacked=access != "clean") if few else None
+    return rate(few[0], attacked=access != "clean")
 
 
-def _loss_table(measured: Sequence[Result]) -> str:
+def _losses(measured: Sequence[Result]) -> Facts:
     """The parts of the loss, in points of clean accuracy, each beside the bare classifier."""
     bare = only(measured, defense="none", access="transfer")
     lines = ["| What is done | Clean accuracy | Points lost |", "| --- | ---: | ---: |"]
-    for name, defense in PARTS.values():
+    facts: Facts = {}
+    for key, (name, defense) in PARTS.items():
         own = [one for one in select(measured, defense=defense, access="transfer") if one.cell.draws < 64]
         lost = points_lost(bare, own[0])
         lines.append(f"| {name} | {rate(own[0], attacked=False).text} | {lost:.1f} |")
-    return "\n\n" + "\n".join(lines) + "\n"
+        facts[f"ablation.{key}.lost"] = f"{lost:.1f} points"
+    facts["ablation.table"] = "\n\n" + "\n".join(lines) + "\n"
+    return facts
 
 
 def sweeps() -> tuple[str, Facts]:
@@ -155,24 +158,21 @@ def _sweep_facts(measured: Sequence[Result], table: Mapping[Any, str], name: str
     facts = {}
     for key, defense in table.items():
         for access in ("clean", "transfer"):
-            one = _rate(measured, defense, access)
-            assert one, defense
-            facts[f"sweeps.{name}.{key}.{access}"] = one.text
+            facts[f"sweeps.{name}.{key}.{access}"] = _rate(measured, defense, access).text
     return facts
 
 
 def _draw_named(axes: Any, measured: Sequence[Result], table: Mapping[str, str]) -> None:
     for access, colour, name in _columns()[:2]:
         rates = [_rate(measured, defense, access) for defense in table.values()]
-        there = [one for one in rates if one]
-        drawing.draw_rates(axes, range(len(there)), there, colour, fmt=drawing.MARKS[colour], label=name)
+        drawing.draw_rates(axes, range(len(table)), rates, colour, fmt=drawing.MARKS[colour], label=name)
     axes.set_xticks(range(len(table)), list(table), rotation=28, ha="right")
 
 
 def _draw_sweep(axes: Any, measured: Sequence[Result], table: Mapping[int, str]) -> None:
     for access, colour, name in _columns()[:2]:
         rates = [_rate(measured, defense, access) for defense in table.values()]
-        drawing.draw_rates(axes, list(table), [one for one in rates if one], colour, label=name)
+        drawing.draw_rates(axes, list(table), rates, colour, label=name)
 
 
 def _draw_votes(axes: Any, measured: Sequence[Result]) -> Facts:
