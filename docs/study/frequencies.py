@@ -172,7 +172,9 @@ def _is_measured(place: str) -> bool:
 
 def _perturbation_facts(key: str, name: str, told: Mapping[str, Any]) -> Facts:
     mean, half = 100 * told["fine"]["mean"], 100 * told["fine"]["half"]
+    fine = [frequency for frequency in told["frequencies"] if frequency > 0.5]
     return {
+        "perturbations.white": f"{100 * sum(fine) / sum(told['frequencies']):.0f} %",
         f"{key}.{name}": f"{mean:.0f} %",
         f"{key}.{name}.interval": f"{mean - half:.0f} to {mean + half:.0f} %",
         f"{key}.images": str(told["examples"]),
@@ -255,8 +257,9 @@ def argument() -> tuple[str, Facts]:
 
 
 def _argument_facts(dots: Mapping[str, tuple[float, float]], fact: str, key: str) -> Facts:
-    lost, points = zip(*dots.values(), strict=True)
-    facts = {f"argument.{key}.{fact}": f"{correlation(lost, points):.2f}", "argument.points": str(len(PARTS))}
+    comparable = [dot for name, dot in dots.items() if name != "resize-pad"]  # in both panels
+    lost, points = zip(*comparable, strict=True)
+    facts = {f"argument.{key}.{fact}": f"{correlation(lost, points):.2f}", "argument.points": str(len(PARTS) - 1)}
     return facts | {f"argument.{key}.{name}": f"{dot[1]:.1f} points" for name, dot in dots.items()}
 
 
