@@ -21,6 +21,7 @@ check: .venv/dev
 docs: .venv/dev
 	$(BIN)/python docs/method.py
 	$(BIN)/python docs/refresh.py
+	$(BIN)/python docs/study/make.py
 
 # The guide, the results, the notebook and the reference, as pages in build/site.
 site: .venv/docs

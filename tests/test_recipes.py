@@ -60,6 +60,7 @@ def small(cell: Cell, dataset: str) -> Cell:
         classifier="models:tiny",
         examples=2,
         eot=min(cell.eot, 2),
+        draws=min(cell.draws, 4),
     )
 
 

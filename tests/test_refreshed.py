@@ -27,7 +27,8 @@ def test_figures_are_those_of_the_studies(path: Path) -> None:
 def test_every_study_is_among_the_results() -> None:
     text = (ROOT / "docs" / "results.md").read_text()
     for study in (ROOT / "studies").iterdir():
-        assert f"<!-- rain report studies/{study.name} -->" in text
+        if study.name != "frequencies":  # whose figures are those of docs/study.md
+            assert f"<!-- rain report studies/{study.name} -->" in text
 
 
 @pytest.mark.parametrize(

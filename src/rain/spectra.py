@@ -98,7 +98,7 @@ def energy_above(images: Images, radius: float) -> Tensor:
         OptionError: no such radius.
     """
     _check(images)
-    _check_radius(radius)
+    check_radius(radius)
     power = _spectrum(images).abs().square().sum(1)
     # A picture of one colour has the power of rounding only, and no detail to have shares of.
     whole = power.sum((1, 2))
@@ -123,7 +123,7 @@ def low_pass(images: Images, radius: float) -> Images:
         OptionError: no such radius.
     """
     _check(images)
-    _check_radius(radius)
+    check_radius(radius)
     return _filter(images, _mirrored_radii(images) <= radius)
 
 
@@ -158,10 +158,7 @@ def band_stop(images: Images, low: float, high: float) -> Images:
         OptionError: no such band.
     """
     _check(images)
-    _check_radius(low, "low")
-    _check_radius(high, "high")
-    if low > high:
-        raise OptionError(f"a band reaches from low up to high, got low={low!r} and high={high!r}")
+    check_band(low, high)
     radii = _mirrored_radii(images)
     return _filter(images, (radii <= low) | (radii > high))
 
@@ -177,6 +174,22 @@ def decibels(power: Tensor, reference: Tensor | float = 1.0) -> Tensor:
     """
     base = torch.as_tensor(reference, dtype=power.dtype, device=power.device)
     return 10 * (power.clamp_min(FLOOR) / base.clamp_min(FLOOR)).log10()
+
+
+def check_radius(radius: float, name: str = "radius") -> None:
+    """Raise ``OptionError``, about ``name``, unless ``radius`` lies between 0 and the square root of 2."""
+    # Written out as 1.4143, the corner's own radius is a little more than the corner.
+    if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 <= radius <= 1.415:
+        what = "a fraction of Nyquist's frequency from 0 to the square root of 2"
+        raise OptionError(f"{name} must be {what}, got {radius!r}")
+
+
+def check_band(low: float, high: float) -> None:
+    """Raise ``OptionError`` unless the radii ``low`` and ``high`` bound a band."""
+    check_radius(low, "low")
+    check_radius(high, "high")
+    if low > high:
+        raise OptionError(f"a band reaches from low up to high, got low={low!r} and high={high!r}")
 
 
 def _spectrum(images: Images) -> Tensor:
@@ -264,10 +277,3 @@ def _check_bins(images: Images, bins: int) -> None:
         height, width = images.shape[2:]
         what = f"bins must be an integer from 1 to {most} (half of the shorter side)"
         raise OptionError(f"{what} for images of {height} x {width}, got {bins!r}")
-
-
-def _check_radius(radius: float, name: str = "radius") -> None:
-    # Written out as 1.4143, the corner's own radius is a little more than the corner.
-    if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 <= radius <= 1.415:
-        what = "a fraction of Nyquist's frequency from 0 to the square root of 2"
-        raise OptionError(f"{name} must be {what}, got {radius!r}")
