@@ -60,7 +60,7 @@ def test_more_clean_images_make_false_alarms_surer() -> None:
     about, clean = gate(), result(unattacked(draws=3), share(1.0, 1000))
     clean = with_gate(clean, share(0.02, 1000), share(0.02, 1000))
     other = with_gate(clean, share(0.5, 1000), share(0.5, 1000), "0.7")
-    elsewhere = of_cell(clean, dataset="others")
+    elsewhere = with_gate(of_cell(clean, dataset="others"), share(0.02, 1000), share(0.02, 1000))
     assert most_clean([about, clean, other, elsewhere], about) is clean
     assert most_clean([], about) is about
     counts, alone = alarms(about, clean=clean), alarms(about)

@@ -153,7 +153,7 @@ def test_a_gate_says_how_many_alarms_are_false(tmp_path: Path) -> None:
     about = "Of 1 000 000 images with 100 adversarial ones rain raises 20 078 alarms (adaptive, pgd, eot 20)"
     assert f"{about}: 19 998 are false. It misses 20." in flat
     for text in (markdown(gated()), html(gated(), {})):
-        assert "Alarms in a stream of 1 000 000 images, 100 of them adversarial." in text
+        assert "Alarms in a stream of 1 000 000 images, 100 of them adversarial" in text
         assert "19 998 (7 804 to 50 282)" in text
         assert "80 (74 to 85)" in text
 

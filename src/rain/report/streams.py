@@ -236,14 +236,16 @@ def _clause(section: Section, access: str, attacker: str) -> str:
     return f"against {attacker}{first}{pays_text(value)}, on {value.images} images"
 
 
+def _true_share(line: AlarmLine) -> float:
+    return line.alarms.precision.rate if line.alarms.precision else 0.0
+
+
 def alarms_text(section: Section) -> str:
     """Say in one sentence how many alarms are false: of the best gate, under what it sees least; or ""."""
     lines = worst_alarms(section)
     if not lines:
         return ""
-    best = min(
-        lines, key=lambda line: (-line.alarms.precision.rate if line.alarms.precision else 1, line.label)
-    )
+    best = max(lines, key=_true_share)
     counts = best.alarms
     stream = f"Of {count_text(counts.stream)} images with {count_text(counts.attacks)} adversarial ones"
     raised = count_text(counts.true.rate + counts.false.rate)
