@@ -125,9 +125,9 @@ def test_files_say_their_format_and_those_of_another_one_are_refused(tmp_path: P
     path.write_text(json.dumps(content))
     assert len(load(tmp_path)[0].outcomes) == 2  # as rain 0.1 wrote them
     assert load(tmp_path)[0].made_by["precision"] == ("32-true",)  # which 0.1 did not say
-    for form in (3, 0, True, 1.0, "1"):
+    for form in (4, 0, True, 1.0, "1"):
         path.write_text(json.dumps(content | {"format": form}))
-        with pytest.raises(ResultError, match=r"its format is .*, and this version of rain reads 1 and 2:"):
+        with pytest.raises(ResultError, match=r"its format is .*, and this version of rain reads up to 3:"):
             load(tmp_path)
 
 
