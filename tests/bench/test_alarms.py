@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import cell, result, share, unattacked, with_gate
+from synthetic import cell, of_cell, result, share, unattacked, with_gate
 
-from rain.bench.alarms import alarms
+from rain.bench.alarms import alarms, most_clean
 from rain.bench.cells import Result
 from rain.bench.metrics import interval
 from rain.errors import ResultError
@@ -54,6 +54,22 @@ def test_a_gate_that_never_raises_a_false_alarm() -> None:
     assert counts.precision
     assert (counts.precision.rate, counts.precision.high) == (1, 1)
     assert counts.precision.low < 0.01
+
+
+def test_more_clean_images_make_false_alarms_surer() -> None:
+    about, clean = gate(), result(unattacked(draws=3), share(1.0, 1000))
+    clean = with_gate(clean, share(0.02, 1000), share(0.02, 1000))
+    other = with_gate(clean, share(0.5, 1000), share(0.5, 1000), "0.7")
+    elsewhere = with_gate(of_cell(clean, dataset="others"), share(0.02, 1000), share(0.02, 1000))
+    assert most_clean([about, clean, other, elsewhere], about) is clean
+    assert most_clean([], about) is about
+    counts, alone = alarms(about, clean=clean), alarms(about)
+    assert counts
+    assert alone
+    assert (counts.images, counts.clean_images) == (200, 1000)
+    assert counts.false.rate == pytest.approx(alone.false.rate)
+    assert counts.false.high < 0.7 * alone.false.high
+    assert counts.true == alone.true
 
 
 def test_draws_count_one_by_one() -> None:

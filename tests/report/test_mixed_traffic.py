@@ -19,6 +19,7 @@ from rain.report.page import html
 from rain.report.streams import (
     HONEST,
     Section,
+    alarms_text,
     attack_lines,
     count_text,
     overall,
@@ -152,7 +153,7 @@ def test_a_gate_says_how_many_alarms_are_false(tmp_path: Path) -> None:
     about = "Of 1 000 000 images with 100 adversarial ones rain raises 20 078 alarms (adaptive, pgd, eot 20)"
     assert f"{about}: 19 998 are false. It misses 20." in flat
     for text in (markdown(gated()), html(gated(), {})):
-        assert "Alarms in a stream of 1 000 000 images, 100 of them adversarial." in text
+        assert "Alarms in a stream of 1 000 000 images, 100 of them adversarial" in text
         assert "19 998 (7 804 to 50 282)" in text
         assert "80 (74 to 85)" in text
 
@@ -162,6 +163,20 @@ def test_of_several_attacks_the_one_is_named_that_the_gate_sees_least() -> None:
     (section,) = of([*gated(), with_gate(hidden, share(0.02), share(0.1))])
     assert len(section.alarms) == 2
     assert [line.attacker for line in worst_alarms(section)] == ["adaptive, fgsm, eot 20"]
+
+
+def test_of_several_gates_the_terminal_has_a_sentence_on_the_best(tmp_path: Path) -> None:
+    other = with_gate(of_cell(columns()[3], defense="jpeg"), share(0.1), share(0.8))
+    write(tmp_path, [*gated(), other])
+    flat = " ".join(printed(tmp_path).split())
+    assert flat.count("alarms") == 1
+    assert "the best of 2 gates, rain, raises 20 078 alarms" in flat
+
+
+def test_a_gate_that_raises_no_alarm_is_told_of() -> None:
+    silent = gated(clean=0.0, found=0.0)
+    assert "raises 0 alarms" in alarms_text(of(silent)[0])
+    assert "| no alarm |" in markdown(silent)
 
 
 def test_without_a_gate_there_are_no_alarms(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """Alarms that a gate raises in a stream where few images are adversarial. Never imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.metrics import interval
+from rain.bench.metrics import interval, place_order
 from rain.errors import ResultError
 
 SHARE = 1e-4
@@ -34,7 +34,8 @@ class Alarms(NamedTuple):
     Args:
         share: of the stream that is adversarial.
         stream: images.
-        images: that the rates are of.
+        images: adversarial ones that were measured.
+        clean_images: clean ones.
         detection: of adversarial images the share that raises an alarm, whether or not they fool.
         false_alarm: of clean images the share that raises one.
         precision: of alarms the share that is at an adversarial image; None where nothing raised one.
@@ -43,6 +44,7 @@ class Alarms(NamedTuple):
     share: float
     stream: int
     images: int
+    clean_images: int
     detection: Rate
     false_alarm: Rate
     precision: Rate | None
@@ -69,13 +71,16 @@ class Alarms(NamedTuple):
         return Rate(1 - rate, 1 - high, 1 - low).times(self.attacks)
 
 
-def alarms(result: Result, share: float = SHARE, stream: int = STREAM) -> Alarms | None:
+def alarms(
+    result: Result, share: float = SHARE, stream: int = STREAM, clean: Result | None = None
+) -> Alarms | None:
     """Count the alarms of a gate in a stream: the draws whose suspicion is above its threshold.
 
     Args:
         result: of a gated defence under an attack.
         share: of the stream that is adversarial, in [0, 1].
         stream: images.
+        clean: of the same gate, with more clean images than the attack had; by default those of ``result``.
 
     Returns: None for a defence without a gate, and without an attack.
 
@@ -89,10 +94,22 @@ def alarms(result: Result, share: float = SHARE, stream: int = STREAM) -> Alarms
     """
     if result.cell.attack == "none" or not any(outcome.clean_suspicion for outcome in result.outcomes):
         return None
-    threshold = _threshold(result)
-    clean = _flag_rate(result, [outcome.clean_suspicion for outcome in result.outcomes], threshold)
-    robust = _flag_rate(result, [outcome.robust_suspicion for outcome in result.outcomes], threshold)
-    return Alarms(share, stream, len(result.outcomes), robust, clean, _precision(share, robust, clean))
+    clean = clean or result
+    before = [outcome.clean_suspicion for outcome in clean.outcomes]
+    after = [outcome.robust_suspicion for outcome in result.outcomes]
+    false_alarm = _flag_rate(clean, before)
+    detection = _flag_rate(result, after)
+    precision = _precision(share, detection, false_alarm)
+    return Alarms(share, stream, len(after), len(before), detection, false_alarm, precision)
+
+
+def most_clean(results: Iterable[Result], about: Result) -> Result:
+    """Choose, of the results of one gate in one place, the one with most clean images: at least ``about``."""
+    cell, threshold = about.cell, about.made_by.get("gate_threshold")
+    same = [result for result in results if place_order(result.cell) == place_order(cell)]
+    own = [result for result in same if result.cell.defense == cell.defense]
+    alike = [result for result in own if result.made_by.get("gate_threshold") == threshold]
+    return max([about, *alike], key=lambda result: len(result.outcomes))
 
 
 def _threshold(result: Result) -> float:
@@ -111,8 +128,9 @@ def _threshold(result: Result) -> float:
     return threshold
 
 
-def _flag_rate(result: Result, scores: Sequence[Sequence[float]], threshold: float) -> Rate:
+def _flag_rate(result: Result, scores: Sequence[Sequence[float]]) -> Rate:
     """How often a draw is flagged, on the mean over images."""
+    threshold = _threshold(result)
     if not all(scores):
         what = "some of its images have no score of the gate"
         raise ResultError(f"{result.cell.key}: {what}; run the grid again, into a fresh folder")

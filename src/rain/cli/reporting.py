@@ -137,15 +137,15 @@ def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
     The page has the plots and the tables.
     """
     from rain.report.labels import defense_labels
-    from rain.report.streams import alarm_text, overall, sections, worst_alarms
+    from rain.report.streams import alarms_text, overall, sections
 
     every = sections(results, defense_labels(sorted({result.cell.defense for result in results})))
     places = {section.place: section for section in reversed(every)}
     for place, section in reversed(places.items()):
         where = f"{place}: " if len(places) > 1 else ""
         _print_plainly(console, f"\n{where}{overall(section)}")
-        for line in worst_alarms(section):
-            _print_plainly(console, alarm_text(line))
+        if section.alarms:
+            _print_plainly(console, alarms_text(section))
 
 
 def _print_detectors(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:

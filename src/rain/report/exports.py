@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from rain.bench.alarms import Alarms, alarms
+from rain.bench.alarms import Alarms, alarms, most_clean
 from rain.bench.cells import Result, load, write_file
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
@@ -45,12 +45,14 @@ def streams_to_json(results: Sequence[Result]) -> str:
     those against each attack alone, with the alarms where there is a gate.
     """
     rows = [_stream_row(stream, None) for stream in streams(results)]
-    rows += [_stream_row(stream, result) for result, stream in streams_of_attacks(results)]
+    for result, stream in streams_of_attacks(results):
+        counts = alarms(result, clean=most_clean(results, result))
+        rows.append(_stream_row(stream, result, counts))
     return to_json(rows)
 
 
-def _stream_row(stream: Stream, result: Result | None) -> dict[str, Any]:
-    value, counts = worth(stream), alarms(result) if result else None
+def _stream_row(stream: Stream, result: Result | None, counts: Alarms | None = None) -> dict[str, Any]:
+    value = worth(stream)
     return {
         "dataset": stream.dataset,
         "classifier": stream.classifier,
@@ -73,6 +75,7 @@ def _stream_row(stream: Stream, result: Result | None) -> dict[str, Any]:
 def _alarm_row(counts: Alarms) -> dict[str, Any]:
     return {
         "images": counts.images,
+        "clean_images": counts.clean_images,
         "share": counts.share,
         "stream": counts.stream,
         "true": counts.true,

@@ -34,6 +34,7 @@ from rain.report.streams import (
     precision_text,
     rate_text,
     sections,
+    worst_alarms,
 )
 from rain.report.streams import overall as mixed_overall
 from rain.report.verdict import Headline, at_largest_budgets, summary
@@ -151,24 +152,26 @@ def mixed_traffic(setting: Sequence[Result], labels: Mapping[str, str]) -> list[
             pays = [line.pays.get(access, EMPTY) for access in section.accesses]
             body.append([_escaped(line.label), *pays])
         parts += [_escaped(mixed_overall(section)), _table([header, *body])]
-        parts += _alarms(section.alarms)
+        parts += _alarms(worst_alarms(section))
     return [f"{HONEST} {ABOUT} {PAYS}", *parts] if parts else []
 
 
 def _alarms(lines: Sequence[AlarmLine]) -> list[str]:
-    """The alarms of gates, as a table with its title; nothing without a gate."""
+    """The alarms of gates under the attack that each sees least, as a table with its title."""
     if not lines:
         return []
-    header = ["Alarms", "Attack", "True", "False", "Missed", "True of all alarms", "Images"]
+    header = ["Alarms", "Attack", "True", "False", "Missed", "True of all alarms", "Images, clean"]
     body = []
     for line in lines:
         counts = line.alarms
         figures = [rate_text(counts.true), rate_text(counts.false), rate_text(counts.misses)]
         names = [_escaped(line.label), _escaped(line.attacker)]
-        body.append([*names, *figures, precision_text(counts), str(counts.images)])
+        images = f"{counts.images}, {counts.clean_images}"
+        body.append([*names, *figures, precision_text(counts), images])
     counts = lines[0].alarms
     stream = f"{count_text(counts.stream)} images, {count_text(counts.attacks)} of them adversarial"
-    return [f"Alarms in a stream of {stream}. {ALARMS}", _table([header, *body])]
+    about = f"Alarms in a stream of {stream}, under the attack that each gate sees least."
+    return [f"{about} {ALARMS}", _table([header, *body])]
 
 
 def _by_budget(measured: Iterable[Result]) -> dict[str, list[Result]]:

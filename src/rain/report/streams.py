@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rain.bench.alarms import Alarms, Rate, alarms
+from rain.bench.alarms import Alarms, Rate, alarms, most_clean
 from rain.bench.cells import Cell, Result
 from rain.bench.columns import Budget, budget_of, grouped
 from rain.bench.metrics import access_order, eps_text, place_order, place_text
@@ -148,7 +148,7 @@ def honest_first(access: str) -> tuple[bool, int]:
     return access != "adaptive", access_order(access)
 
 
-def _alarm_lines(results: Iterable[Result], about: Stream, labels: Mapping[str, str]) -> list[AlarmLine]:
+def _alarm_lines(results: Sequence[Result], about: Stream, labels: Mapping[str, str]) -> list[AlarmLine]:
     """The alarms of each gate in a place, at a budget."""
     attacked = [result for result in results if result.outcomes and result.cell.attack != "none"]
     here = [result for result in attacked if place_order(result.cell) == place_order(about)]
@@ -157,7 +157,7 @@ def _alarm_lines(results: Iterable[Result], about: Stream, labels: Mapping[str, 
     names = attack_labels(result.cell.attack for result in same)
     lines = []
     for result in same:
-        counts = alarms(result)
+        counts = alarms(result, clean=most_clean(results, result))
         if counts:
             lines.append(AlarmLine(labels[result.cell.defense], _attacker(result.cell, names), counts))
     return lines
@@ -236,14 +236,22 @@ def _clause(section: Section, access: str, attacker: str) -> str:
     return f"against {attacker}{first}{pays_text(value)}, on {value.images} images"
 
 
-def alarm_text(line: AlarmLine) -> str:
-    """Say in one sentence how many alarms of a gate are false."""
-    counts = line.alarms
+def _true_share(line: AlarmLine) -> float:
+    return line.alarms.precision.rate if line.alarms.precision else 0.0
+
+
+def alarms_text(section: Section) -> str:
+    """Say in one sentence how many alarms are false: of the best gate, under what it sees least; or ""."""
+    lines = worst_alarms(section)
+    if not lines:
+        return ""
+    best = max(lines, key=_true_share)
+    counts = best.alarms
     stream = f"Of {count_text(counts.stream)} images with {count_text(counts.attacks)} adversarial ones"
     raised = count_text(counts.true.rate + counts.false.rate)
     false, misses = count_text(counts.false.rate), count_text(counts.misses.rate)
-    what = f"{line.label} raises {raised} alarms ({line.attacker})"
-    return f"{stream} {what}: {false} are false. It misses {misses}."
+    who = best.label if len(lines) == 1 else f"the best of {len(lines)} gates, {best.label},"
+    return f"{stream} {who} raises {raised} alarms ({best.attacker}): {false} are false. It misses {misses}."
 
 
 def count_text(count: float) -> str:
