@@ -24,6 +24,11 @@ FORMAT = 1
 FORMAT_OF_SOME = 2
 """Of a file of a cell from which damaged images are left out (``left_out``)."""
 
+FORMAT_OF_GATED = 3
+"""Of a file that holds what a gate thought of the images."""
+
+FORMATS = (FORMAT, FORMAT_OF_SOME, FORMAT_OF_GATED)
+
 MOST = 10**12
 """What no count of a cell exceeds."""
 
@@ -32,6 +37,9 @@ OWN_SIZE = 0
 
 No result has it.
 """
+
+SUSPICIONS = ("clean_suspicion", "robust_suspicion")
+"""The fields of an outcome that only a gate fills."""
 
 ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 """What the attacker knows.
@@ -109,8 +117,9 @@ class Outcome:
             others.
         flat: whether the first gradient that the attack was given for this image was exactly 0, so that it
             had nothing to go by.
-        clean_suspicion, robust_suspicion: the gate's score for each draw, of the clean and of the attacked
-            image; empty for a defence without a gate.
+        clean_suspicion, robust_suspicion: of a defence with a gate, the gate's score of the clean and of the
+            attacked image, for each draw; empty of the others. The draw is flagged where it is above the
+            fact ``gate_threshold``.
     """
 
     index: int
@@ -200,11 +209,12 @@ def save(
         ResultError: the disk is full or the folder cannot be written; nothing is left behind, and what was
             finished stays.
     """
+    outcomes = list(outcomes)
     content = {
-        "format": FORMAT_OF_SOME if "left_out" in made_by else FORMAT,
+        "format": _format_of(outcomes, made_by),
         "cell": asdict(cell),
         "chunk": chunk,
-        "outcomes": [asdict(outcome) for outcome in outcomes],
+        "outcomes": [_row(outcome) for outcome in outcomes],
         "made_by": dict(made_by),
     }
     path = path_of(folder, cell, chunk)
@@ -286,8 +296,8 @@ def read_chunk(path: Path) -> Chunk:
         left_out = _indices_in(made_by.get("left_out", ""))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
-    if type(form) is not int or form not in (FORMAT, FORMAT_OF_SOME):
-        other = f"its format is {form!r}, and this version of rain reads {FORMAT} and {FORMAT_OF_SOME}"
+    if type(form) is not int or form not in FORMATS:
+        other = f"its format is {form!r}, and this version of rain reads up to {FORMATS[-1]}"
         raise ResultError(f"{path}: {other}: install the version that wrote it")
     if fault:
         raise ResultError(f"{path}: not a result file ({fault}); {advice}")
@@ -345,6 +355,9 @@ def _fault_of_outcome(outcome: Outcome, draws: int) -> str:
     for answers in (outcome.clean, outcome.robust):
         if not (isinstance(answers, tuple) and len(answers) == draws and all(map(_is_whole, answers))):
             return f"answers that are not one for each of {draws} draws"
+    for scores in (outcome.clean_suspicion, outcome.robust_suspicion):
+        if not (len(scores) in (0, draws) and all(type(score) is float for score in scores)):
+            return f"scores that are not one for each of {draws} draws"
     numbers = [outcome.index, outcome.label, outcome.clean_mean, outcome.robust_mean, outcome.queries or 0]
     if not (all(map(_is_whole, numbers)) and _is_real(outcome.distance)):
         return "an outcome that is no number"
@@ -353,11 +366,21 @@ def _fault_of_outcome(outcome: Outcome, draws: int) -> str:
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
     values: dict[str, Any] = dict(row)
-    for name in ("clean", "robust"):
-        values[name] = tuple(values[name])
-    for name in ("clean_suspicion", "robust_suspicion"):
+    for name in ("clean", "robust", *SUSPICIONS):
         values[name] = tuple(values.get(name, ()))
     return Outcome(**values)
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as a file holds it: without what a gate thought, where there is none."""
+    row = asdict(outcome)
+    return {name: value for name, value in row.items() if value or name not in SUSPICIONS}
+
+
+def _format_of(outcomes: Sequence[Outcome], made_by: Mapping[str, str]) -> int:
+    if any(outcome.clean_suspicion for outcome in outcomes):
+        return FORMAT_OF_GATED
+    return FORMAT_OF_SOME if "left_out" in made_by else FORMAT
 
 
 def _is_elsewhere(outcome: Outcome, index: int) -> bool:
