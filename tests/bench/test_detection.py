@@ -136,6 +136,12 @@ def test_an_attack_that_does_not_follow_the_model_knows_nothing_of_the_gate() ->
     assert one.knowledge == "unaware"
 
 
+def test_an_attack_on_the_defence_behind_the_gate_goes_around_it() -> None:
+    *_, gate = detected()
+    around = replace(gate, cell=replace(gate.cell, attack="ungated(attack=pgd)"))
+    assert [one.knowledge for one in detections([gate, around])] == ["aware", "around"]
+
+
 @pytest.mark.parametrize(
     ("spec", "inner"),
     [

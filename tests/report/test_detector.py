@@ -38,6 +38,13 @@ def test_without_an_attacker_who_knows_it_nothing_is_claimed() -> None:
     assert "against attackers who know it" not in sentence
 
 
+def test_an_interval_that_holds_one_half_may_be_a_guess() -> None:
+    gate = detected()[2]
+    few = replace(gate, outcomes=gate.outcomes[85:93])
+    (section,) = detectors([few], LABELS)
+    assert "against attackers who do not know it, which may be a guess." in section.sentences[0]
+
+
 def test_the_worst_of_several_attacks_is_said() -> None:
     results = detected()
     easier = [of_cell(one, attack="mifgsm") for one in results[2:3]]

@@ -156,6 +156,7 @@ def test_a_defence_without_randomness_has_one_answer() -> None:
     about = replace(about, detail=replace(about.detail, randomized=None, true=None, missing=None))
     text = explanation_html(about)
     assert "one answer is all answers" in text
+    assert "The draw" not in text
     assert "After SRd" not in text
     assert "Behind jpeg" in text
 

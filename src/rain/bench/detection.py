@@ -70,6 +70,10 @@ class Detection:
     complete: bool
 
 
+AROUND = "ungated"
+"""The attack that takes the defence behind a gate, whose files do not all say so."""
+
+
 def has_suspicion(result: Result) -> bool:
     """Whether a gate gave its score to the images of a result."""
     return any(outcome.clean_suspicion for outcome in result.outcomes)
@@ -140,10 +144,16 @@ def knowledge_of(result: Result) -> Knowledge:
     """What an attacker knows of the detector that a result is of."""
     if result.cell.access == "transfer":
         return "unaware"
-    # Attacks on the defence behind a gate declare it; files of before there were gates do not.
-    if getattr(traits(result), "gate", "") == "around":
+    if _goes_around(result):
         return "around"
     return "aware" if traits(result).follows else "unaware"
+
+
+def _goes_around(result: Result) -> bool:
+    """Whether the defence behind the gate was attacked, and not the gate."""
+    # The attack declares it. Of one with another attack within it a file may remember what that one declares.
+    declared = getattr(traits(result), "gate", "") == "around"
+    return declared or result.cell.attack.partition("(")[0] == AROUND
 
 
 def _of_gate(result: Result, setting: Sequence[Result]) -> Detection:

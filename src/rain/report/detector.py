@@ -147,12 +147,17 @@ def _sentence(label: str, own: Sequence[Detection]) -> str:
         if areas:
             lowest = min(areas)
             several = f", at worst of {len(areas)} attacks" if len(areas) > 1 else ""
-            guess = ", which is no better than a guess" if lowest.low <= GUESS else ""
-            parts.append(f"{area_text(lowest)} against {who}{several}{guess}")
+            parts.append(f"{area_text(lowest)} against {who}{several}{_guess_text(lowest)}")
     text = f"{label} as a detector: AUROC {'; '.join(parts)}."
     if not any(one.knowledge == "aware" for one in own):
         text += " Nobody attacked it who knows it, so nothing is claimed of it."
     return text
+
+
+def _guess_text(area: Rate) -> str:
+    if area.rate <= GUESS:
+        return ", which is no better than a guess"
+    return ", which may be a guess" if area.low <= GUESS else ""
 
 
 def corruption_sections(results: Iterable[Result], labels: Mapping[str, str]) -> list[Section]:
@@ -185,8 +190,9 @@ def _corruption_sentence(same: Sequence[Corrupted], gate: str, label: str) -> st
     clean = [line.flagged[gate].rate for line in same if gate in line.flagged and line.attack == CLEAN]
     if not shares:
         return f"{label} met no corruption."
-    between = f"{percent_text(min(shares))} to {percent_text(max(shares))} %"
-    text = f"{label} flags {between} of the images of a corruption"
+    least, most = percent_text(min(shares)), percent_text(max(shares))
+    between = least if least == most else f"{least} to {most}"
+    text = f"{label} flags {between} % of the images of a corruption"
     return f"{text}, and {percent_text(clean[0])} % of the clean ones." if clean else f"{text}."
 
 

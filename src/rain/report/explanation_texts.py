@@ -109,10 +109,9 @@ def meaning_text(about: Explanation, version: Version) -> str:
     """Say what an attacker knew, and how the attack was made."""
     setting = about.setting
     meaning = MEANINGS[version.kind].partition(":")[0]
-    text = f"{meaning[0].upper()}{meaning[1:]}."
-    text += _effort_text(about, version)
     if version.kind == "adaptive" and not setting.random:
-        text += " This defence is not random, so that there is nothing to average over."
+        meaning = "the attacker knows the defence, which is not random: there is nothing to average over"
+    text = f"{meaning[0].upper()}{meaning[1:]}.{_effort_text(about, version)}"
     if not setting.follows:
         text += " This attack does not look at the model at all."
     return text
@@ -170,10 +169,13 @@ def left_text(about: Explanation, version: Version, factor: int) -> str:
     if change is None or _is_idle(version):
         return ""
     verb = "is left" if change.left <= 1 else "has become"
-    return (
+    text = (
         f"What {verb} of it behind {defense_text(about)}, {factor} times as strong: {_percent(change.left)} "
-        "of its energy. The draw is that of the clean picture, so that only the attack makes a difference."
     )
+    text += "of its energy."
+    if about.setting.random:
+        text += " The draw is that of the clean picture, so that only the attack makes a difference."
+    return text
 
 
 def fine_texts(about: Explanation) -> Iterator[str]:
