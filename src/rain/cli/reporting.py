@@ -41,6 +41,7 @@ def report(
     """
     with clean_errors():
         from rain.bench.cells import load, write_file
+        from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
         from rain.files import encode
         from rain.report.detector import detection_rows
@@ -49,7 +50,7 @@ def report(
 
         results = load(folder)
         texts = {
-            "rows": (json, to_json(rows(results))),
+            "rows": (json, to_json(rows(without_corruptions(results)))),
             "tables": (markdown, as_markdown(results)),
             "detection": (detection, to_json(detection_rows(results))),
         }
