@@ -14,6 +14,7 @@ from readings import (
     SMALL,
     SQUEEZENET,
     Rate,
+    count_text,
     only,
     rate,
     rate_of,
@@ -55,13 +56,14 @@ def budgets() -> tuple[str, Facts]:
         figure = drawing.sheet(9.6, 3.7)
         panels: Any = figure.subplots(1, len(ACCESSES), sharey=True)
         for axes, access in zip(panels, ACCESSES, strict=True):
+            all_rates: list[Rate] = []
             for key, (name, colour, defense) in CURVES.items():
                 rates = {eps: _at_budget(measured, defense, access, eps) for eps in BUDGETS}
                 there = {eps: one for eps, one in rates.items() if one}
                 drawing.draw_rates(axes, list(there), list(there.values()), colour, label=name)
-                for eps, one in there.items():
-                    facts[f"budgets.{key}.{access}.{eps:g}"] = one.text
-                    facts[f"budgets.{access}.images"] = str(one.images)
+                all_rates += there.values()
+                facts |= {f"budgets.{key}.{access}.{eps:g}": one.text for eps, one in there.items()}
+            facts[f"budgets.{access}.images"] = count_text(all_rates)
             axes.set_xscale("log", base=2)
             axes.set(title=access, xlabel="eps, in 1/255", xticks=BUDGETS)
             axes.set_xticklabels([f"{eps:g}" for eps in BUDGETS])
@@ -97,6 +99,7 @@ def efforts() -> tuple[str, Facts]:
         facts |= _draw_averages(draws)
         facts |= _draw_questions(bare, "none")
         facts |= _draw_questions(defended, QUERIED)
+        facts |= _more_questions()
         for axes in (steps, draws, bare, defended):
             drawing.percent_axis(axes, "")
         for axes in (steps, bare):
@@ -128,13 +131,14 @@ def _draw_averages(axes: Any) -> Facts:
     measured = results("frequencies/curves")
     facts: Facts = {}
     counts = (1, 2, 5, 10, 20)
+    all_rates: list[Rate] = []
     for key, (name, colour, defense) in list(CURVES.items())[1:]:
         rates = {count: _at_budget(measured, defense, "adaptive", 4, count) for count in counts}
         there = {count: one for count, one in rates.items() if one}
         drawing.draw_rates(axes, list(there), list(there.values()), colour, label=name)
-        for count, one in there.items():
-            facts[f"efforts.{key}.eot.{count}"] = one.text
-            facts["efforts.eot.images"] = str(one.images)
+        all_rates += there.values()
+        facts |= {f"efforts.{key}.eot.{count}": one.text for count, one in there.items()}
+    facts["efforts.eot.images"] = count_text(all_rates)
     axes.set_xscale("log", base=2)
     axes.set(title="adaptive PGD of 10 steps", xlabel="draws of EOT", xticks=counts, xticklabels=counts)
     axes.minorticks_off()
@@ -151,6 +155,16 @@ def _draw_questions(axes: Any, defense: str) -> Facts:
         facts[f"efforts.{'none' if defense == 'none' else 'rain'}.{key}"] = rates[-1].text
         facts["efforts.queries.images"] = str(rates[-1].images)
     axes.set(title="no defence" if defense == "none" else "RAIN", xlabel="queries")
+    return facts
+
+
+def _more_questions() -> Facts:
+    """What is left of RAIN after ten times the queries."""
+    facts: Facts = {}
+    for one in results("queries96"):
+        name = one.cell.attack.partition("(")[0]
+        facts[f"efforts.rain.{name}.10000"] = rate(one, attacked=True).text
+        facts["efforts.rain.10000.images"] = str(len(one.outcomes))
     return facts
 
 

@@ -198,6 +198,8 @@ def test_the_rows_for_machines_hold_rates_curves_and_corruptions(tmp_path: Path)
     assert gate["all"]["roc"][0] == [0, 0]
     assert gate["successful"]["images"] == 90
     assert rows[-1]["flagged"][GATED]["rate"] == 1
+    answer = CliRunner().invoke(app, ["report", str(tmp_path), "--json", "-"])
+    assert "corruption" not in answer.stdout
 
 
 def test_the_terminal_says_it_in_a_sentence_and_a_table(tmp_path: Path) -> None:

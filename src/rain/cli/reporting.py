@@ -46,6 +46,7 @@ def report(
     """
     with clean_errors():
         from rain.bench.cells import load, write_file
+        from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
         from rain.files import encode
         from rain.report.detector import detection_rows
@@ -54,7 +55,7 @@ def report(
 
         results = load(folder)
         texts = {
-            "rows": (json, to_json(rows(results))),
+            "rows": (json, to_json(rows(without_corruptions(results)))),
             "tables": (markdown, as_markdown(results)),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
