@@ -66,6 +66,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
         "torch": torch,
         "images": torch.rand(2, 3, 32, 32),
         "labels": torch.tensor([0, 1]),
+        "clean": torch.rand(250, 3, 32, 32),
         "network": tiny(),
         "classifier": classifier,
         "hardened": rain.harden(classifier, "rain"),
