@@ -240,3 +240,14 @@ def test_the_terminal_says_it_in_a_sentence_and_a_table(tmp_path: Path) -> None:
     assert "Corruptions (no attack): samples, 224 pixels, small" in words
     assert "corruption (noise, strength 5)" in words
     assert plain_table("title", ["a", "b"], [["[red]x", "1"]], "").row_count == 1
+
+
+def test_each_detector_of_a_plot_looks_like_no_other() -> None:
+    results = detected()
+    others = [f"gated(defense=rain, share={share / 100})" for share in range(3, 10)]
+    for place, other in enumerate(others):
+        scores = [(0.1 + place / 20,)] * 50 + [(0.9,)] * 50
+        results.append(suspected(of_cell(results[3], defense=other), [(0.1,)] * 100, scores))
+    (drawing,) = roc_plots(results, defense_labels([*LABELS, *others]))
+    looks = [(entry.colour, entry.mark) for entry in drawing.legend]
+    assert len(looks) == len(set(looks)) > 8
