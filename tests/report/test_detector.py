@@ -246,7 +246,7 @@ def test_each_detector_of_a_plot_looks_like_no_other() -> None:
     results = detected()
     others = [f"gated(defense=rain, share={share / 100})" for share in range(3, 10)]
     for place, other in enumerate(others):
-        scores = [(0.1 + place / 20,)] * 50 + [(0.9,)] * 50
+        scores = [(0.1,)] * (50 + place) + [(0.9,)] * (50 - place)
         results.append(suspected(of_cell(results[3], defense=other), [(0.1,)] * 100, scores))
     (drawing,) = roc_plots(results, defense_labels([*LABELS, *others]))
     looks = [(entry.colour, entry.mark) for entry in drawing.legend]
