@@ -25,10 +25,9 @@ LABEL = LABELS[GATED]
 
 def test_of_each_gate_one_sentence_says_what_it_is_worth_to_who_knows_it() -> None:
     (section,) = detectors(detected(), LABELS)
-    assert section.sentences == [
-        f"{LABEL} as a detector: AUROC 0.50 (0.40 to 0.60) against attackers who know it, which is no better "
-        "than a guess; 0.93 (0.87 to 0.97) against attackers who do not know it."
-    ]
+    worth = "AUROC of successful attacks 0.75 (0.62 to 0.85; 50 images) against attackers who know it"
+    beside = "0.93 (0.85 to 0.96; 90 images) against attackers who do not know it"
+    assert section.sentences == [f"{LABEL} as a detector: {worth}; {beside}."]
 
 
 def test_without_an_attacker_who_knows_it_nothing_is_claimed() -> None:
@@ -43,14 +42,42 @@ def test_an_interval_that_holds_one_half_may_be_a_guess() -> None:
     few = replace(gate, outcomes=gate.outcomes[85:93])
     (section,) = detectors([few], LABELS)
     assert "against attackers who do not know it, which may be a guess." in section.sentences[0]
+    worse = suspected(gate, [(0.5,)] * 100, [(0.5,)] * 100)
+    (section,) = detectors([worse], LABELS)
+    guess = "against attackers who do not know it, which is no better than a guess"
+    assert f"; 100 images, successful or not) {guess}" in str(section)
+
+
+def test_an_attack_that_fools_nobody_does_not_count_in_the_sentence() -> None:
+    bare, _, unaware, aware = detected()
+    weak = {"attack": "mifgsm"}
+    untouched = replace(
+        of_cell(bare, **weak), outcomes=tuple(replace(one, robust=(0,)) for one in bare.outcomes)
+    )
+    unseen = suspected(of_cell(unaware, **weak), [(0.1,)] * 100, [(0.1,)] * 100)
+    with_weak = detectors([bare, unaware, aware, untouched, unseen], LABELS)
+    assert with_weak[0].sentences == detectors([bare, unaware, aware], LABELS)[0].sentences
+    (alone,) = detectors([untouched, unseen], LABELS)
+    assert "unknown against attackers who do not know it, of whom none succeeded" in alone.sentences[0]
+
+
+def test_gates_of_which_the_same_is_said_share_a_sentence() -> None:
+    results = detected()
+    other = "gated(defense=rain, share=0.1)"
+    labels = defense_labels([*LABELS, other])
+    again = [of_cell(one, defense=other) for one in results[2:]]
+    (section,) = detectors([*results, *again], labels)
+    (sentence,) = section.sentences
+    assert sentence.startswith(f"{labels[GATED]}; {labels[other]} as a detector: AUROC")
 
 
 def test_the_worst_of_several_attacks_is_said() -> None:
-    results = detected()
-    easier = [of_cell(one, attack="mifgsm") for one in results[2:3]]
+    results = detected()[1:]  # without the bare classifier nobody knows what succeeded: all images count
+    easier = [of_cell(one, attack="mifgsm") for one in results[1:2]]
     easier = [suspected(one, [(0.1,)] * 100, [(0.9,)] * 100) for one in easier]
     (section,) = detectors([*results, *easier], LABELS)
-    assert "0.93 (0.87 to 0.97) against attackers who do not know it, at worst of 2 attacks" in str(section)
+    worst = "0.93 (0.87 to 0.97; 100 images, successful or not) against attackers who do not know it"
+    assert f"{worst}, at worst of 2 attacks" in str(section)
 
 
 def test_a_line_has_a_figure_for_each_column_and_who_knows_most_comes_first() -> None:
@@ -208,7 +235,19 @@ def test_the_terminal_says_it_in_a_sentence_and_a_table(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert answer.exit_code == 0
     words = re.sub(r"\s+", " ", answer.stdout)
-    assert f"{LABEL} as a detector: AUROC 0.50 (0.40 to 0.60) against attackers who know it" in words
+    worth = "AUROC of successful attacks 0.75 (0.62 to 0.85; 50 images) against attackers who know it"
+    assert f"{LABEL} as a detector: {worth}" in words
     assert "Corruptions (no attack): samples, 224 pixels, small" in words
     assert "corruption (noise, strength 5)" in words
     assert plain_table("title", ["a", "b"], [["[red]x", "1"]], "").row_count == 1
+
+
+def test_each_detector_of_a_plot_looks_like_no_other() -> None:
+    results = detected()
+    others = [f"gated(defense=rain, share={share / 100})" for share in range(3, 10)]
+    for place, other in enumerate(others):
+        scores = [(0.1,)] * (50 + place) + [(0.9,)] * (50 - place)
+        results.append(suspected(of_cell(results[3], defense=other), [(0.1,)] * 100, scores))
+    (drawing,) = roc_plots(results, defense_labels([*LABELS, *others]))
+    looks = [(entry.colour, entry.mark) for entry in drawing.legend]
+    assert len(looks) == len(set(looks)) > 8

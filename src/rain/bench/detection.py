@@ -57,6 +57,8 @@ class Detection:
         successful: on those that the attack succeeded on, draw by draw; None where it never did, or where
             nobody knows. Who does not know the defence succeeds where the bare classifier is wrong, everyone
             else where the defence is.
+        is_known: whether it is known what succeeded; of a transferred attack the bare
+            classifier's answers say it.
         complete: whether all images are measured.
     """
 
@@ -67,6 +69,7 @@ class Detection:
     false: Rate | None
     every: Quality
     successful: Quality | None
+    is_known: bool
     complete: bool
 
 
@@ -202,6 +205,7 @@ def _detection(
         false=flagged_share(clean, threshold),
         every=every,
         successful=quality(clean, _successful(result, setting, attacked), threshold),
+        is_known=result.cell.access != "transfer" or bool(bare_answers(result, setting)),
         complete=result.complete,
     )
 

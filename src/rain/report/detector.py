@@ -134,24 +134,40 @@ def _line(one: Detection, quality: Quality, attacker: str, detector: str, of: st
 
 
 def _sentences(same: Sequence[Detection], labels: Mapping[str, str]) -> list[str]:
-    """Of each gate one sentence, against who does not know it and against who does."""
+    """Of each gate one sentence; gates of which the same is said share it, as those of one score may."""
     gates = [one for one in same if one.method == "gate"]
     by_defense = grouped(gates, lambda one: one.cell.defense)
-    return [_sentence(labels[defense], own) for defense, own in by_defense.items()]
+    texts = {labels[defense]: _worth_text(own) for defense, own in by_defense.items()}
+    alike = grouped(texts, lambda label: texts[label])
+    return [f"{'; '.join(names)} as a detector: {text}" for text, names in alike.items()]
 
 
-def _sentence(label: str, own: Sequence[Detection]) -> str:
-    parts = []
-    for knowledge, who in KNOWING.items():
-        areas = [one.every.auroc for one in own if one.knowledge == knowledge]
-        if areas:
-            lowest = min(areas)
-            several = f", at worst of {len(areas)} attacks" if len(areas) > 1 else ""
-            parts.append(f"{area_text(lowest)} against {who}{several}{_guess_text(lowest)}")
-    text = f"{label} as a detector: AUROC {'; '.join(parts)}."
+def _worth_text(own: Sequence[Detection]) -> str:
+    """Say what a gate is worth against who knows it, and against who does not."""
+    parts = [_against(own, knowledge) for knowledge in KNOWING]
+    text = f"AUROC of successful attacks {'; '.join(filter(None, parts))}."
     if not any(one.knowledge == "aware" for one in own):
         text += " Nobody attacked it who knows it, so nothing is claimed of it."
     return text
+
+
+def _against(own: Sequence[Detection], knowledge: Knowledge) -> str:
+    """Say how well a gate tells the attacks of one kind of attacker that it tells worst; "" for none."""
+    attacks = [one for one in own if one.knowledge == knowledge]
+    if not attacks:
+        return ""
+    who = KNOWING[knowledge]
+    # An attack that fools nobody need not be told: where it is known what fools, only that counts.
+    told = [one.successful or one.every for one in attacks if one.successful or not one.is_known]
+    if not told:
+        return f"unknown against {who}, of whom none succeeded"
+    lowest = min(told, key=lambda quality: quality.auroc)
+    several = f", at worst of {len(told)} attacks" if len(told) > 1 else ""
+    of = f"{lowest.images} images"
+    if not any(one.successful is lowest for one in attacks):
+        of += ", successful or not"
+    area = f"{area_text(lowest.auroc).removesuffix(')')}; {of})"
+    return f"{area} against {who}{several}{_guess_text(lowest.auroc)}"
 
 
 def _guess_text(area: Rate) -> str:

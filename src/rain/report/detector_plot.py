@@ -11,12 +11,15 @@ from rain.bench.columns import grouped
 from rain.bench.detection import Detection, detections
 from rain.bench.metrics import percent_text, place_text
 from rain.report.detector import attacker_texts, detector_text
-from rain.report.plots import INKS, MARKS, TEXT, TEXTS, Entry, Panel, inline, library, own_style
+from rain.report.plots import BARE, INKS, MARKS, TEXT, TEXTS, Entry, Panel, Style, inline, library, own_style
 
 LEAST = 0.5
 """In %, where the axis of false positives begins: it is drawn by its logarithm, which has no 0."""
 
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
+
+LABEL = Style(BARE.ink, "X", "\N{HEAVY MULTIPLICATION X}")
+"""Of another label than the bare classifier's; draw agreement looks as bare classifiers do elsewhere."""
 
 BETWEEN = 60
 """Points that stand for a straight part of a curve."""
@@ -43,29 +46,36 @@ def roc_plots(results: Iterable[Result], labels: Mapping[str, str]) -> list[Draw
     """
     drawings: list[Drawing] = []
     for place, same in grouped(detections(results), lambda one: place_text(one.cell)).items():
-        inks = _inks(same, labels)
-        names = attacker_texts(one.cell for one in same)
+        attackers = attacker_texts(one.cell for one in same)
+        lines_of = {
+            title: _lines([one for one in same if attackers[one.cell] == title], labels)
+            for title in dict.fromkeys(attackers.values())
+        }
+        looks = _looks(lines_of.values())
         panels: list[Panel] = []
-        drawn: set[str] = set()
-        for title in dict.fromkeys(names.values()):
-            lines = _lines([one for one in same if names[one.cell] == title], labels)
-            drawn |= lines.keys()
+        for title, lines in lines_of.items():
             # A prefix holds numbers only, since it goes into the page as it is.
             prefix = f"roc{len(drawings)}-{len(panels)}"
-            panels.append(Panel(title, _draw(lines, inks, prefix), _spoken(lines)))
-        legend = [Entry(name, inks[name].colour, inks[name].mark) for name in inks if name in drawn]
+            panels.append(Panel(title, _draw(lines, looks, prefix), _spoken(lines)))
+        legend = [Entry(name, look.ink, look.glyph) for name, look in looks.items()]
         drawings.append(Drawing(place, legend, panels))
     return drawings
 
 
-def _inks(same: Iterable[Detection], labels: Mapping[str, str]) -> dict[str, Entry]:
-    """A colour and a mark for each detector."""
-    names = dict.fromkeys(detector_text(one, labels) for one in same)
-    inks = {}
-    for place, name in enumerate(names):
-        _, glyph = MARKS[place % len(MARKS)]
-        inks[name] = Entry(name, INKS[place % len(INKS)], glyph)
-    return inks
+def _looks(every: Iterable[Mapping[str, Detection]]) -> dict[str, Style]:
+    """A colour and a mark for each detector that is drawn; what stands beside the gates is grey."""
+    drawn: dict[str, Detection] = {}
+    for lines in every:
+        drawn |= lines
+    looks: dict[str, Style] = {}
+    gates = [name for name, one in drawn.items() if one.method == "gate"]
+    for place, name in enumerate(gates):
+        # Where the colours begin again, the marks are shifted against them.
+        mark, glyph = MARKS[(place + place // len(INKS)) % len(MARKS)]
+        looks[name] = Style(INKS[place % len(INKS)], mark, glyph)
+    looks |= {name: BARE for name, one in drawn.items() if one.method == "agreement"}
+    looks |= {name: LABEL for name, one in drawn.items() if one.method == "label"}
+    return looks
 
 
 def _lines(own: Iterable[Detection], labels: Mapping[str, str]) -> dict[str, Detection]:
@@ -80,7 +90,7 @@ def _lines(own: Iterable[Detection], labels: Mapping[str, str]) -> dict[str, Det
     return lines
 
 
-def _draw(lines: Mapping[str, Detection], inks: Mapping[str, Entry], prefix: str) -> str:
+def _draw(lines: Mapping[str, Detection], looks: Mapping[str, Style], prefix: str) -> str:
     """Draw one panel as inline SVG, the same bytes for the same lines."""
     figures = library("matplotlib.figure")
     with own_style(prefix, **dict.fromkeys(TEXTS, TEXT)):
@@ -90,7 +100,7 @@ def _draw(lines: Mapping[str, Detection], inks: Mapping[str, Entry], prefix: str
         guess = np.geomspace(LEAST, 100, 60)
         axes.plot(guess, guess, color=TEXT, alpha=0.4, linewidth=1, linestyle=":")
         for name, one in lines.items():
-            _draw_detector(axes, one, inks[name].colour, list(inks).index(name))
+            _draw_detector(axes, one, looks[name])
         axes.set(xlim=(LEAST, 100), ylim=(0, 100))
         axes.set(xlabel="clean images flagged, %", ylabel="attacked images flagged, %")
         axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
@@ -100,17 +110,16 @@ def _draw(lines: Mapping[str, Detection], inks: Mapping[str, Entry], prefix: str
         return inline(figure, prefix)
 
 
-def _draw_detector(axes: Any, one: Detection, colour: str, place: int) -> None:
+def _draw_detector(axes: Any, one: Detection, style: Style) -> None:
     """Draw a curve with its marks where so many false ones are allowed; of a label there is one point."""
-    mark, _ = MARKS[place % len(MARKS)]
-    look = {"color": colour, "clip_on": False, "zorder": 3, "marker": mark, "markersize": 6}
+    look = {"color": style.ink, "clip_on": False, "zorder": 3, "marker": style.mark, "markersize": 6}
     if one.method == "label":
         if one.false and one.every.flagged:
             point = max(100 * one.false.rate, LEAST), 100 * one.every.flagged.rate
             axes.plot(*point, linestyle="none", **look)
         return
     false, true = (100 * values for values in _filled(one.every.roc))
-    axes.plot(false.clip(LEAST), true, color=colour, linewidth=1.8, zorder=2)
+    axes.plot(false.clip(LEAST), true, color=style.ink, linewidth=1.8, zorder=2)
     marked = [(100 * level.false, 100 * level.true.rate) for level in one.every.caught]
     # Where scores are equal, fewer may be flagged than allowed: the mark stands where they are.
     axes.plot(*zip(*[point for point in marked if point[0] >= LEAST], strict=True), linestyle="none", **look)
