@@ -16,6 +16,7 @@ from rain.bench import runners
 from rain.bench.cells import Cell
 from rain.bench.grid import Grid, read, shipped
 from rain.cli.main import app
+from rain.specs import canonical
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -52,8 +53,11 @@ def small(cell: Cell, dataset: str) -> Cell:
     # Weight files are what the user of a grid brings or trains first: a fresh clone has none.
     attack = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack)
     attack = re.sub(r"\b(steps|queries|tries)=(\d+)", shorter, attack)
+    # Nobody calibrated a gate before the small classifier.
+    defense = re.sub(r"^gated\((.*)\)$", r"gated(\1, threshold=0.5)", cell.defense)
     return replace(
         cell,
+        defense=canonical(defense),
         attack=attack,
         dataset=dataset,
         size=32,

@@ -104,6 +104,7 @@ def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Trait
         follows=own.follows and within.follows,
         sees=within.sees if own.sees == "gradients" else own.sees,
         targeted=own.targeted or within.targeted,
+        gate=own.gate or within.gate,
     )
 
 
