@@ -28,6 +28,7 @@ FIGURES: dict[str, Callable[[], tuple[str, dict[str, str]]]] = {
     "ablation": robustness.ablation,
     "sweeps": robustness.sweeps,
     "budgets": curves.budgets,
+    "sizes": curves.sizes,
     "efforts": curves.efforts,
     "balance": curves.balance,
 }
