@@ -64,6 +64,12 @@ def test_a_number_in_the_text_is_generated(study: Any) -> None:
     assert not re.findall(r"(?<!\w)\d+(?:\.\d+)? (?:%|points)", typed)
 
 
+def test_no_mark_breaks_a_paragraph(study: Any) -> None:
+    # A line that begins with a comment is HTML, for Markdown, to its end.
+    lines = study("make").PAGE.read_text().splitlines()
+    assert [line for line in lines if line.startswith("<!-- study")] == ["<!-- study ablation.table -->"]
+
+
 def test_a_mark_that_names_no_number_is_said(study: Any) -> None:
     with pytest.raises(LookupError, match=r"no number 'filters\.nothing'"):
         study("make").refresh("<!-- study filters.nothing -->1 %<!-- end -->", {"filters.lite0": "2 %"})
