@@ -52,10 +52,22 @@ def test_a_figure_has_a_place_and_a_paragraph(study: Any) -> None:
         assert make.MARKED.search(paragraph[1]), f"{name}: its numbers are generated"
 
 
+def test_a_figure_that_waits_for_more_images_can_be_drawn(study: Any) -> None:
+    svg, facts = study("make").FIGURES["budgets"]()
+    assert svg.startswith("<?xml")
+    assert facts["budgets.transfer.images"]
+
+
 def test_a_number_in_the_text_is_generated(study: Any) -> None:
     make: ModuleType = study("make")
     typed = make.MARKED.sub("", make.PAGE.read_text()).replace("95 % intervals", "")
     assert not re.findall(r"(?<!\w)\d+(?:\.\d+)? (?:%|points)", typed)
+
+
+def test_no_mark_breaks_a_paragraph(study: Any) -> None:
+    # A line that begins with a comment is HTML, for Markdown, to its end.
+    lines = study("make").PAGE.read_text().splitlines()
+    assert [line for line in lines if line.startswith("<!-- study")] == ["<!-- study ablation.table -->"]
 
 
 def test_a_mark_that_names_no_number_is_said(study: Any) -> None:
@@ -108,6 +120,15 @@ def test_an_attack_that_still_asks_has_done_nothing_yet(study: Any) -> None:
     assert after(attacked, 99) == {0: 1.0, 1: 1.0}
     assert after(attacked, 100) == {0: 0.0, 1: 1.0}
     assert after(attacked, 300) == {0: 0.0, 1: 0.5}
+
+
+def test_a_perturbation_that_is_larger_than_allowed_does_not_count(study: Any) -> None:
+    within = study("curves")._within
+    near, far = outcome(0, (1, 1), (0, 0)), outcome(1, (1, 1), (0, 0))
+    attacked = result(replace(near, distance=0.5), replace(far, distance=2.0))
+    assert within(attacked, 0.4) == {0: 1.0, 1: 1.0}
+    assert within(attacked, 0.5) == {0: 0.0, 1: 1.0}
+    assert within(attacked, 3.0) == {0: 0.0, 1: 0.0}
 
 
 def test_a_cell_is_told_by_its_fields(study: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import drawing
-from drawing import BLUE, GREEN, INK, PALE, PINK, RED
+from drawing import BLUE, GREEN, INK, PALE, PINK, RED, SKY
 from readings import (
     CLASSIFIERS,
     HARDENED,
@@ -28,17 +28,39 @@ from rain.bench.metrics import per_image
 Facts = dict[str, str]
 
 EPS = 4 / 255
+QUERIED = "rain(enhancer=compact(weights=imagenette-first), seam=wrapped)"
+"""RAIN with the DG before the shipped one, as ``attacks96`` has it."""
+
 CURVES = {
     "none": ("no defence", PALE, "none"),
+    "rain": ("RAIN", BLUE, RESTORED),
+    "hardened": ("RAIN, adversarial DG", GREEN, HARDENED),
+}
+AVERAGED = {
+    "first": ("RAIN, the DG before", SKY, QUERIED),
     "rain": ("RAIN", BLUE, RESTORED),
     "hardened": ("RAIN, adversarial DG", GREEN, HARDENED),
 }
 BUDGETS = (0.5, 1, 2, 3, 4, 6, 8, 16)
 """In grey levels of 255."""
 
+LENGTHS = (0.1, 0.2, 0.5, 1, 2, 5)
+WAGNER = "carlini_wagner(searches=5, steps=100)"
+SMALLEST = {
+    "none": ("no defence", PALE, "none", "static", WAGNER),
+    "static": ("RAIN, static", GREEN, QUERIED, "static", WAGNER),
+    "adaptive": (
+        "RAIN, adaptive",
+        RED,
+        QUERIED,
+        "adaptive",
+        "carlini_wagner(confidence=3.0, searches=5, steps=100)",
+    ),
+}
+"""Attacks that look for the smallest perturbation: how a line is called, its colour, and its cell."""
+
 ACCESSES = ("transfer", "static", "adaptive")
 ALL_STEPS, LEAVES = "pgd(steps=10, confidence=inf)", "pgd(steps=10, confidence=3.0)"
-QUERIED = "rain(enhancer=compact(weights=imagenette-first), seam=wrapped)"
 QUESTIONS = (50, 100, 200, 300, 500, 700, 1000)
 ASKERS = {
     "square": ("Square", RED, "square", "square(confidence=3.0)"),
@@ -89,6 +111,45 @@ def _is_near(result: Result, levels: float) -> bool:
     return abs(255 * result.cell.eps - levels) < 1e-6
 
 
+def sizes() -> tuple[str, Facts]:
+    """Accuracy against the size of the smallest perturbation that an attack finds."""
+    measured = results("attacks96")
+    facts: Facts = {}
+    with drawing.look("sizes"):
+        figure = drawing.sheet(9.6, 3.9)
+        left, right = figure.subplots(1, 2, sharey=True)
+        for key, (name, colour, defense, access, averaged) in SMALLEST.items():
+            own = select(measured, defense=defense, access=access)
+            bounded = only(own, attack="deepfool", norm="linf")
+            rates = {eps: rate_of(_within(bounded, eps / 255)) for eps in BUDGETS}
+            drawing.draw_rates(left, list(rates), list(rates.values()), colour, label=name)
+            facts |= {f"sizes.{key}.{eps:g}": one.text for eps, one in rates.items()}
+            far = only(own, attack=averaged, norm="l2")
+            lengths = {length: rate_of(_within(far, length)) for length in LENGTHS}
+            drawing.draw_rates(right, list(lengths), list(lengths.values()), colour, label=name)
+            facts |= {f"sizes.{key}.l2.{length:g}": one.text for length, one in lengths.items()}
+            facts["sizes.images"] = str(len(far.outcomes))
+        left.set(title="DeepFool, L-inf", xlabel="size, in 1/255", xscale="log")
+        left.set_xticks(BUDGETS, [f"{eps:g}" for eps in BUDGETS])
+        right.set(title="Carlini and Wagner, L2", xlabel="size", xscale="log")
+        right.set_xticks(LENGTHS, [f"{length:g}" for length in LENGTHS])
+        for axes in (left, right):
+            axes.minorticks_off()
+        drawing.percent_axis(left)
+        drawing.legend_above(figure, left, 3)
+        return drawing.as_svg(figure), facts
+
+
+def _within(result: Result, size: float) -> dict[int, float]:
+    """Score each image if perturbations up to a size are allowed: as it does clean where one is larger."""
+    clean, robust = per_image(result, attacked=False), per_image(result)
+    scores = {}
+    for outcome in result.outcomes:
+        near = outcome.distance <= size * (1 + 1e-6)
+        scores[outcome.index] = (robust if near else clean)[outcome.index]
+    return scores
+
+
 def efforts() -> tuple[str, Facts]:
     """Accuracy against steps, draws of EOT, and queries."""
     facts: Facts = {}
@@ -104,8 +165,8 @@ def efforts() -> tuple[str, Facts]:
             drawing.percent_axis(axes, "")
         for axes in (steps, bare):
             axes.set_ylabel("accuracy, %")
-        steps.legend(loc="upper right", fontsize=9.5)
-        bare.legend(loc="upper right", fontsize=9.5)
+        for axes in (steps, draws, bare):
+            axes.legend(loc="upper right", fontsize=9.5)
         return drawing.as_svg(figure), facts
 
 
@@ -128,21 +189,25 @@ def _draw_steps(axes: Any) -> Facts:
 
 
 def _draw_averages(axes: Any) -> Facts:
-    measured = results("frequencies/curves")
+    """The same attack with ever more draws a step: from one, which is static, to twenty."""
     facts: Facts = {}
-    counts = (1, 2, 5, 10, 20)
-    all_rates: list[Rate] = []
-    for key, (name, colour, defense) in list(CURVES.items())[1:]:
-        rates = {count: _at_budget(measured, defense, "adaptive", 4, count) for count in counts}
-        there = {count: one for count, one in rates.items() if one}
-        drawing.draw_rates(axes, list(there), list(there.values()), colour, label=name)
-        all_rates += there.values()
-        facts |= {f"efforts.{key}.eot.{count}": one.text for count, one in there.items()}
-    facts["efforts.eot.images"] = count_text(all_rates)
+    attacked = _averaged(results("attacks96")) + _averaged(results("imagenette96"))
+    attacked += _averaged(results("frequencies/ablation"))
+    for key, (name, colour, defense) in AVERAGED.items():
+        own = {one.cell.eot: rate(one, attacked=True) for one in select(attacked, defense=defense)}
+        counts = sorted(own)
+        drawing.draw_rates(axes, counts, [own[count] for count in counts], colour, label=name)
+        facts |= {f"efforts.{key}.eot.{count}": own[count].text for count in counts}
     axes.set_xscale("log", base=2)
-    axes.set(title="adaptive PGD of 10 steps", xlabel="draws of EOT", xticks=counts, xticklabels=counts)
+    axes.set(title="PGD of 20 steps", xlabel="draws a step", xticks=(1, 5, 20), xticklabels=(1, 5, 20))
     axes.minorticks_off()
     return facts
+
+
+def _averaged(measured: Sequence[Result]) -> list[Result]:
+    attack = "pgd(steps=20, step=1/255, confidence=3.0)"
+    through = select(measured, attack=attack, eps=EPS, norm="linf")
+    return [one for one in through if one.cell.access in ("static", "adaptive")]
 
 
 def _draw_questions(axes: Any, defense: str) -> Facts:

@@ -16,6 +16,8 @@ import curves
 import frequencies
 import robustness
 
+from rain.errors import did_you_mean
+
 HERE = Path(__file__).parent
 PAGE = HERE.with_name("study.md")
 MARKED = re.compile(r"(<!-- study ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -28,6 +30,7 @@ FIGURES: dict[str, Callable[[], tuple[str, dict[str, str]]]] = {
     "ablation": robustness.ablation,
     "sweeps": robustness.sweeps,
     "budgets": curves.budgets,
+    "sizes": curves.sizes,
     "efforts": curves.efforts,
     "balance": curves.balance,
 }
@@ -48,7 +51,7 @@ def refresh(text: str, facts: dict[str, str]) -> str:
     def write(mark: re.Match[str]) -> str:
         start, name, _, end = mark.groups()
         if name not in facts:
-            raise LookupError(f"docs/study.md: there is no number {name!r}; those that there are: --list")
+            raise LookupError(f"docs/study.md: there is no number {name!r}; {did_you_mean(name, facts)}")
         return f"{start}{facts[name]}{end}"
 
     return MARKED.sub(write, text)

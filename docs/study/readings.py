@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class Rate(NamedTuple):
         return f"{100 * self.rate:.1f} %"
 
 
+@cache
 def results(folder: str) -> list[Result]:
     """The results of a study, told from ``studies``."""
     return load(STUDIES / folder)
