@@ -220,6 +220,14 @@ def test_an_attack_that_does_not_follow_the_model_is_not_adaptive(attack: str) -
     assert (headline.verdict, headline.adaptive) == ("unclaimed", None)
 
 
+def test_an_attack_that_stops_at_success_may_stand_beside_one_that_goes_on() -> None:
+    assert "confidence 0 (adaptive)" in texts(with_adaptive("pgd"), "warning")
+    both = [*with_adaptive("pgd"), *with_adaptive("pgd(confidence=inf, steps=40)")[-1:]]
+    assert "confidence 0 (adaptive)" not in texts(both, "warning")
+    short = [*with_adaptive("pgd"), *with_adaptive("fgsm")[-1:]]
+    assert "confidence 0 (adaptive)" in texts(short, "warning")
+
+
 def test_budgets_with_as_few_steps_are_one_finding() -> None:
     few = with_adaptive("pgd(confidence=inf, steps=6)")
     farther = [of_cell(one, eps=8 / 255) for one in few if one.cell.attack != "none"]

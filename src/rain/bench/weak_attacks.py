@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from rain.bench.cells import Result
 from rain.bench.columns import (
+    Budget,
     Column,
     budget_of,
     by_budget,
@@ -66,11 +67,18 @@ def no_gradient(column: Column) -> Findings:
 
 
 def hasty(column: Column) -> Findings:
-    """Attacks let an image go at a success that may be one of a single draw, or of the bare classifier."""
+    """Attacks let an image go at a success that may be one of a single draw, or of the bare classifier.
+
+    Beside one of the same access and budget that goes on they are welcome: from a gate they hide best.
+    """
+    rivals = [result for result in column.attacked if traits(result).sees == "gradients"]
+    patient = {_access_and_budget(result) for result in rivals if _is_patient(result)}
     accesses = {
         result.cell.access
         for result in column.attacked
-        if ends_at_success(result) and (column.random or result.cell.access == "transfer")
+        if ends_at_success(result)
+        and (column.random or result.cell.access == "transfer")
+        and _access_and_budget(result) not in patient
     }
     if accesses:
         names = ", ".join(sorted(accesses, key=access_order))
@@ -165,6 +173,16 @@ def lucky_draws(column: Column) -> Findings:
                 column.defense,
                 f"{what}, which hold on fresh ones: {advice}; higher where it is set",
             )
+
+
+def _is_patient(result: Result) -> bool:
+    """Whether an attack follows the model, in several steps, and does not end at its first success."""
+    does_follow = traits(result).follows and steps(result) > 1
+    return does_follow and not ends_at_success(result) and not ends_at_boundary(result)
+
+
+def _access_and_budget(result: Result) -> tuple[str, Budget]:
+    return result.cell.access, budget_of(result.cell)
 
 
 def _attack_key(result: Result) -> tuple[str, str, str, int]:
