@@ -26,13 +26,13 @@ ROWS = 512
 class Quilting(Defense):
     """Replace each patch by one like it from a bank of clean patches; the gradient is BPDA's, the identity.
 
-    It is slow: most of a second for an image of 224x224 on a CPU core.
+    It is slow: about a second for an image of 224x224 on a CPU core.
 
     Args:
         bank: spec of the dataset from which the bank is cut (``rain list datasets``), "samples" by default.
             Give one that has none of the pictures to be defended: of its own pictures the bank knows every
             patch, and the figure flatters.
-        patches: how many the bank holds, 1 to 1000000, drawn once, always the same.
+        patches: how many the bank holds, 1 to 1000000, 20000 by default; always the same ones.
         size: side of a patch, in pixels, 3 to 32. The default is Guo's 5.
         neighbors: of so many patches most like the image's, one is drawn, 1 to 100. The default is 10. With
             1, the default of the released code, nothing is random.
@@ -47,12 +47,12 @@ class Quilting(Defense):
     Source: Guo, Rana, Cisse, van der Maaten (arXiv 1711.00117); Efros, Freeman (SIGGRAPH 2001) for the
         stitching; BPDA after Athalye et al. (arXiv 1802.00420).
 
-    Differs: 50000 patches of twenty pictures, where the authors have a million of ImageNet's training
+    Differs: 20000 patches of twenty pictures, where the authors have a million of ImageNet's training
         pictures. All neighbours are exact, without an index. The cut is Efros' cheapest path through each
         overlap, not a graph cut of both at once.
     """
 
-    def __init__(self, bank: str = "samples", patches: int = 50_000, size: int = 5, neighbors: int = 10):
+    def __init__(self, bank: str = "samples", patches: int = 20_000, size: int = 5, neighbors: int = 10):
         super().__init__()
         self.size = check_integer(size, "size", 3, 32)
         self.neighbors = check_integer(neighbors, "neighbors", 1, 100)
@@ -102,7 +102,7 @@ class Quilting(Defense):
 
     def _replaced(self, windows: Tensor, uniform: Tensor) -> Tensor:
         """Patches of the bank for those of one image: (rows, columns, 3, size, size)."""
-        bank = self.bank.float()
+        bank = self.bank.to(windows)
         lengths = bank.square().sum(1)
         rank = (uniform * self.neighbors).long().clamp_max(self.neighbors - 1).flatten()
         chosen = []

@@ -20,7 +20,8 @@ NORM = math.sqrt(8)
 class Tv(Defense):
     """Drop a random half of the values, and fill in the smoothest picture.
 
-    The gradient is BPDA's, the identity. It is slow: a tenth of a second for an image of 224x224 on a CPU core.
+    The gradient is BPDA's, the identity. It is slow: a tenth of a second or two for an image of 224x224 on a
+    CPU core.
 
     Args:
         drop: which part of the values is dropped, from 0 to 0.99. The default is Guo's 0.5.
