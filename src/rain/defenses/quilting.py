@@ -26,7 +26,7 @@ ROWS = 512
 class Quilting(Defense):
     """Replace each patch by one like it from a bank of clean patches; the gradient is BPDA's, the identity.
 
-    It is slow: about a second for an image of 224x224 on a CPU core.
+    It is slow: a second or two for an image of 224x224 on a CPU core.
 
     Args:
         bank: spec of the dataset from which the bank is cut (``rain list datasets``), "samples" by default.
