@@ -243,7 +243,7 @@ class Gated(Defense):
         """
         self.check_size(images)
         bare = classify(images[: images.shape[0] // copies]).repeat(copies, 1)
-        defended = classify(self.defense.transform(images, draw))
+        defended = self.defense.answer(classify, images, draw, copies=copies)
         if self.view == "hard":
             return torch.where(self.flags(bare, defended)[:, None], defended, bare)
         first, second = bare.log_softmax(1), defended.log_softmax(1)
@@ -289,7 +289,7 @@ class Gated(Defense):
 
     def _defended(self, model: Hardened, images: Images, generator: Generators) -> Tensor:
         draw = self.defense.fresh_draw(images, generator)
-        return model.classify(self.defense.transform(images, draw))
+        return self.defense.answer(model.classify, images, draw)
 
     def combine(self, bare: Tensor, each: Tensor, model: object = None) -> GatedPrediction:
         """Say what the gate makes of answers. The first draw decides.
