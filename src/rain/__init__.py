@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, grid, randomize, train
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
+    from rain.chain import Chain
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, harden
     from rain.errors import RainError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
+    "Chain": "chain",
     "Defense": "defense",
     "Expectation": "adaptive",
     "Frozen": "adaptive",
@@ -60,6 +62,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "Chain",
     "Defense",
     "Expectation",
     "Frozen",

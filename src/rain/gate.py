@@ -255,7 +255,7 @@ class Gated(Defense):
         """
         self.check_size(images.shape[2], images.shape[3])
         bare = classify(images[: images.shape[0] // copies]).repeat(copies, 1)
-        defended = classify(self.defense.transform(images, draw))
+        defended = self.defense.answer(classify, images, draw, copies=copies)
         if self.view == "hard":
             return torch.where(self.flags(bare, defended)[:, None], defended, bare)
         first, second = log_probabilities(bare), log_probabilities(defended)
@@ -301,7 +301,7 @@ class Gated(Defense):
 
     def _defended(self, model: Hardened, images: Images, generator: Generators) -> Tensor:
         draw = self.defense.fresh_draw(images, generator)
-        return model.classify(self.defense.transform(images, draw))
+        return self.defense.answer(model.classify, images, draw)
 
     def combine(self, bare: Tensor, each: Tensor, model: object = None) -> GatedPrediction:
         """Say what the gate makes of answers. The first draw decides.
