@@ -48,6 +48,13 @@ def find(architecture: str, weights: str | Path) -> Path:
     )
 
 
+def is_pickle(content: bytes) -> bool:
+    """Say whether a file begins as pickles do; its first 64 bytes are enough."""
+    # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes
+    # do); then comes a brace.
+    return content[:2] in PICKLE_MARKS and content[8:9] != b"{"
+
+
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
@@ -64,9 +71,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: no such weight file")
     with path.open("rb") as file:
         start = file.read(64)
-    # A safetensors file begins with the length of its header, which may look like a pickle's mark (640 bytes
-    # do); then comes a brace.
-    if start[:2] in PICKLE_MARKS and start[8:9] != b"{":
+    if is_pickle(start):
         what = "this is a pickle, which can run code when it is opened, and is refused"
         code = 'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
         nested = 'A checkpoint of a training holds more: take its part "state_dict" or "model"'

@@ -127,6 +127,20 @@ def test_edsr_large_scales_its_residuals() -> None:
     assert torch.equal(block(rand(1, 4, 3, 3)), rand(1, 4, 3, 3))
 
 
+def test_edsr_full_has_the_published_layout_and_cost() -> None:
+    with torch.device("meta"):
+        full, again = load_enhancer("edsr(size=full)"), load_enhancer("edsr(size=full, blocks=2)")
+    assert sum(weight.numel() for weight in full.parameters()) == 40_729_603
+    assert full.body[31].scale == again.body[1].scale == 0.1
+    assert len(again.body) == 3
+    baseline = load_enhancer("edsr")
+    assert checkpoints.digest_options(baseline) == checkpoints.digest_options(
+        load_enhancer("edsr(blocks=16)")
+    )
+    with pytest.raises(OptionError, match="no size 'ful'; did you mean 'full'"):
+        load_enhancer("edsr(size=ful)")
+
+
 # --- finding weights
 
 

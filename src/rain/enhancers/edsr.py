@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.errors import WeightsError
+from rain.errors import OptionError, WeightsError, did_you_mean
 from rain.images import Images
 from rain.registry import ENHANCERS
 
@@ -17,23 +17,30 @@ MEAN = (0.4488, 0.4371, 0.4040)
 WHITE = 255.0
 """Inside the network, images reach from 0 to 255."""
 
+SIZES = {"baseline": (64, 16, 1.0), "full": (256, 32, 0.1)}
+"""Features, blocks and residual scale of the two networks of the paper."""
+
 
 @ENHANCERS.register
 class Edsr(nn.Module):
     """EDSR-baseline x2, as published: 1.37 million parameters, 17 billion multiply-adds at 112x112.
 
+    ``size=full`` is the paper's large network: 40.7 million parameters, 511 billion multiply-adds.
+
     Args:
         weights: path of a safetensors file with the keys of the authors' release (``head.0.weight``,
             ``body.0.body.0.weight``, ...), or None for an untrained network. The constants ``sub_mean`` and
             ``add_mean`` may be in the file or not.
-        features: channels; 64 is the baseline, 256 the large model.
-        blocks: residual blocks; 16 is the baseline, 32 the large model.
-        residual_scale: what a block's result is multiplied by before the skip; 1 is the baseline, 0.1 the
-            large model.
+        size: "baseline" or "full"; the options below change single numbers of it.
+        features: channels, at least 1; 64 in the baseline, 256 in the full network.
+        blocks: residual blocks, at least 0; 16 in the baseline, 32 in the full network.
+        residual_scale: what a block's result is multiplied by before the skip; 1 in the baseline, 0.1 in the
+            full network. No weight file says it.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
     Raises:
+        OptionError: there is no such size.
         WeightsError: the file cannot be read, belongs to another architecture, or was trained with another
             mean or range.
 
@@ -45,11 +52,18 @@ class Edsr(nn.Module):
         self,
         weights: str | Path | None = None,
         *,
-        features: int = 64,
-        blocks: int = 16,
-        residual_scale: float = 1.0,
+        size: str = "baseline",
+        features: int | None = None,
+        blocks: int | None = None,
+        residual_scale: float | None = None,
     ):
         super().__init__()
+        if size not in SIZES:
+            raise OptionError(f"edsr: no size {size!r}; {did_you_mean(size, SIZES)}")
+        published = SIZES[size]
+        features = published[0] if features is None else features
+        blocks = published[1] if blocks is None else blocks
+        residual_scale = published[2] if residual_scale is None else residual_scale
         self.sub_mean = MeanShift(-1)
         self.head = nn.Sequential(_convolution(3, features))
         residual = [Block(features, residual_scale) for _ in range(blocks)]
