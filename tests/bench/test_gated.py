@@ -171,9 +171,9 @@ def test_images_of_a_size_that_the_gate_does_not_know_are_not_judged(
 ) -> None:
     calibration = tmp_path / "gate.json"
     hardened = rain.harden(rain.load_classifier("models:tiny"), INNER, gate=0.1)
-    hardened.calibrate(torch.rand(60, 3, 24, 24, generator=torch.Generator().manual_seed(0))).save(
-        calibration
-    )
+    coarse = torch.rand(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(coarse, (24, 24), mode="bilinear")
+    hardened.calibrate(images).save(calibration)
     spec = f"gated(defense={INNER}, share=0.1, score=l1, calibration={calibration})"
     plan = grid(pictures, size=side, defenses=[spec], attacks=[{"attack": "none"}])
     with pytest.raises(GateError, match="calibrated on pictures of 24x24"):
