@@ -21,7 +21,22 @@ from rain.randomize import draw_choice, draw_offsets, pick, shift
 
 SIDE = 224
 DRAWS = 8
-DEFENSES = ("jpeg", "resize_pad", "rain(enhancer=bicubic)", "rain", "rain(enhancer=edsr(weights=None))")
+DEFENSES = (
+    "jpeg",
+    "resize_pad",
+    "noise",
+    "bit_depth",
+    "median",
+    "jpeg_soft",
+    "nlm",
+    "tv",
+    "pixel_deflection",
+    "wavelet_sr",
+    "quilting",
+    "rain(enhancer=bicubic)",
+    "rain",
+    "rain(enhancer=edsr(weights=None))",
+)
 
 
 def main() -> None:

@@ -10,9 +10,10 @@ from models import other, tiny
 from torch import Tensor, nn
 
 import rain
+from rain.adaptive import attackable
 from rain.calibration import Calibration, load
 from rain.defense import Hardened
-from rain.errors import GateError, OptionError
+from rain.errors import ClassifierError, GateError, OptionError
 from rain.gate import SCORES, Gated
 
 BICUBIC = "rain(enhancer=bicubic)"
@@ -197,6 +198,13 @@ def test_a_gate_within_a_gate_is_refused() -> None:
         {"sizes": [3]},
         {"classifier": 3},
         {"surplus": 1},
+        {"sizes": [[float("inf"), 1]]},
+        {"sizes": [[-1, 16]]},
+        {"scores": {"l1": [10**400]}},
+        {"scores": {}},
+        {"disagree": "much"},
+        {"disagree": float("nan")},
+        {"origin": ["a", "list"]},
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -263,3 +271,67 @@ def test_parts_are_both_answers_and_the_score_in_widths() -> None:
     torch.testing.assert_close(defended[1], hardened.classify(1 - images).log_softmax(1)[1])
     suspicion = hardened.predict(images).suspicion
     torch.testing.assert_close(above[:, 0], (suspicion - 1.0) / SCORES["l1"].width)
+
+
+class Sure(nn.Module):
+    """A classifier of so many classes that half precision rounds most of their probabilities to 0.
+
+    Args:
+        spoiled: what the first image of each batch is answered with, in the place of its logits.
+    """
+
+    def __init__(self, spoiled: float | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-20, 20, 50))
+        self.spoiled = spoiled
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.mean((1, 2, 3))[:, None] * self.weight
+        if self.spoiled is None:
+            return logits
+        return torch.cat([torch.full_like(logits[:1], self.spoiled), logits[1:]])
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_judges_as_single_precision_does(score: str, dtype: torch.dtype) -> None:
+    gate = Gated(Inverting(), score=score, threshold=0.01)
+    hardened = rain.harden(Sure(), gate).to(dtype)
+    images = flat(0.25, 0.75, 0.875).to(dtype)
+    prediction = hardened.predict(images, draws=2)
+    bare, answer = hardened.classify(images), hardened(images)
+    assert torch.equal((answer != bare).any(1), prediction.flagged)
+    assert prediction.suspicion.dtype == torch.float32
+    single = rain.harden(Sure(), Gated(Inverting(), score=score, threshold=0.01)).predict(images.float())
+    torch.testing.assert_close(prediction.suspicion, single.suspicion, rtol=0.05, atol=0.01)
+    leaf = images.clone().requires_grad_()
+    for view in ("soft", "parts"):
+        (gradient,) = torch.autograd.grad(attackable(hardened, gate=view)(leaf).sum(), leaf)
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_calibrate_nothing(spoiled: float) -> None:
+    hardened = rain.harden(Sure(spoiled), BICUBIC, gate=0.1)
+    with pytest.raises(ClassifierError, match="for images 0 of a batch"):
+        hardened.calibrate(pictures(60))
+
+
+def test_an_infinite_threshold_is_refused_where_it_would_never_flag() -> None:
+    scores = {"odds": (float("inf"),) * 8 + (1.0,) * 2, "l1": (1.0,) * 10}
+    calibration = Calibration("a", "b", (), 20, 0.0, scores)
+    assert calibration.threshold("l1", 0.25) == 1
+    assert calibration.threshold("odds", 0.5) == 1
+    with pytest.raises(GateError, match=r"no finite threshold for a share of 0\.25"):
+        calibration.threshold("odds", 0.25)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), "0.5", True])
+def test_a_threshold_that_is_no_number_is_refused(threshold: Any) -> None:
+    with pytest.raises(GateError, match="threshold must be a number"):
+        gated(threshold=threshold)
+
+
+def test_a_gate_with_a_threshold_of_its_own_is_not_calibrated() -> None:
+    with pytest.raises(GateError, match="leave threshold out"):
+        gated(threshold=0.5).calibrate(pictures(60))

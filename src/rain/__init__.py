@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, grid, randomize, train
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
+    from rain.chain import Chain
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, harden
     from rain.errors import RainError
     from rain.images import quantize
     from rain.pictures import read_image, save_image
-    from rain.prediction import Prediction
+    from rain.prediction import GatedPrediction, Prediction
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
+    "Chain": "chain",
     "Defense": "defense",
     "Expectation": "adaptive",
     "Frozen": "adaptive",
+    "GatedPrediction": "prediction",
     "Hardened": "defense",
     "Prediction": "prediction",
     "Preprocessed": "classifiers",
@@ -59,9 +62,11 @@ _MODULES = (
 )
 
 __all__ = [
+    "Chain",
     "Defense",
     "Expectation",
     "Frozen",
+    "GatedPrediction",
     "Hardened",
     "Prediction",
     "Preprocessed",

@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Generator, Tensor
 
-from rain.defense import Defense, Draw, Hardened
+from rain.chain import Chain
+from rain.defense import Classify, Defense, Draw, Hardened
 from rain.errors import ImageError, OptionError
 from rain.gate import Gated
 from rain.images import Images
@@ -125,6 +126,11 @@ class StraightThrough(Defense):
         self.defense = defense
         self.random, self.independent, self.turn = defense.random, defense.independent, defense.turn
 
+    @property
+    def answers_itself(self) -> bool:
+        """Whether the wrapped defence does."""
+        return self.defense.answers_itself
+
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw as the wrapped defence does."""
         return self.defense.draw(images, generator)
@@ -140,6 +146,15 @@ class StraightThrough(Defense):
             ImageError: the wrapped defence changed the shape.
         """
         return straight_through(lambda values: self.defense.transform(values, draw), images)
+
+    def answer(self, classify: Classify, images: Images, draw: Draw, *, copies: int = 1) -> Tensor:
+        """Answer as the wrapped defence does; gradients pass as if its ``transform`` had done nothing."""
+        through = classify(self.transform(images, draw))
+        if not self.defense.answers_itself:
+            return through
+        with torch.no_grad():
+            exact = self.defense.answer(classify, images, draw, copies=copies)
+        return exact + (through - through.detach())
 
 
 class Frozen:
@@ -208,7 +223,19 @@ def attackable(model: Hardened, *, gate: str = "soft") -> Hardened:
     """
     defense = model.defense
     inner = defense.defense if isinstance(defense, Gated) else defense
-    through = inner if inner.differentiable else StraightThrough(inner)
+    through = with_gradient(inner)
     if isinstance(defense, Gated):
         return Hardened(model.classifier, defense.seen_as(gate, through))
-    return model if inner.differentiable else Hardened(model.classifier, through)
+    return model if through is inner else Hardened(model.classifier, through)
+
+
+def with_gradient(defense: Defense) -> Defense:
+    """The defence itself, if a gradient goes through it; else with BPDA for what has none.
+
+    Of a chain that is those parts only: the others keep their gradient.
+    """
+    if defense.differentiable:
+        return defense
+    if isinstance(defense, Chain):
+        return defense.with_parts([with_gradient(part) for part in defense.defenses()])
+    return StraightThrough(defense)

@@ -65,14 +65,19 @@ class Calibration:
             picture that is drawn as these were lies above it with a probability of at most share.
 
         Raises:
-            GateError: there are too few pictures for that share, or no such score.
+            GateError: there are too few pictures for that share, no such score, or no finite threshold.
         """
         check_share(share)
         check_count(self.pictures, share)
         if score not in self.scores:
             names = ", ".join(sorted(self.scores))
             raise GateError(f"this calibration has no score {score!r}, it has {names}: calibrate again")
-        return self.scores[score][math.floor(share * (self.pictures + 1)) - 1]
+        value = self.scores[score][math.floor(share * (self.pictures + 1)) - 1]
+        if not math.isfinite(value):
+            what = f"the score {score!r} has no finite threshold for a share of {share:g}"
+            why = "on more clean pictures than that the classifier rules out the defence's class"
+            raise GateError(f"{what}: {why}; take another score, such as l1")
+        return value
 
     def check(self, classifier: str, defense: str) -> None:
         """Raise ``GateError`` if it belongs to another classifier or defence than these digests are of."""
@@ -175,7 +180,7 @@ def _parse(text: str, source: str) -> Calibration:
         content["scores"] = {name: tuple(map(float, row)) for name, row in content["scores"].items()}
         calibration = Calibration(**content)
         _check_fields(calibration)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         what = f"not a calibration ({type(error).__name__}: {error})"
         raise GateError(f"{source}: {what}; rain calibrate makes one") from None
     return calibration
@@ -184,8 +189,16 @@ def _parse(text: str, source: str) -> Calibration:
 def _check_fields(calibration: Calibration) -> None:
     if type(calibration.pictures) is not int or not 0 < calibration.pictures < 10**9:
         raise ValueError(f"pictures {calibration.pictures!r}")
-    if not all(isinstance(text, str) for text in (calibration.classifier, calibration.defense)):
-        raise TypeError("a digest that is no text")
+    if not all(
+        isinstance(text, str) for text in (calibration.classifier, calibration.defense, calibration.origin)
+    ):
+        raise TypeError("a digest or an origin that is no text")
+    if not isinstance(calibration.disagree, int | float) or not 0 <= calibration.disagree <= 1:
+        raise ValueError(f"disagree {calibration.disagree!r}")
+    if not all(1 <= side < 10**6 for size in calibration.sizes for side in size):
+        raise ValueError(f"sizes {calibration.sizes}")
+    if not calibration.scores:
+        raise ValueError("no scores")
     for name, row in calibration.scores.items():
         is_sorted = all(first >= second for first, second in pairwise(row))
         if len(row) != half(calibration.pictures) or not is_sorted:
@@ -209,6 +222,13 @@ def check_share(share: float) -> None:
     if not is_number or not 0 < share <= MOST:
         what = f"gate must be a share of clean images, above 0 and at most {MOST}"
         raise GateError(f"{what}, such as 0.02; got {share!r}")
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise ``GateError`` unless it is a number that a score can be above."""
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if not is_number or math.isnan(threshold):
+        raise GateError(f"threshold must be a number, in the unit of the gate's score; got {threshold!r}")
 
 
 def check_count(pictures: int, share: float) -> None:

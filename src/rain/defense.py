@@ -50,6 +50,11 @@ class Defense(nn.Module, ABC):
     turn: int = 1
     differentiable: bool = True
 
+    @property
+    def answers_itself(self) -> bool:
+        """Whether it answers otherwise than by the classifier's answer to what ``transform`` makes."""
+        return type(self).answer is not Defense.answer
+
     @abstractmethod
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw what ``transform`` needs for a batch of this shape, on the images' device."""
@@ -405,7 +410,7 @@ def harden(
         defense = loaded if weight is None else loaded.to(weight.device, weight.dtype)
     elif not isinstance(defense, Defense):
         needed = "a name (rain list defenses) or an instance of rain.Defense"
-        raise OptionError(f"defense must be {needed}, got {_kind(defense)}")
+        raise OptionError(f"defense must be {needed}, got {kind_of(defense)}")
     elif options:
         names = ", ".join(options)
         raise OptionError(f"options {names} go with a defence's name; this one is already made")
@@ -416,7 +421,8 @@ def harden(
     return Hardened(classifier, defense)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Say what was given in the place of a thing that had to be made."""
     if isinstance(value, type):
         return f"the class {value.__name__}: make one, {value.__name__}(...)"
     return f"a {type(value).__name__}"

@@ -15,6 +15,7 @@ from typing import Any
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
 from rain.hints import unknown
+from rain.own_code import import_definition, is_place
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
@@ -84,11 +85,23 @@ class Registry:
         kind: singular, as errors call it.
         folder: the plug-in package, whose files are the entries.
         fallback: the entry that takes a spec with ":" whose name is no entry (for ``module:function``).
+            Without one, such a spec names a definition in a module of the user's, if ``own_code`` allows it.
         wrapper: "module:function" that wraps every definition, those of other packages as well; "" for none.
+        own_code: whether ``package.module:name`` names a definition that nobody registered.
+        builds: "module:class" of what every definition must build; "" for anything.
     """
 
-    def __init__(self, kind: str, folder: str, fallback: str | None = None, wrapper: str = ""):
+    def __init__(
+        self,
+        kind: str,
+        folder: str,
+        fallback: str | None = None,
+        wrapper: str = "",
+        own_code: bool = False,
+        builds: str = "",
+    ):
         self.kind, self.folder, self.fallback, self.wrapper = kind, folder, fallback, wrapper
+        self.own_code, self.builds = own_code, builds
         self._entries: dict[str, Callable[..., Any]] = {}
         self._about: dict[Any, About] = {}
 
@@ -144,6 +157,8 @@ class Registry:
         """
         if name not in self._entries:
             others = self._others()
+            if self.is_own_code(name):
+                return self._own_definition(name)
             if name in others:
                 self._entries[name] = self._wrapped(self._load(name, others[name]))
             elif name in self._own():
@@ -151,6 +166,11 @@ class Registry:
         if name not in self._entries:
             raise UnknownNameError(unknown(self.kind, spec or name, name, self.names()))
         return self._entries[name]
+
+    def is_own_code(self, name: str) -> bool:
+        """Whether a name is the place of a definition in a module of the user's: ``mine:Noise``."""
+        is_entry = specs.split(name)[0] in self.names()
+        return self.own_code and is_place(name) and not is_entry
 
     def summary(self, name: str) -> str:
         """The first line of a definition's docstring."""
@@ -186,11 +206,17 @@ class Registry:
         options = own | options
         self.check_options(name, options)
         try:
-            return definition(argument, **options) if needed else definition(**options)
+            built = definition(argument, **options) if needed else definition(**options)
         except RainError:
             raise
         except TypeError as error:
             raise OptionError(f"{self.kind} {spec!r}: {error}") from error
+        except Exception as error:
+            if not self.is_own_code(name):
+                raise
+            raise OptionError(f"{self.kind} {spec!r} raised {type(error).__name__}: {error}") from error
+        self._check_built(spec, built)
+        return built
 
     def check_options(self, name: str, options: Mapping[str, Any]) -> None:
         """Raise ``OptionError`` for an option that the definition's signature does not have."""
@@ -205,6 +231,12 @@ class Registry:
                     f"{self.kind} {name!r} has no option {option!r}; {did_you_mean(option, names)}"
                 )
 
+    def _own_definition(self, place: str) -> Callable[..., Any]:
+        """A definition in a module of the user's. It is not kept: a notebook may import its module anew."""
+        definition = import_definition(self.kind, place)
+        is_registered = _definition_of(definition) in self._about  # and wrapped, then
+        return definition if is_registered else self._wrapped(definition)
+
     def _load(self, name: str, entry: Any) -> Callable[..., Any]:
         try:
             definition: Callable[..., Any] = entry.load()
@@ -216,9 +248,14 @@ class Registry:
     def _wrapped(self, definition: Callable[..., Any]) -> Callable[..., Any]:
         if not self.wrapper:
             return definition
-        module, _, name = self.wrapper.partition(":")
-        wrap: Callable[..., Callable[..., Any]] = getattr(importlib.import_module(module), name)
+        wrap: Callable[..., Callable[..., Any]] = _at(self.wrapper)
         return wrap(definition)
+
+    def _check_built(self, spec: str, built: object) -> None:
+        """Raise ``OptionError`` for a thing of another kind."""
+        if self.builds and not isinstance(built, _at(self.builds)):
+            needed = self.builds.partition(":")[2]
+            raise OptionError(f"{self.kind} {spec!r} gives a {type(built).__name__}, not a rain.{needed}")
 
     def _own(self) -> set[str]:
         package = importlib.import_module(self.folder)
@@ -234,6 +271,12 @@ class Registry:
         return {
             entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()
         }
+
+
+def _at(place: str) -> Any:
+    """What stands at "module:name", which is imported only now."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _definition_of(target: Any) -> Any:

@@ -4,6 +4,7 @@ Text is UTF-8 everywhere, whatever the locale says. Names of files are bytes, an
 Python writes the bytes that are none as lone surrogates, which cannot be encoded again. Never imports torch.
 """
 
+import errno
 import os
 import secrets
 import unicodedata
@@ -15,8 +16,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file: to a temporary name beside it, then ``os.replace``. Its content is on the disk then.
 
     Raises:
-        OSError: with the system's reason; the old file stays, and nothing else is left behind.
+        OSError: with the system's reason; the old file stays, and nothing else is left behind. A device or a
+            pipe is not replaced, either: that would take /dev/null from everybody.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "there is a device or a pipe of that name, and no file")
     # No two writers share it: threads, and containers on one folder, have one process number.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:

@@ -19,6 +19,7 @@ from rain.calibration import (
     Comparison,
     check_count,
     check_share,
+    check_threshold,
     identity,
     look_up,
     summarize,
@@ -90,9 +91,18 @@ def evidence(bare: Tensor, defended: Tensor) -> Tensor:
     return torch.where(own == other, 0.0, total[:, None])[:, 0].clamp_min(0)
 
 
-def entropy(log_probabilities: Tensor) -> Tensor:
-    """Entropy in nats of (N, classes), (N,)."""
-    finite = log_probabilities.clamp_min(-100)  # a class that is ruled out adds nothing
+def log_probabilities(logits: Tensor) -> Tensor:
+    """The logarithms of the probabilities, in float32 at least: half precision has too few digits to compare.
+
+    Shape: (N, classes) to (N, classes).
+    """
+    at_least = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(at_least).log_softmax(1)
+
+
+def entropy(answers: Tensor) -> Tensor:
+    """Entropy in nats of log-probabilities (N, classes), (N,)."""
+    finite = answers.clamp_min(-100)  # a class that is ruled out adds nothing
     return -(finite.exp() * finite).sum(1)
 
 
@@ -129,7 +139,7 @@ class Gated(Defense):
             the threshold, in widths: (N, 2 classes + 1).
 
     Raises:
-        GateError: no such score, or the share is out of range.
+        GateError: no such score, the share is out of range, or the threshold is no number.
         OptionError: ``defense`` is gated itself.
     """
 
@@ -148,6 +158,8 @@ class Gated(Defense):
         if score not in SCORES:
             raise GateError(f"no score {score!r}; {did_you_mean(str(score), list(SCORES))}")
         check_share(share)
+        if threshold is not None:
+            check_threshold(threshold)
         self.defense = defense
         self.share, self.score, self.view = share, score, view
         self.random, self.independent, self.turn = defense.random, defense.independent, defense.turn
@@ -241,12 +253,12 @@ class Gated(Defense):
         Raises:
             GateError: the gate is not calibrated, or for another size.
         """
-        self.check_size(images)
+        self.check_size(images.shape[2], images.shape[3])
         bare = classify(images[: images.shape[0] // copies]).repeat(copies, 1)
-        defended = classify(self.defense.transform(images, draw))
+        defended = self.defense.answer(classify, images, draw, copies=copies)
         if self.view == "hard":
             return torch.where(self.flags(bare, defended)[:, None], defended, bare)
-        first, second = bare.log_softmax(1), defended.log_softmax(1)
+        first, second = log_probabilities(bare), log_probabilities(defended)
         score = SCORES[self.score]
         above = (score.of(first, second) - self.threshold)[:, None] / score.width
         if self.view == "parts":
@@ -256,7 +268,7 @@ class Gated(Defense):
 
     def suspicion(self, bare: Tensor, defended: Tensor) -> Tensor:
         """The score of two answers, each logits (N, classes): (N,)."""
-        return SCORES[self.score].of(bare.log_softmax(1), defended.log_softmax(1))
+        return SCORES[self.score].of(log_probabilities(bare), log_probabilities(defended))
 
     def flags(self, bare: Tensor, defended: Tensor) -> Tensor:
         """Whether the defence overrules, of two answers, each logits (N, classes): (N,)."""
@@ -274,7 +286,7 @@ class Gated(Defense):
         Raises:
             GateError: the gate is not calibrated, or for another size.
         """
-        self.check_size(images)
+        self.check_size(images.shape[2], images.shape[3])
         if not images.shape[0]:
             return self.combine(model(images), model(images)[None])
         bare, first = model.classify(images), self._defended(model, images, generator)
@@ -289,7 +301,7 @@ class Gated(Defense):
 
     def _defended(self, model: Hardened, images: Images, generator: Generators) -> Tensor:
         draw = self.defense.fresh_draw(images, generator)
-        return model.classify(self.defense.transform(images, draw))
+        return self.defense.answer(model.classify, images, draw)
 
     def combine(self, bare: Tensor, each: Tensor, model: object = None) -> GatedPrediction:
         """Say what the gate makes of answers. The first draw decides.
@@ -299,7 +311,7 @@ class Gated(Defense):
             each: logits (draws, N, classes) behind the defence.
             model: as for ``rain.prediction.probabilities_of``.
         """
-        suspicion = self.suspicion(bare.float(), each[0].float())
+        suspicion = self.suspicion(bare, each[0])
         flagged = suspicion > self.threshold
         own = probabilities_of(bare, model)
         of_draws = torch.stack([probabilities_of(answer, model) for answer in each])
@@ -316,9 +328,14 @@ class Gated(Defense):
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
             generator: of the draw; by default, torch's own.
+
+        Raises:
+            ClassifierError: an answer is no number, which no threshold could be above.
         """
-        bare = model.classify(images).float().log_softmax(1)
-        defended = self._defended(model, images, generator).float().log_softmax(1)
+        own, other = model.classify(images), self._defended(model, images, generator)
+        for answer in (own, other):
+            probabilities_of(answer, model)  # it looks for what is broken, and warns of what is no logits
+        bare, defended = log_probabilities(own), log_probabilities(other)
         scores = {name: score.of(bare, defended).tolist() for name, score in SCORES.items()}
         flat = images.flatten(1)
         return Comparison(
@@ -338,8 +355,13 @@ class Gated(Defense):
             origin: what pictures they are, in words, for the file.
 
         Raises:
-            GateError: they are fewer than 5 / share, hardly differ, or look attacked.
+            GateError: they are fewer than 5 / share, hardly differ, or look attacked; or the gate has a
+                threshold of its own.
+            ClassifierError: an answer is no number.
         """
+        if self.is_fixed:
+            what = f"this gate has a threshold of its own, {self.threshold:g}"
+            raise GateError(f"{what}: leave threshold out, and it comes from the clean pictures")
         check_count(len(images), self.share)
         comparisons = []
         for group in group_by_size(list(images)):
@@ -349,10 +371,9 @@ class Gated(Defense):
         self.use(calibration)
         return calibration
 
-    def check_size(self, images: Images) -> None:
-        """Raise ``GateError`` for images of a size that the gate was not calibrated on."""
-        size = tuple(images.shape[2:])
-        if self.sizes and size not in self.sizes:
-            known = ", ".join(f"{height}x{width}" for height, width in self.sizes)
-            what = f"this gate was calibrated on pictures of {known}, these are {size[0]}x{size[1]}"
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ``GateError`` for images of a size, in pixels, that the gate was not calibrated on."""
+        if self.sizes and (height, width) not in self.sizes:
+            own = ", ".join("x".join(map(str, size)) for size in self.sizes)
+            what = f"this gate was calibrated on pictures of {own}, these are {height}x{width}"
             raise GateError(f"{what}: bring them to that size (rain.images.enter), or calibrate on this one")

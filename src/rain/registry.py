@@ -19,7 +19,8 @@ from rain import specs
 from rain.entries import About as About
 from rain.entries import Registry as Registry
 from rain.entries import Traits as Traits
-from rain.errors import OptionError
+from rain.errors import OptionError, UnknownNameError
+from rain.own_code import module_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from rain.datasets import Dataset
     from rain.defense import Defense
 
-ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended")
-DEFENSES = Registry("defense", "rain.defenses")
+ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True)
+DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
 DATASETS = Registry("dataset", "rain.datasets")
@@ -40,12 +41,21 @@ REGISTRIES = {
     "datasets": DATASETS,
 }
 
+WITHIN = {
+    "attack": ATTACKS,
+    "classifiers": CLASSIFIERS,
+    "defense": DEFENSES,
+    "enhancer": ENHANCERS,
+    "parts": DEFENSES,
+}
+"""The options whose values are specs, or several specs with "+" between them: of which kind."""
+
 CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 """What an attack is given with the call, or by the grid's cell: no options of its spec."""
 
 
 def load_attack(spec: str, **options: Any) -> "partial[Any]":
-    """Bind options to an attack (``rain list attacks``).
+    """Bind options to an attack (``rain list attacks``), or to your own, ``package.module:function``.
 
     Returns: ``attack(model, images, labels, eps=..., norm=...)``, which gives the attacked images.
 
@@ -63,9 +73,19 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         raise OptionError(
             f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option"
         )
+    _check_call(spec, definition, options)
     bound = partial(definition, **options)
     bound.__doc__ = definition.__doc__
     return bound
+
+
+def _check_call(spec: str, attack: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ``OptionError`` for an attack that cannot be called as one."""
+    call = "attack(model, images, labels, *, eps, norm)"
+    try:
+        inspect.signature(attack).bind(None, None, None, eps=0.0, norm="linf", **options)
+    except TypeError as error:
+        raise OptionError(f"attack {spec!r}: {error}; an attack is called as {call}") from None
 
 
 def options_in_full(spec: str) -> dict[str, Any]:
@@ -114,25 +134,42 @@ def _declared(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
 
 
 def foreign_code(classifier: str, defense: str, attack: str) -> str:
-    """Digest the source files of these specs' definitions, where they are of other packages.
+    """Digest the source files of these specs' definitions, and of those within them, if they are not ours.
 
     Returns: 16 hex digits; "" where none is.
     """
-    named = [(CLASSIFIERS, classifier), (DEFENSES, defense)]
-    if attack != "none":
-        named += [(ATTACKS, name) for name, _ in specs.nesting(attack)]
-    modules = {_module_of(registry, spec) for registry, spec in named}
+    named = [*_nested(CLASSIFIERS, classifier), *_nested(DEFENSES, defense), *_nested(ATTACKS, attack)]
+    modules = {module for registry, spec in named for module in _modules_of(registry, spec)}
     files = {getattr(sys.modules.get(module), "__file__", None) for module in modules if not _is_ours(module)}
     sources = [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
     digests = b"".join(hashlib.sha256(source).digest() for source in sources)
     return hashlib.sha256(digests).hexdigest()[:16] if sources else ""
 
 
-def _module_of(registry: Registry, spec: str) -> str:
-    """The module in which a spec's definition stands."""
+def _nested(registry: Registry, spec: str) -> list[tuple[Registry, str]]:
+    """A spec and those that its options hold, each with its kind; an attack "none" is none."""
+    if registry is ATTACKS and spec == "none":
+        return []
+    named = [(registry, spec)]
+    _, _, options = registry.look_up(spec)
+    for option, kind in WITHIN.items():
+        value = options.get(option)
+        if isinstance(value, str):
+            for part in specs.apart(value):
+                named += _nested(kind, part)
+    return named
+
+
+def _modules_of(registry: Registry, spec: str) -> set[str]:
+    """The modules that a spec's definition stands in, and that it is reached by."""
     name, argument, _ = registry.look_up(spec)
-    by_path = name == registry.fallback
-    return str(argument).partition(":")[0] if by_path else registry.get(name).__module__
+    if name == registry.fallback:
+        return {module_of(str(argument))}
+    try:
+        module = registry.get(name).__module__
+    except UnknownNameError:
+        return set()  # an option of this name that is no spec
+    return {module, module_of(name)} if registry.is_own_code(name) else {module}
 
 
 def _is_ours(module: str) -> bool:
@@ -173,9 +210,11 @@ def load_dataset(spec: str, **options: Any) -> "Dataset":
 def load_defense(spec: str, **options: Any) -> "Defense":
     """Build a ``Defense`` (``rain list defenses``): a module from images to images.
 
+    Your own is ``package.module:name``, a class or a function that returns one.
+
     Raises:
         UnknownNameError: no such defence.
-        OptionError: no such option.
+        OptionError: no such option, or it builds something else.
     """
     defense: Defense = DEFENSES.build(spec, **options)
     return defense.eval()

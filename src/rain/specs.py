@@ -85,6 +85,17 @@ def nesting(spec: str) -> list[tuple[str, dict[str, Any]]]:
     return [(name, options), *(nesting(inner) if isinstance(inner, str) else [])]
 
 
+def apart(text: str) -> list[str]:
+    """Split several specs in one text at each "+" that no bracket encloses."""
+    parts: list[str] = []
+    for piece in text.split("+"):
+        if parts and parts[-1].count("(") > parts[-1].count(")"):
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece)
+    return [part.strip() for part in parts]
+
+
 def canonical(spec: str) -> str:
     """One spelling for a spec, so that one thing has one key."""
     return write(*parse(spec))

@@ -146,3 +146,36 @@ def test_another_threshold_is_another_column(pictures: Path, tmp_path: Path) -> 
     hardened.calibrate([*images[:50], *(0.2 * images[50:]), torch.rand(3, 20, 20)]).save(calibration)
     with pytest.raises(ResultError, match="another gate threshold than now"):
         run(plan, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "ungated(attack=gate(steps=2))",
+        "ungated(attack=ungated(attack=pgd(steps=2)))",
+        "targeted(attack=gate(steps=2))",
+        "targeted(attack=ungated(attack=pgd(steps=2)))",
+        "eight_bit(attack=gate(steps=2))",
+    ],
+)
+def test_an_attack_on_a_gate_stands_within_no_other(pictures: Path, tmp_path: Path, attack: str) -> None:
+    plan = grid(pictures, defenses=[gated(0.1)], attacks=attacks(attack))
+    with pytest.raises(OptionError, match="stand outermost"):
+        run(plan, tmp_path)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("side", [16, "native"])
+def test_images_of_a_size_that_the_gate_does_not_know_are_not_judged(
+    pictures: Path, tmp_path: Path, side: Any
+) -> None:
+    calibration = tmp_path / "gate.json"
+    hardened = rain.harden(rain.load_classifier("models:tiny"), INNER, gate=0.1)
+    hardened.calibrate(torch.rand(60, 3, 24, 24, generator=torch.Generator().manual_seed(0))).save(
+        calibration
+    )
+    spec = f"gated(defense={INNER}, share=0.1, score=l1, calibration={calibration})"
+    plan = grid(pictures, size=side, defenses=[spec], attacks=[{"attack": "none"}])
+    with pytest.raises(GateError, match="calibrated on pictures of 24x24"):
+        run(plan, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("0*.json"))

@@ -12,6 +12,7 @@ from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ATTACKS, CLASSIFIERS, Traits, load_attack, load_classifier
 from rain.seeding import keyword_for
+from rain.specs import apart
 
 
 @ATTACKS.register(traits=Traits(follows=False))
@@ -75,17 +76,6 @@ def ensemble(
 
     surrogate = mean if len(images) else _nothing
     return craft(surrogate, images, labels, eps=eps, norm=norm, **keyword_for(craft, generator))
-
-
-def apart(specs: str) -> list[str]:
-    """Split specs at each "+" that no bracket encloses."""
-    parts: list[str] = []
-    for piece in specs.split("+"):
-        if parts and parts[-1].count("(") > parts[-1].count(")"):
-            parts[-1] += f"+{piece}"
-        else:
-            parts.append(piece)
-    return [part.strip() for part in parts]
 
 
 def _nothing(images: Images) -> Tensor:

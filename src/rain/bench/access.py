@@ -19,7 +19,7 @@ from rain.registry import load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
 from rain.seeding import keyword_for, takes_generator
-from rain.specs import can_be_written, canonical, defense_within, parse, write
+from rain.specs import can_be_written, canonical, defense_within, nesting, parse, write
 
 AT_ONCE = 16
 """Images that are attacked by queries at a time: enough for a CPU, and ``substitute`` has memory for them."""
@@ -106,7 +106,13 @@ def check_gate(cell: Cell, *, is_gated: bool) -> None:
     Args:
         is_gated: whether the cell's defence has a gate.
     """
-    if cell.attack == "none" or not own_traits(cell.attack).gate:
+    if cell.attack == "none":
+        return
+    within = nesting(cell.attack)[1:]
+    if any(own_traits(write(name, options)).gate for name, options in within):
+        advice = "ungated(attack=...) and gate(...) stand outermost"
+        raise OptionError(f"attack {cell.attack!r} holds an attack on a gate within another: {advice}")
+    if not own_traits(cell.attack).gate:
         return
     if not is_gated or cell.access in ("transfer", "query"):
         what = f"attack {cell.attack!r} is one on a gate"

@@ -316,7 +316,7 @@ def _version(subject: Subject, kind: str, images: Images) -> Version:
         draw = hardened.defense.fresh_draw(images, judged)
         each.append(probabilities_of(hardened.answer(images, draw), hardened)[0])
         if subject.gate is not None:
-            behind = hardened.classify(hardened.defense.transform(images, draw))
+            behind = subject.gate.defense.answer(hardened.classify, images, draw)
             suspicion.append(float(subject.gate.suspicion(bare.float(), behind.float())[0]))
     change = None
     if kind != CLEAN:

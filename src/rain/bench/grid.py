@@ -23,7 +23,8 @@ A grid says what is measured::
     eot = 20                  # draws that an adaptive attacker averages over at each step
 
 ``dataset``, ``size``, ``classifier``, ``eps``, ``access`` and ``attack`` take one value or a list. An attack
-may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``.
+may have its own ``defenses``, ``examples``, ``chunk`` and ``draws``. A list among the defences is a chain of
+them: ``defenses = ["none", ["jpeg", "rain"]]`` asks for two.
 
 ``size = "classifier"`` is as good as none: each classifier gets images of the size that it sees. Before one
 that does not say what it sees they enter at ``default_size``, or else at their own size. ``size = "native"``
@@ -164,7 +165,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
     )
     for dataset, size, classifier, attack in places:
         for access, eps in _budgets(table, attack):
-            for defense in map(canonical, _list(table["defenses"])):
+            for defense in map(_defense, _list(table["defenses"])):
                 bare = defense == "none"
                 yield Cell(
                     dataset=dataset,
@@ -184,6 +185,16 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
 def canonical(spec: str) -> str:
     """One spelling for a spec, so that one thing has one key."""
     return specs.canonical(_text(spec))
+
+
+def _defense(entry: Any) -> str:
+    """The canonical spec of an entry of ``defenses``; of a list, that of the chain of what it lists."""
+    if not isinstance(entry, list):
+        return canonical(entry)
+    if not entry:
+        raise GridError('a chain among the defenses lists at least one, ["jpeg", "rain"]')
+    parts = [canonical(part) for part in entry]
+    return specs.write("chain", {"parts": "+".join(parts)}) if len(parts) > 1 else parts[0]
 
 
 def _text(spec: Any) -> str:

@@ -181,6 +181,7 @@ class Bench:
 
     def _answers_of_gate(self, gate: Gated, cell: Cell, question: Question, images: Images) -> Answers:
         """Let the gate judge what its column shares with those of its two parts: their answers."""
+        gate.check_size(images.shape[2], images.shape[3])
         inner = replace(cell, defense=defense_within(cell.defense))
         each = self._logits_of(inner, question, images)
         (bare,) = self._logits_of(replace(cell, defense="none", draws=1), question, images)

@@ -95,6 +95,8 @@ def settle(assets: Assets, cell: Cell, default_size: int | None = None) -> Cell:
     check_examples(assets, cell)
     if cell.size == OWN_SIZE:
         cell = replace(cell, size=own_size(assets.classifier(cell.classifier)) or default_size)
+    if isinstance(defense, Gated) and cell.size:
+        defense.check_size(cell.size, cell.size)
     return cell if defense.random else replace(cell, draws=1, eot=1)
 
 

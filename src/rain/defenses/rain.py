@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
+from rain.defenses._enhancing import build_enhancer, check_doubled
 from rain.errors import OptionError, did_you_mean
 from rain.images import Images
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
-from rain.registry import DEFENSES, ENHANCERS
-from rain.specs import parse
+from rain.registry import DEFENSES
 
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
@@ -137,7 +137,7 @@ class Rain(Defense):
         self.down, self.keep = options.down, options.keep
         self.shift, self.shared_shift, self.seam = options.shift, options.shared_shift, options.seam
         self.scale = (options.scale_low, options.scale_high)
-        self.enhancer = _enhancer(options.enhancer)
+        self.enhancer = build_enhancer(options.enhancer)
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
         if self.keep > 1 and not _may_know(self.enhancer, self.keep):
@@ -184,7 +184,7 @@ class Rain(Defense):
             enhanced = self.enhancer(pixels, _shifted_choice(draw))
         else:
             enhanced = self.enhancer(randomized)
-        self._check_doubled(randomized, enhanced)
+        check_doubled(self.enhancer, randomized, enhanced)
         if "offsets" in draw and self.seam == "mirrored":
             enhanced = mend(enhanced, 2 * draw["offsets"])
         whole = resize(enhanced, (height, width)) if "size" in draw else enhanced[:, :, :height, :width]
@@ -223,15 +223,6 @@ class Rain(Defense):
             return resize(images, draw["size"])
         return resize(_even(images), _half(images))
 
-    def _check_doubled(self, randomized: Images, enhanced: object) -> None:
-        count, channels, height, width = randomized.shape
-        needed = (count, channels, 2 * height, 2 * width)
-        if isinstance(enhanced, Tensor) and enhanced.shape == needed:
-            return
-        answer = tuple(enhanced.shape) if isinstance(enhanced, Tensor) else type(enhanced).__name__
-        what = f"{type(self.enhancer).__name__} gave {answer} where {needed} was asked for"
-        raise OptionError(f"DG must double height and width: {what}")
-
 
 def _half(images: Images) -> tuple[int, int]:
     """Height and width of the halved images, rounded up."""
@@ -262,18 +253,3 @@ def _may_know(enhancer: nn.Module, keep: int) -> bool:
     """Whether a DG may have been trained for so many kept pixels; an informed one's card says it."""
     card = getattr(enhancer, "card", None)
     return not card or not _is_informed(enhancer) or f"keep={keep}" in card.get("recipe", "")
-
-
-def _enhancer(enhancer: str | nn.Module) -> nn.Module:
-    if isinstance(enhancer, nn.Module):
-        return enhancer
-    if not isinstance(enhancer, str):
-        raise OptionError(f"enhancer must be a name (rain list enhancers) or a module, got {enhancer!r}")
-    network: nn.Module = ENHANCERS.build(enhancer)
-    has_weights = any(True for _ in network.parameters())
-    untrained = has_weights and getattr(network, "card", {}) is None
-    if untrained and "weights" not in parse(enhancer)[1]:
-        named = f"{enhancer}(weights=PATH), a safetensors file"
-        noise = f"{enhancer}(weights=None) if it is to answer noise"
-        raise OptionError(f"enhancer {enhancer!r} comes without weights: give {named}, or {noise}")
-    return network

@@ -11,7 +11,7 @@ from typing import Any
 
 from rain.bench.metrics import fraction_text
 from rain.errors import OptionError
-from rain.specs import defense_within, parse
+from rain.specs import apart, defense_within, parse
 
 COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 """Options that read better behind their number: ``20 steps``."""
@@ -106,6 +106,8 @@ def _defense_label(spec: str) -> str:
     name, options = _parsed(spec)
     if name == "gated":
         return _gate_label(spec, options)
+    if name == "chain" and isinstance(options.get("parts"), str):
+        return ", then ".join(_defense_label(part) for part in apart(options["parts"]))
     values = [_value_text(key, value) for key, value in options.items()]
     return f"{name} ({', '.join(values)})" if values else name
 

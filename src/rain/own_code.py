@@ -1,0 +1,63 @@
+"""Your own code by its place: ``package.module:name``. Never imports torch."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from rain.errors import OptionError, UnknownNameError, did_you_mean
+
+
+def import_definition(kind: str, target: str) -> Callable[..., Any]:
+    """Import a function or class of a module.
+
+    Args:
+        kind: what it shall be, as errors call it: "classifier", "defense".
+        target: ``package.module:name``. The working directory is searched first, as for ``python -m``, and
+            stays importable.
+
+    Raises:
+        UnknownNameError: no such module, or nothing of this name in it that can be called.
+        OptionError: the module raises when it is imported.
+    """
+    path, _, name = target.partition(":")
+    home = _import(kind, path, target)
+    definition = getattr(home, name, None)
+    if not callable(definition):
+        nearest = did_you_mean(name, _callables_of(home))
+        raise UnknownNameError(f"{kind} {target!r}: no function {name!r} in {path}; {nearest}")
+    return definition
+
+
+def module_of(target: str) -> str:
+    """The module that ``package.module:name`` names."""
+    return target.partition(":")[0]
+
+
+def is_place(head: str) -> bool:
+    """Whether a name is written as ``package.module:name``, and no path or table."""
+    path, separator, name = head.partition(":")
+    return bool(separator) and name.isidentifier() and all(part.isidentifier() for part in path.split("."))
+
+
+def _callables_of(home: ModuleType) -> list[str]:
+    """What can be called and was defined in the module itself."""
+    callables = {name: value for name, value in vars(home).items() if callable(value)}
+    return [name for name, value in callables.items() if getattr(value, "__module__", None) == home.__name__]
+
+
+def _import(kind: str, path: str, target: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(path)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (path == missing or path.startswith(f"{missing}.")):
+            what = f"no module {missing!r}, neither in {here} nor installed"
+            raise UnknownNameError(f"{kind} {target!r}: {what}") from None
+        what = f"importing {path} raised {type(error).__name__}: {error}"
+        raise OptionError(f"{kind} {target!r}: {what}") from error
