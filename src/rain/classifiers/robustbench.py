@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rain import checkpoints, imagenet
+from rain import checkpoints
 from rain.classifiers import Preprocessed
 from rain.errors import OptionError, WeightsError
 from rain.files import is_file, to_path
@@ -72,7 +72,7 @@ def robustbench(
         crop=crop,
         mean=_colour(constants, "mean", MEAN, file),
         std=_colour(constants, "std", STD, file),
-        categories=checkpoints.categories(card) or imagenet.categories(),
+        categories=checkpoints.categories(card) or untrained.categories,
         interpolation="bilinear",
     )
     classifier.card = card
