@@ -10,7 +10,7 @@ MODULES = [
     *("enhancers", "grid", "randomize", "train"),
 ]
 CLASSES = [
-    *("Chain", "Defense", "Expectation", "Frozen", "Hardened", "Prediction"),
+    *("Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened", "Prediction"),
     *("Preprocessed", "RainError", "StraightThrough"),
 ]
 FUNCTIONS = [

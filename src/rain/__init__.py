@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rain.errors import RainError
     from rain.images import quantize
     from rain.pictures import read_image, save_image
-    from rain.prediction import Prediction
+    from rain.prediction import GatedPrediction, Prediction
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
@@ -32,6 +32,7 @@ _HOMES = {
     "Defense": "defense",
     "Expectation": "adaptive",
     "Frozen": "adaptive",
+    "GatedPrediction": "prediction",
     "Hardened": "defense",
     "Prediction": "prediction",
     "Preprocessed": "classifiers",
@@ -65,6 +66,7 @@ __all__ = [
     "Defense",
     "Expectation",
     "Frozen",
+    "GatedPrediction",
     "Hardened",
     "Prediction",
     "Preprocessed",
