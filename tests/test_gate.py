@@ -91,6 +91,12 @@ def test_a_gate_without_calibration_says_what_to_do() -> None:
             ask(pictures(2))
 
 
+def test_a_seed_gives_the_same_calibration() -> None:
+    first, second, other_draws = (gated().calibrate(pictures(60), seed=seed) for seed in (3, 3, 4))
+    assert first == second
+    assert first.scores != other_draws.scores
+
+
 def test_the_share_that_was_asked_for_is_overruled() -> None:
     hardened = gated(0.1)
     calibration = hardened.calibrate(pictures(200))

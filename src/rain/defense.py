@@ -15,7 +15,7 @@ from rain.errors import ImageError, OptionError, RainError
 from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
-from rain.seeding import Generators, draw_each, generators_of, is_integer, seeds_of
+from rain.seeding import Generators, check_seed, draw_each, generators_of, is_integer, seeds_of
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -111,7 +111,13 @@ class Defense(nn.Module, ABC):
         each = [probabilities_of(model(images, generator=generator), model) for _ in range(count)]
         return average(torch.stack(each))
 
-    def calibrate(self, model: "Hardened", images: Images | Sequence[Tensor], origin: str = "") -> Any:
+    def calibrate(
+        self,
+        model: "Hardened",
+        images: Images | Sequence[Tensor],
+        origin: str = "",
+        generator: Generator | None = None,
+    ) -> Any:
         """Learn from clean images what is usual; by default there is nothing to learn (``rain.gate.Gated``).
 
         Raises:
@@ -257,21 +263,25 @@ class Hardened(nn.Module):
         explain(images, self.defense, "the defence", error)
         explain(images, self.classifier, "the classifier", error)
 
-    def calibrate(self, images: Images | Sequence[Tensor], origin: str = "") -> "Calibration":
+    def calibrate(
+        self, images: Images | Sequence[Tensor], origin: str = "", seed: int | None = None
+    ) -> "Calibration":
         """Set the gate's threshold by clean images, whose labels nobody needs.
 
         Args:
             images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W): at least 5 / gate of them, of the
                 kind and size that will be classified, and none that an attacker could have made.
             origin: what pictures they are, in words, for the file.
+            seed: of the draws, for the same threshold every time.
 
         Returns: the calibration, whose ``save(path)`` writes it.
 
         Raises:
-            OptionError: there is no gate.
+            OptionError: there is no gate, or the seed is no integer of 64 bits.
             GateError: the images are too few, hardly differ, or look attacked.
         """
-        calibration: Calibration = self.defense.calibrate(self, images, origin)
+        generator = None if seed is None else Generator().manual_seed(check_seed(seed))
+        calibration: Calibration = self.defense.calibrate(self, images, origin, generator)
         return calibration
 
     @torch.no_grad()

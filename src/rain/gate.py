@@ -346,13 +346,20 @@ class Gated(Defense):
             answers=tuple(map(tuple, bare[:, :8].tolist())),
         )
 
-    def calibrate(self, model: Hardened, images: Images | Sequence[Tensor], origin: str = "") -> Calibration:
+    def calibrate(
+        self,
+        model: Hardened,
+        images: Images | Sequence[Tensor],
+        origin: str = "",
+        generator: Generator | None = None,
+    ) -> Calibration:
         """Take the threshold from clean pictures, whose labels nobody needs.
 
         Args:
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W).
             origin: what pictures they are, in words, for the file.
+            generator: of the draws; by default, torch's own.
 
         Raises:
             GateError: they are fewer than 5 / share, hardly differ, or look attacked; or the gate has a
@@ -366,7 +373,7 @@ class Gated(Defense):
         comparisons = []
         for group in group_by_size(list(images)):
             check_images(group.images)
-            comparisons += [self.compare(model, batch) for batch in group.images.split(BATCH)]
+            comparisons += [self.compare(model, batch, generator) for batch in group.images.split(BATCH)]
         calibration = summarize(comparisons, *self.place, origin)
         self.use(calibration)
         return calibration
