@@ -228,6 +228,18 @@ def test_an_attack_that_stops_at_success_may_stand_beside_one_that_goes_on() -> 
     assert "confidence 0 (adaptive)" in texts(short, "warning")
 
 
+def test_a_gate_that_nobody_went_around_is_said() -> None:
+    text = "no adaptive attack at eps 4/255 (linf) went around the gate"
+    through = [
+        of_cell(one, defense="gated(defense=rain)") for one in measured() if one.cell.defense != "none"
+    ]
+    assert text in texts(through, "warning")
+    attack = "ungated(attack=pgd(confidence=inf, steps=40))"
+    around = [of_cell(one, attack=attack) for one in through if one.cell.access == "adaptive"]
+    assert text not in texts([*through, *around], "warning")
+    assert text not in texts(measured(), "warning")
+
+
 def test_budgets_with_as_few_steps_are_one_finding() -> None:
     few = with_adaptive("pgd(confidence=inf, steps=6)")
     farther = [of_cell(one, eps=8 / 255) for one in few if one.cell.attack != "none"]

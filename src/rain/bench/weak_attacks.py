@@ -25,6 +25,7 @@ from rain.bench.columns import (
 )
 from rain.bench.findings import Finding, Findings
 from rain.bench.metrics import NOISE, Paired, access_order, paired, per_image, worst_images
+from rain.specs import parse
 
 LEAST_EOT = 10
 LEAST_STEPS = 20
@@ -129,6 +130,21 @@ def all_of_a_kind(column: Column) -> Findings:
             weaknesses.append(f"ends where a single draw is fooled, just: {advice}")
         for weakness in weaknesses:
             yield Finding("warning", column.defense, f"every adaptive attack at {budget} {weakness}")
+
+
+def none_around_the_gate(column: Column) -> Findings:
+    """Adaptive attacks went through a gate, and none around it: a gate adds nothing to its defence."""
+    name, _ = parse(column.defense)
+    for budget, attacks in by_budget(column.bounded_adaptive).items() if name == "gated" else ():
+        if not any(_goes_around(result) for result in attacks):
+            what = f"no adaptive attack at {budget} went around the gate, which may blind those through it"
+            advice = "add ungated(attack=...), made on the defence alone"
+            yield Finding("warning", column.defense, f"{what}: {advice}")
+
+
+def _goes_around(result: Result) -> bool:
+    # Files of before say it by the attack's name only.
+    return traits(result).gate == "around" or parse(result.cell.attack)[0] == "ungated"
 
 
 def no_strong_attack(column: Column) -> Findings:
