@@ -85,7 +85,7 @@ class Chain(Defense):
         return images
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
-        """Name the pictures on the way: those of the last part as it does, those before with "part1_"."""
+        """Name the pictures on the way: those of the last part as it does, those before with ``part1_``."""
         pictures: dict[str, Images] = {}
         last = len(self.parts) - 1
         for place, part in enumerate(self.defenses()):
