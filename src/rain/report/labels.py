@@ -39,6 +39,7 @@ FACTS = {
     "classifier_options": "Digest of the classifier's options",
     "defense_weights": "Digest of the defence's weights",
     "defense_random": "Is a defence random?",
+    "gate_threshold": "Threshold of the gate",
     "precision": "Precision of the attacks",
     "attack": "Attacks, with every option",
     "attack_traits": "What the attacks declare of themselves",
