@@ -1,6 +1,7 @@
 """The part of the checklist about attacks: whether they were strong enough to say anything.
 
-One function is one point. It goes by what an attack declared (``rain.registry.Traits``) and by its options. Never imports torch.
+One function is one point. It goes by what an attack declared (``rain.registry.Traits``) and by its options.
+Never imports torch.
 """
 
 from collections.abc import Mapping
