@@ -158,7 +158,7 @@ def vote(model: Hardened, image: Tensor, n0: int, n: int, generator: Generator, 
         model: a classifier behind a random defence.
         image: (3, H, W) in [0, 1].
         n0, n: draws.
-        generator: of the draws; how many go through the model at once does not change them.
+        generator: of the draws. On a CPU they do not depend on how many go through the model at once.
         batch: draws in one forward pass.
 
     Raises:
@@ -174,14 +174,17 @@ def _answers(model: Hardened, image: Tensor, count: int, generator: Generator) -
     """The labels (count,) that so many fresh draws give to one image, on the CPU."""
     copies = image.expand(count, *image.shape)
     # Draws are made for blank images: what depends on the image's values would not be independent of it.
-    draw = model.defense.fresh_draw(torch.zeros_like(copies), [generator] * count)
+    blank = image.new_zeros(copies.shape)
+    # One after the other they do not depend on the batch; on a GPU that would take longer than the network.
+    one_by_one = [generator] * count if generator.device.type == "cpu" else generator
+    draw = model.defense.fresh_draw(blank, one_by_one)
     return check_logits(model.answer(copies, draw), count).argmax(1).cpu()
 
 
 def _portions(total: int, batch: int) -> list[int]:
-    """Split a number of draws into passes of at most ``batch``."""
-    whole, rest = divmod(total, batch)
-    return [batch] * whole + [rest] * (rest > 0)
+    """Split a number of draws into passes of about the same size, and of at most ``batch``."""
+    passes = -(-total // batch)
+    return [total * (place + 1) // passes - total * place // passes for place in range(passes)]
 
 
 def _generators(seed: Any, images: Images) -> list[Generator]:

@@ -321,7 +321,7 @@ class Hardened(nn.Module):
             n: further draws by which it is certified. More of them certify larger radii, up to a point.
             alpha: the chance, at most, that the certificate of an image is wrong.
             seed: for the same counts every time, on one kind of device; or a list of one for each image.
-            batch: draws in one forward pass.
+            batch: draws in one forward pass. On a GPU another number gives other draws.
 
         Returns: labels, -1 where it abstains; radii, in the unit of the images; and the counts.
 
