@@ -14,7 +14,8 @@ POINTS = np.arange(-(2 ** (CELLS - 1)), 2 ** (CELLS - 1))
 def law_of(table: torch.Tensor) -> np.ndarray:
     """How many of the 2**62 uniform integers give each point of the lattice."""
     room = 2 ** (RANDOM - CELLS)
-    thresholds, aliases = (table >> CELLS).numpy(), (table & (2**CELLS - 1)).numpy()
+    thresholds = (table >> CELLS).numpy()
+    aliases = (torch.arange(2**CELLS) ^ (table & (2**CELLS - 1))).numpy()
     law = thresholds.copy()
     np.add.at(law, aliases, room - thresholds)
     return law
@@ -48,6 +49,19 @@ def test_the_law_is_as_near_to_a_gaussian_as_it_says():
     # What the other points have too much or too little, the middle has too little or too much.
     middle = mpmath.ncdf(step / 2) - mpmath.ncdf(-step / 2)
     assert float(abs(middle * 2**RANDOM - int(law[2 ** (CELLS - 1)]))) / 2**RANDOM < SHORTFALL / 2
+
+
+def test_what_is_drawn_is_what_the_table_says():
+    """In plain words: a column's own point below its threshold, and its alias from there on."""
+    noise = LatticeNoise(0.25)
+    table = alias_table(noise.step / noise.sigma).tolist()
+    drawn = noise.draw((2000,), torch.device("cpu"), torch.Generator().manual_seed(2))
+    uniform = torch.randint(0, 2**RANDOM, (2000,), generator=torch.Generator().manual_seed(2)).tolist()
+    for integer, value in zip(uniform, drawn.tolist(), strict=True):
+        column = integer % 2**CELLS
+        threshold, way = divmod(table[column], 2**CELLS)
+        point = column if integer // 2**CELLS < threshold else column ^ way
+        assert value == (point - 2 ** (CELLS - 1)) * noise.step
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.12, 0.25, 0.5, 2.0])

@@ -87,14 +87,15 @@ class LatticeNoise:
 
     def draw(self, shape: tuple[int, ...], device: torch.device, generator: Generator | None) -> Tensor:
         """Draw noise of a shape on a device, float32: whole multiples of ``step``."""
-        uniform = torch.randint(0, 2**RANDOM, shape, device=device, **keyword(generator))
-        column = (uniform & (2**CELLS - 1)).flatten()
+        uniform = torch.randint(0, 2**RANDOM, shape, device=device, **keyword(generator)).flatten()
+        column = uniform & (2**CELLS - 1)
         entry = self._on(device).index_select(0, column)
-        alias = entry & (2**CELLS - 1)
-        # An entry is a threshold and an alias in one number: one look into the table, not two.
-        stays = uniform.flatten() < entry - alias
-        point = torch.where(stays, column, alias) - 2 ** (CELLS - 1)
-        return (point.float() * self.step).view(shape)
+        # An entry is a threshold and a way to the alias in one number: one look into the table, not two.
+        way = entry & (2**CELLS - 1)
+        leaves = uniform >= entry.sub_(way)
+        # Minus 1 is all ones. This takes half the time of torch.where.
+        point = way.bitwise_and_(leaves.long().neg_()).bitwise_xor_(column)
+        return point.float().sub_(2 ** (CELLS - 1)).mul_(self.step).view(shape)
 
     def _on(self, device: torch.device) -> Tensor:
         """The table on a device, copied there once."""
@@ -133,7 +134,7 @@ def alias_table(spacing: float) -> Tensor:
 
     Shape: (2**18,), int64. A column is hit by one in 2**18 of the uniform integers. Those of them that are
         below ``threshold`` give the column's own point, the others that of the alias. An entry is
-        ``threshold * 2**18 + alias``, and the column is the last 18 bits of the integer.
+        ``threshold * 2**18 + (column xor alias)``, and the column is the last 18 bits of the integer.
     """
     room = 2 ** (RANDOM - CELLS)
     left = rounded_gaussian(spacing).tolist()
@@ -147,4 +148,5 @@ def alias_table(spacing: float) -> Tensor:
         left[giver] -= room - left[place]
         if left[giver] < room:
             low.append(high.pop())
-    return torch.tensor(thresholds) * 2**CELLS + torch.tensor(aliases)
+    columns = torch.arange(len(left))
+    return torch.tensor(thresholds) * 2**CELLS + (columns ^ torch.tensor(aliases))

@@ -54,7 +54,7 @@ def certify(
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
-    """Prove within which radius no attack whatever can change an answer.
+    """Prove within which radius no attack can change an answer.
 
     The radius is an l2 distance. For a small change of every pixel (linf) it is far too short. Ctrl-C keeps
     what is finished; the same command goes on from there. rain report DIR tells it beside the attacks.
