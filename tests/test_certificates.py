@@ -237,3 +237,33 @@ def test_draws_know_nothing_of_the_image():
 
     hardened = rain.harden(tiny(), rain.Chain("smooth", Peeping()))
     assert certify(hardened, torch.rand(1, 3, 8, 8), n0=2, n=4, seed=0).guesses.shape == (1,)
+
+
+class Reader(torch.nn.Module):
+    """A network that reads off the last bits whether a picture was black before the noise.
+
+    Small numbers have finer last bits than the sums that come near 0.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        small = (images > 0) & (images < 0.0076)
+        finer = images * 2.0**30 != (images * 2.0**30).round()
+        was_black = (small & finer).flatten(1).any(1)
+        return torch.stack([~was_black, was_black], 1).float()
+
+
+def test_a_network_that_reads_the_last_bits_gets_no_false_certificate():
+    """With noise of floating point it does: within the radius stands a picture with another answer."""
+    black = torch.zeros(1, 3, 20, 20)
+    beside = torch.full_like(black, 0.0155)
+    draws, generator = 1000, torch.Generator().manual_seed(0)
+
+    def votes(defense: str, shown: torch.Tensor) -> int:
+        hardened = rain.harden(Reader(), defense, sigma=0.25)
+        return int(hardened(shown.expand(draws, -1, -1, -1), generator=generator).argmax(1).sum())
+
+    distance = float((beside - black).norm())
+    assert votes("noise", beside) == 0
+    false_radius = radius(votes("noise", black), draws, 0.001, LatticeNoise(0.25), black.numel())
+    assert false_radius > distance
+    assert votes("smooth", black) == votes("smooth", beside) == 0

@@ -20,7 +20,7 @@ from rain.errors import CertificateError, OptionError, RainError
 from rain.gate import Gated
 from rain.images import Images, check_images
 from rain.lattice import LatticeNoise
-from rain.seeding import check_seed, is_integer, seed_for, seeds_of
+from rain.seeding import as_number, check_seed, is_integer, seed_for, seeds_of
 
 ABSTAINED = -1
 """In the place of a label: the draws do not agree well enough."""
@@ -192,7 +192,7 @@ def _generators(seed: Any, images: Images) -> list[Generator]:
     count = len(images)
     seeds = None if seed is None else seeds_of(seed, count)
     if seeds is None:
-        first = int(torch.randint(2**62, ())) if seed is None else check_seed(seed)
+        first = int(torch.randint(2**62, ())) if seed is None else check_seed(as_number(seed))
         seeds = [seed_for(first, "certificate", place) for place in range(count)]
     return [Generator(images.device).manual_seed(value) for value in seeds]
 

@@ -78,7 +78,7 @@ def generators_of(seed: object, count: int) -> Generators:
         return None
     seeds = seeds_of(seed, count)
     if seeds is None:
-        return Generator().manual_seed(check_seed(_as_number(seed)))
+        return Generator().manual_seed(check_seed(as_number(seed)))
     return [Generator().manual_seed(value) for value in seeds]
 
 
@@ -135,7 +135,7 @@ def _joined(name: str, tensors: list[Tensor]) -> Tensor:
     raise OptionError(f"{what}: its first axis must be the batch, or the defence say independent = False")
 
 
-def _as_number(seed: object) -> object:
+def as_number(seed: object) -> object:
     """A number out of a tensor or an array without axes; anything else as it is."""
     is_alone = getattr(seed, "ndim", None) == 0
     return seed.tolist() if is_alone and hasattr(seed, "tolist") else seed
