@@ -1,9 +1,8 @@
 """Adversarial training for free: one pass back moves the weights and the attacked images."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from rain.attacks import ascend, random_start
 from rain.errors import RecipeError
 from rain.images import Images, project
 from rain.training.ascent import read_ascent
@@ -47,9 +46,10 @@ class Replay:
             generator: of the random start.
         """
         if self.points is None or step % self.config.replays == 0:
-            self.points = random_start(clean, self.config.norm, eps, generator)
+            start = torch.rand(clean.shape, generator=generator).to(clean.device)
+            self.points = project(clean + eps * (2 * start - 1), clean, "linf", eps)
         chosen = evenly_chosen(self.config.attacked, first, len(clean)).to(clean.device)
-        inside = project(self.points, clean, self.config.norm, eps)
+        inside = project(self.points, clean, "linf", eps)
         entering = torch.where(chosen[:, None, None, None], inside, clean)
         self.entering = entering.detach().requires_grad_()
         return self.entering
@@ -59,9 +59,8 @@ class Replay:
         entering = self.entering
         assert entering is not None  # the step began with it
         assert entering.grad is not None
-        direction: Tensor = ascend(entering.grad, self.config.norm)
-        moved = entering.detach() + self.length * direction
-        self.points = project(moved, clean, self.config.norm, eps)
+        moved = entering.detach() + self.length * entering.grad.sign()
+        self.points = project(moved, clean, "linf", eps)
 
 
 def budget(config: Config, step: int, steps: int) -> float:
