@@ -4,8 +4,8 @@
 
 Each round sends so many requests, one picture each, by several clients at once; then the same pictures go
 through the model in batches of eight, without a service. Printed are the medians over the rounds: pictures a
-second, their ratio, and the 50th and 99th percentile of the time to an answer. ``--memory 20000`` sends so many
-more requests, and prints what the process holds after each tenth of them.
+second, their ratio, and the 50th and 99th percentile of the time to an answer. ``--memory 20000`` sends
+so many more requests, and prints what the process holds after each tenth of them.
 """
 
 import argparse
@@ -59,13 +59,11 @@ def main() -> None:
         plain.append(len(files) / loop(model, files))
     waits.sort()
     of_service, of_loop = statistics.median(served), statistics.median(plain)
+    half, last = (1000 * waits[share * len(waits) // 100] for share in (50, 99))
+    ratio = f"{of_service / of_loop:.2f}x"
     print(f"plain loop, batches of {BATCH}   {of_loop:7.1f} pictures/s")
-    print(
-        f"service, {arguments.clients} clients        {of_service:7.1f} pictures/s   {of_service / of_loop:.2f}x"
-    )
-    print(
-        f"time to an answer: p50 {1000 * waits[len(waits) // 2]:.0f} ms, p99 {1000 * waits[99 * len(waits) // 100]:.0f} ms"
-    )
+    print(f"service, {arguments.clients} clients        {of_service:7.1f} pictures/s   {ratio}")
+    print(f"time to an answer: p50 {half:.0f} ms, p99 {last:.0f} ms")
     for _ in range(10 if arguments.memory else 0):
         for first in range(0, arguments.memory // 10, len(files)):
             send(port, files[: arguments.memory // 10 - first], arguments.clients)
