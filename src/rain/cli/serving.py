@@ -27,6 +27,9 @@ TOKEN_HELP = "File with the secret of those who may ask; by default the environm
 PROXY_HELP = "Address of a proxy whose word for the client's address is taken; by default nobody's."
 SEEDS_HELP = "Let requests say the seed of their draws. Not where an attacker may ask."
 INSECURE_HELP = "Serve beyond this machine without a secret."
+CONNECTIONS = 1024
+"""Open at a time; more are answered with 503."""
+
 SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
 
 
@@ -170,6 +173,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         "proxy_headers": bool(trusted_proxy),
         "forwarded_allow_ips": trusted_proxy or None,
         "log_level": "info",
+        "limit_concurrency": CONNECTIONS,
         "timeout_graceful_shutdown": int(settings.timeout_seconds) + 1,
     }
     if settings.workers == 1:
