@@ -41,6 +41,7 @@ from rain.report.streams import (
 from rain.report.streams import (
     overall as mixed_overall,
 )
+from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 LONGEST = 20
@@ -134,6 +135,8 @@ def html(
             distances=distances(results, labels),
             mixed=[_mixed(section, results, labels, place) for place, section in traffic],
             mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
+            submissions=submission_sections(results, labels),
+            submissions_text=SUBMISSIONS,
             detectors=detectors(results, labels),
             rocs=roc_plots(results, labels),
             corruptions=corruption_sections(every, labels),
