@@ -10,7 +10,16 @@ MODULES = [
     *("enhancers", "grid", "randomize", "train"),
 ]
 CLASSES = [
-    *("Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened", "Prediction"),
+    *(
+        "Certificates",
+        "Chain",
+        "Defense",
+        "Expectation",
+        "Frozen",
+        "GatedPrediction",
+        "Hardened",
+        "Prediction",
+    ),
     *("Preprocessed", "RainError", "StraightThrough"),
 ]
 FUNCTIONS = [

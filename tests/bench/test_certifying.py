@@ -137,16 +137,15 @@ def test_images_without_labels_are_refused(pictures: Path, tmp_path: Path):
 
 def test_a_grid_gives_its_certifiable_defences_with_most_images(pictures: Path, tmp_path: Path):
     defenses = ["none", SMOOTH, [SMOOTH, "jpeg"], ["jpeg", SMOOTH]]
-    clean = {"attack": "none", "examples": 5}
+    clean = {"attack": "none", "examples": 5, "chunk": 2}
     attack = {"attack": "pgd", "access": "adaptive", "eps": 0.25, "norm": "l2"}
     of_grid = clean_cells(grid(pictures, defenses=defenses, attacks=[clean, attack]))
     assert len(of_grid) == 4
-    assert {cell.examples for cell in of_grid} == {7}
+    assert {(cell.examples, cell.chunk) for cell in of_grid} == {(7, 2)}
     plan, reasons = prepare(of_grid, tmp_path, FEW)
     assert [cell.defense for cell in plan.cells] == [SMOOTH, f"chain(parts={SMOOTH}+jpeg)"]
     assert "does not come first" in reasons[f"chain(parts=jpeg+{SMOOTH})"]
-    assert len(plan.work) == 2 * 2
-    assert [chunk for _, chunk in plan.work] == [0, 0, 1, 1]
+    assert [chunk for _, chunk in plan.work] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_nothing_that_can_be_certified_is_an_error(pictures: Path, tmp_path: Path):

@@ -45,6 +45,9 @@ def test_a_grid_says_which_of_its_defences_are_left_out(pictures: Path, tmp_path
     assert "none is left out" not in text
     (result,) = load_certified(tmp_path / "out")
     assert result.cell.defense == "smooth(sigma=0.1)"
+    call(path, *FEW, "--out", tmp_path / "other", "--chunk", 1, "--seed", 7, "--images", pictures)
+    (other,) = load_certified(tmp_path / "other")
+    assert (other.cell.chunk, other.cell.seed) == (1, 7)
 
 
 @pytest.mark.parametrize(

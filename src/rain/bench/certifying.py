@@ -1,7 +1,7 @@
 """Certify the images of a dataset: what has no file yet, chunk by chunk."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -104,13 +104,19 @@ def clean_cell(
 
 def clean_cells(grid: Grid) -> list[Cell]:
     """What a grid's cells are of, whatever the attack; of several numbers of images the largest."""
-    largest: dict[Cell, Cell] = {}
+    largest: dict[tuple[object, ...], Cell] = {}
     for cell in grid.cells:
-        clean = clean_cell(
-            cell.dataset, cell.classifier, cell.defense, size=cell.size, seed=cell.seed, chunk=cell.chunk
+        place = (cell.dataset, cell.size, cell.classifier, cell.defense, cell.seed)
+        before = largest.get(place, cell)
+        largest[place] = clean_cell(
+            cell.dataset,
+            cell.classifier,
+            cell.defense,
+            size=cell.size,
+            seed=cell.seed,
+            examples=max(before.examples, cell.examples),
+            chunk=before.chunk,
         )
-        before = largest.get(clean, clean)
-        largest[clean] = replace(clean, examples=max(before.examples, cell.examples))
     return list(largest.values())
 
 

@@ -30,6 +30,7 @@ SIGMA_HELP = "Of the noise, in the unit of the images: 0.12, 0.25, ... May be gi
 OUT_HELP = "Folder of the results; a run into it again does only what is missing."
 EXAMPLES_HELP = f"The first N images; by default {EXAMPLES} at most, or what the grid says."
 SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
+CHUNK_HELP = "Images in one file, which is what a kill loses at most; by default 10, or the grid's."
 N0_HELP = "Draws by which the class of an image is chosen."
 N_HELP = "Draws by which it is certified: more of them prove larger radii."
 ALPHA_HELP = "The chance, at most, that the certificate of an image is wrong."
@@ -48,8 +49,8 @@ def certify(
     alpha: Annotated[float, typer.Option(help=ALPHA_HELP)] = 0.001,
     examples: Annotated[int | None, typer.Option(min=1, metavar="N", help=EXAMPLES_HELP)] = None,
     size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
-    chunk: Annotated[int, typer.Option(min=1, help="Images in one file: what a kill loses at most.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    chunk: Annotated[int | None, typer.Option(min=1, help=CHUNK_HELP)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draws; by default 0, or the grid's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=BATCH_HELP)] = None,
     device: Device = None,
     skip_damaged: SkipDamaged = False,
@@ -61,6 +62,7 @@ def certify(
     """
     with clean_errors(out):
         from rain.bench import certifying
+        from rain.bench.cost import dataset_of
         from rain.bench.grid import read
         from rain.errors import OptionError
         from rain.runtime.memory import keep_freed_memory
@@ -73,10 +75,17 @@ def certify(
                 raise OptionError(
                     "a grid says its defences and sizes: give --defense, --sigma, --size or a grid"
                 )
-            opened: Grid = read(grid, dataset=images, examples=examples, classifier=classifier)
+            opened: Grid = read(
+                grid,
+                dataset=dataset_of(images) if images else None,
+                examples=examples,
+                classifier=classifier,
+                chunk=chunk,
+                seed=seed,
+            )
             cells, default_size = certifying.clean_cells(opened), opened.default_size
         else:
-            cells = _cells(images, classifier, defense, sigma, examples, size, chunk, seed)
+            cells = _cells(images, classifier, defense, sigma, examples, size, chunk or 10, seed or 0)
         plan, reasons = certifying.prepare(
             cells,
             out,
