@@ -12,6 +12,7 @@ from rain.cli.catalogue import list_names
 from rain.cli.costing import cost
 from rain.cli.errors import escape_output
 from rain.cli.explaining import explain
+from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
 from rain.cli.reporting import report
@@ -41,5 +42,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, explain, calibrate, cost, run, report, demo, train):
+for command in (predict, explain, calibrate, cost, export, run, report, demo, train):
     app.command()(command)
