@@ -268,9 +268,8 @@ class Runtime:
             raise ImageError(f"{what}; cut or resize them first")
         sizes = self.manifest.gate.sizes if self.manifest.gate else ()
         if sizes and size not in sizes:
-            what = (
-                f"this gate was calibrated on pictures of {', '.join(map(_text, sizes))}, not {_text(size)}"
-            )
+            own_sizes = ", ".join(map(_text, sizes))
+            what = f"this gate was calibrated on pictures of {own_sizes}, these are {_text(size)}"
             raise GateError(f"{what}: bring them to that size, or calibrate on this one")
         return batch
 
