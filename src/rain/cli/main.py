@@ -16,6 +16,7 @@ from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
 from rain.cli.reporting import report
+from rain.cli.serving import serve
 from rain.cli.training import train
 from rain.version import __version__
 
@@ -42,5 +43,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, explain, calibrate, cost, export, run, report, demo, train):
+for command in (predict, serve, explain, calibrate, cost, export, run, report, demo, train):
     app.command()(command)

@@ -1,4 +1,6 @@
-"""How a hardened classifier leaves PyTorch: ``export`` writes it, ``Runtime`` runs it without torch.
+"""Where a hardened classifier runs: behind a web service, or without torch.
+
+``export`` writes it as a folder, and ``Runtime`` runs that with NumPy and ONNX Runtime or OpenVINO alone.
 
 Names are loaded when first used: ``from rain.deploy import Runtime`` loads no torch.
 """
