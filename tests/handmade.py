@@ -41,8 +41,8 @@ def handmade(folder: Path, threshold: float | None = None, **changes: Any) -> Pa
     gate = None if threshold is None else Gate("l1", threshold)
     origin = Origin("mean", "fade", "0", "1", {})
     fields: dict[str, Any] = {"format": "onnx", "size": SIZE, "multiple": 1, "batch": None}
-    fields |= {"classes": CLASSES, "categories": (), "preprocessing": "none", "draws": {"uniform": Uniform((3,))}}
-    fields |= {"random": True, "independent": True, "measured": {}}
+    fields |= {"classes": CLASSES, "categories": (), "preprocessing": "none", "measured": {}}
+    fields |= {"random": True, "independent": True, "draws": {"uniform": Uniform((3,))}}
     Manifest(graphs=graphs, gate=gate, origin=origin, **(fields | changes)).save(folder)
     return folder
 

@@ -98,7 +98,7 @@ def test_a_defence_that_is_not_random_is_asked_once(tmp_path: Path, monkeypatch:
     assert len(calls) == 1
 
 
-def test_a_model_of_one_image_at_a_time_takes_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_one_image_takes_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(handmade(tmp_path, batch=1))
     images = batch_of(3)
     draw = runtime.draw(images)
@@ -171,7 +171,8 @@ def test_answer_and_classify_of_a_gate_are_the_parts_of_it(gated: Runtime, plain
     np.testing.assert_allclose(gated.classify(images), bare, atol=1e-5)
     np.testing.assert_allclose(gated.defended(images, draw), defended, atol=1e-5)
     flagged = gated.predict(images, draws=1, seed=2).flagged
-    np.testing.assert_allclose(gated.answer(images, draw), np.where(flagged[:, None], defended, bare), atol=1e-5)
+    expected = np.where(flagged[:, None], defended, bare)
+    np.testing.assert_allclose(gated.answer(images, draw), expected, atol=1e-5)
     assert gated.predict(images[:0]).flagged.shape == (0,)
     with pytest.raises(OptionError, match="export it with a gate"):
         plain.classify(images)

@@ -95,8 +95,8 @@ def export(
         exported = _write(model, temporary, format, sides, gate, origin)
         _move(temporary, folder, exported)
     except OSError as error:
-        reason = error.strerror or error
-        raise ExportError(f"{error.filename or folder}: cannot be written: {reason}") from error
+        why = error.strerror or error
+        raise ExportError(f"{error.filename or folder}: cannot be written: {why}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return exported

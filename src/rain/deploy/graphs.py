@@ -1,9 +1,10 @@
 """Hardened classifiers as graphs: traced by ``torch.export``, written for ONNX, OpenVINO or torch."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ MULTIPLE = 4
 """Sides of a free size are multiples of this: SRd halves a picture, and DG halves what it gets."""
 
 OUTPUTS = {"hardened": "logits", "classifier": "logits", "defense": "defended"}
+
+LOGGERS = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch.onnx")
 
 MOST_BYTES = 2 * 10**9
 """What fits into one ONNX file."""
@@ -105,6 +108,9 @@ def trace(
     except RainError:
         raise
     except Exception as error:  # torch.export raises whatever a module stumbles over
+        if isinstance(module, Pure):
+            # Which of the two it is: if it is the classifier, this raises.
+            trace("classifier", Bare(module.hardened), {}, size, batch)
         raise ExportError(f"{_explain(part, size)}: {_first_line(error)}") from error
 
 
@@ -185,28 +191,30 @@ def _write_onnx(program: ExportedProgram, part: str, path: Path) -> None:
     except Exception as error:  # the exporter raises whatever it stumbles over
         if isinstance(error, OSError):
             raise
-        what = f"the {part} has a step that ONNX has no word for"
+        what = "ONNX has no word for a step of it"
         raise ExportError(f'{what}: {_cause(error)}; format="torch" takes it') from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the warnings and the log of the exporters, which are for their authors, from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep from the user what the exporters tell their authors: warnings, logs, and graphs on stderr."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _explain(part: str, size: tuple[int, int] | None) -> str:
     """What cannot be traced, and what else may be tried."""
-    names = {"hardened": "classifier and defence", "classifier": "the classifier", "defense": "the defence"}
-    what = f"{names[part]} cannot be exported by torch.export"
+    name = "the classifier" if part == "classifier" else "the defence"
+    what = f"{name} cannot be exported by torch.export"
     if size is None:
         what += " with free height and width (give a size)"
     return what
