@@ -340,7 +340,7 @@ def test_what_cannot_run_here_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OptionError, match="threads must be a positive integer"):
         Runtime(folder, threads=0)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ExportError, match=r"pip install 'rain-defense\[onnx\]'"):
+    with pytest.raises(ExportError, match=r"pip install onnxruntime, or 'rain-defense\[onnx\]'"):
         Runtime(folder)
 
 

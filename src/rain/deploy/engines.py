@@ -109,7 +109,7 @@ def import_runtime(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        advice = f"pip install 'rain-defense[{EXTRAS[name]}]'"
+        advice = f"pip install {name}, or 'rain-defense[{EXTRAS[name]}]'"
         raise ExportError(f"the package {name} is needed, and is not here ({error}): {advice}") from None
 
 
