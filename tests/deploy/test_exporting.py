@@ -17,10 +17,12 @@ from rain.deploy import Runtime, export
 from rain.deploy.reasons import NO_WORD, ONE_BY_ONE, REASONS, why_not
 from rain.errors import ExportError, GateError, OptionError
 from rain.gate import Gated
+from rain.images import enter
 from rain.registry import DEFENSES, load_defense
 
 COMPACT = "rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))"
 SIZE = (20, 24)
+NIPS2017 = Path(__file__).parents[3] / "shared" / "data" / "nips2017"
 
 
 class Pooled(nn.Module):
@@ -313,3 +315,19 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ExportError, match=r"pip install onnxscript, or 'rain-defense\[export\]'"):
         export(hardened, tmp_path, size=SIZE)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NIPS2017.is_dir(), reason="needs the NIPS 2017 images")
+@pytest.mark.parametrize("gate", [None, 0.02])
+@pytest.mark.parametrize(("format", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_400_real_images_get_the_labels_of_torch(
+    tmp_path: Path, format: str, package: str, gate: float | None
+) -> None:
+    pytest.importorskip(package)
+    hardened = rain.harden(rain.load_classifier("efficientnet_lite0"), "rain", gate=gate)
+    export(hardened, tmp_path, format=format)
+    runtime, pictures = Runtime(tmp_path), rain.load_dataset(f"csv:{NIPS2017}")
+    for start in range(0, 400, 8):
+        images = torch.stack([enter(pictures[start + row][0], 224) for row in range(8)])
+        assert_same(runtime, hardened, images)
