@@ -29,7 +29,7 @@ def export(
     format: Annotated[str, typer.Option(help=FORMAT_HELP)] = "onnx",
     size: Annotated[str | None, typer.Option(help=SIZE_HELP)] = None,
 ) -> None:
-    """Write a classifier behind a defence as a folder that runs without torch.
+    """Write a classifier and its defence to run without PyTorch.
 
     Any number of images is a batch of it, and every image draws afresh. rain.deploy.Runtime runs it.
     """
