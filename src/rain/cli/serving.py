@@ -2,7 +2,12 @@
 
 import ipaddress
 import os
+import socket
 import tempfile
+import threading
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +27,9 @@ TOKEN_HELP = "File with the secret of those who may ask; by default the environm
 PROXY_HELP = "Address of a proxy whose word for the client's address is taken; by default nobody's."
 SEEDS_HELP = "Let requests say the seed of their draws. Not where an attacker may ask."
 INSECURE_HELP = "Serve beyond this machine without a secret."
+CONNECTIONS = 1024
+"""Open at a time; more are answered with 503."""
+
 SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
 
 
@@ -44,6 +52,9 @@ def serve(
     timeout: Annotated[
         float, typer.Option(help="Seconds for a request to arrive, and for its answer.")
     ] = 30.0,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="A page for people at /, which attacks.")
+    ] = True,
     allow_seed: Annotated[bool, typer.Option("--allow-seed", help=SEEDS_HELP)] = False,
     token_file: Annotated[Path | None, typer.Option(help=TOKEN_HELP)] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE_HELP)] = False,
@@ -74,6 +85,7 @@ def serve(
             max_megapixels=max_megapixels,
             max_files=max_files,
             timeout_seconds=timeout,
+            page=page,
             seeds=allow_seed,
             workers=workers,
             token=token,
@@ -116,6 +128,35 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def open_page(classifier: str | None, device: str | None) -> None:
+    """Serve the page on this machine, on any port, and open it in a browser.
+
+    Args:
+        classifier: spec; None for the demo's.
+        device: where to compute; None for a GPU if there is one.
+    """
+    from rain.deploy.settings import Settings
+
+    settings = Settings(classifier=classifier or Settings.classifier, device=device or "")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/"
+    threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
+    _run(settings, "127.0.0.1", port, "")
+
+
+def _open_when_ready(address: str) -> None:
+    for _ in range(1200):
+        try:
+            urllib.request.urlopen(f"{address}ready", timeout=5).close()
+        except OSError:
+            time.sleep(0.1)
+            continue
+        print(f"the page: {address} (Ctrl-C ends it)", flush=True)
+        webbrowser.open(address)
+        return
+
+
 def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None:
     try:
         import uvicorn
@@ -132,6 +173,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         "proxy_headers": bool(trusted_proxy),
         "forwarded_allow_ips": trusted_proxy or None,
         "log_level": "info",
+        "limit_concurrency": CONNECTIONS,
         "timeout_graceful_shutdown": int(settings.timeout_seconds) + 1,
     }
     if settings.workers == 1:

@@ -17,7 +17,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/", "/health", "/ready")
+OPEN = ("/", "/page.css", "/page.js", "/health", "/ready")
 """What may be asked without the secret: it says nothing of the model or of who asks it."""
 
 HEADERS = (

@@ -109,9 +109,9 @@ class Model:
         probabilities = prediction.probabilities[row]
         best = probabilities.topk(min(top, len(probabilities)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        classes = [self._class(label) | {"probability": round(value, 6)} for label, value in pairs]
+        classes = [self.class_of(label) | {"probability": round(value, 6)} for label, value in pairs]
         fields: dict[str, Any] = {
-            **self._class(int(prediction.labels[row])),
+            **self.class_of(int(prediction.labels[row])),
             "probability": round(float(probabilities[prediction.labels[row]]), 6),
             "agreement": round(float(prediction.agreement[row]), 6),
             "top": classes,
@@ -119,10 +119,11 @@ class Model:
         if isinstance(prediction, GatedPrediction):
             fields["flagged"] = bool(prediction.flagged[row])
             fields["suspicion"] = round(float(prediction.suspicion[row]), 6)
-            fields["bare"] = self._class(int(prediction.bare[row]))
+            fields["bare"] = self.class_of(int(prediction.bare[row]))
         return fields
 
-    def _class(self, label: int) -> dict[str, Any]:
+    def class_of(self, label: int) -> dict[str, Any]:
+        """A class by its number, with its name where the classifier has one."""
         return {"label": label, "name": self.names[label] if label < len(self.names) else None}
 
     def about(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rain.deploy.guard import Guard
 from rain.deploy.intake import Order, Upload, read_order
 from rain.deploy.measures import Measures
 from rain.deploy.model import Model, Question
+from rain.deploy.page import add_page
 from rain.deploy.settings import Settings, take_over
 from rain.errors import ImageError
 from rain.version import __version__
@@ -122,6 +123,8 @@ def build_app(settings: Settings, model: Model | None = None) -> FastAPI:
     )
     app.add_middleware(Guard, settings=settings, note=service.note)
     _add_routes(app, service)
+    if settings.page:
+        add_page(app, settings, service.model)
     return app
 
 

@@ -22,6 +22,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_megapixels": (0.0001, 1000),
     "max_files": (1, 1000),
     "timeout_seconds": (0.1, 3600),
+    "page_seconds": (1, 3600),
     "workers": (1, 256),
 }
 
@@ -45,6 +46,8 @@ class Settings:
         max_megapixels: of one picture.
         max_files: of one request.
         timeout_seconds: for a request to arrive, and then for its answer.
+        page: whether there is a page for people at /.
+        page_seconds: for one attack that it makes.
         seeds: whether a request may say the seed of its draws: who may can try until one is wrong.
         workers: processes.
         token: secret of those who may ask; "" for everybody.
@@ -67,6 +70,8 @@ class Settings:
     max_megapixels: float = 32.0
     max_files: int = 32
     timeout_seconds: float = 30.0
+    page: bool = True
+    page_seconds: float = 120.0
     seeds: bool = False
     workers: int = 1
     token: str = ""

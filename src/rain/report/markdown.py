@@ -91,7 +91,7 @@ def submission_parts(results: Sequence[Result], labels: Mapping[str, str]) -> li
     """Say what is left of an image that is submitted several times; nothing without a random defence."""
     parts: list[str] = []
     for section in submission_sections(results, labels):
-        parts += _section(section)
+        parts += _section(section._replace(sentences=[]))  # the table says them
     return ["Submitted again:", SUBMISSIONS, *parts] if parts else []
 
 
