@@ -139,7 +139,7 @@ def versions() -> str:
     names = {"torch": str(torch.__version__)}
     for name in ("onnxruntime", "openvino"):
         try:
-            names[name] = import_runtime(name).__version__
+            names[name] = import_runtime(name).__version__.partition("-")[0]
         except ExportError:
             names[name] = "missing"
     return ", ".join(f"{name} {version}" for name, version in names.items())
