@@ -27,6 +27,7 @@ from rain.calibration import (
 from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
 from rain.errors import GateError, OptionError, did_you_mean
 from rain.images import Images, check_images
+from rain.plans import Plan
 from rain.prediction import GatedPrediction, group_by_size
 from rain.seeding import Generators
 
@@ -236,6 +237,10 @@ class Gated(Defense):
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
         """Draw as the defence does."""
         return self.defense.spread(images, copies, generator)
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how the defence draws."""
+        return self.defense.plan()
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the defence, whether or not its answer will count."""
