@@ -61,9 +61,9 @@ def serve(
     trusted_proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one.")] = None,
 ) -> None:
-    """Serve a hardened classifier: POST /predict, GET /model, /health, /ready, /metrics, /openapi.json.
+    """Serve a hardened classifier on the web, with a page to try it.
 
-    It needs pip install 'rain-defense[serve]'. SIGTERM lets it finish what it has accepted.
+    POST /predict, GET /model, /health, /ready, /metrics, /openapi.json. It needs pip install 'rain-defense[serve]'. SIGTERM lets it finish what it has accepted.
     """
     with clean_errors():
         from rain.deploy.settings import Settings
@@ -153,7 +153,7 @@ def _open_when_ready(address: str) -> None:
             time.sleep(0.1)
             continue
         print(f"the page: {address} (Ctrl-C ends it)", flush=True)
-        webbrowser.open(address)
+        webbrowser.open_new_tab(address)
         return
 
 

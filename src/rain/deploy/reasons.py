@@ -16,6 +16,7 @@ REASONS = {
     "nlm": LIBRARY,
     "pixel_deflection": LIBRARY,
     "quilting": "it searches for neighbours of patches, picture by picture",
+    "smooth": "its noise is drawn on a lattice, of which NumPy knows nothing: certify, and answer, with torch",
     "tv": "its hundreds of steps would be a graph of thousands of nodes",
     "wavelet_sr": LIBRARY,
 }
