@@ -1,7 +1,7 @@
 """The mean of the classifier's answers to random crops, each enlarged to the size of the picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -78,14 +78,21 @@ class CropEnsemble(Defense):
         answers = []
         for group, where in pairs:
             if is_forgotten:
-                answers.append(checkpoint(ask, group, where, use_reentrant=False))
+                answers.append(_forgetting(ask, group, where))
             else:
                 answers.append(ask(group, where))
         each = torch.cat(answers).unflatten(0, (images.shape[0], self.crops))
         return (each.logsumexp(1) - math.log(self.crops)).to(images.dtype)
 
     def _cut(self, images: Images, places: Tensor) -> Images:
-        """Cut one crop out of each image (N, 3, H, W), at fractions (N, 2) of what is possible; enlarge it."""
+        """Cut one crop out of each image and enlarge it.
+
+        Args:
+            images: (N, 3, H, W).
+            places: (N, 2), top and left as fractions of what is possible.
+
+        Shape: returns (N, 3, H, W).
+        """
         height, width = images.shape[2:]
         down = self._coordinates(places[:, 0], height)
         across = self._coordinates(places[:, 1], width)
@@ -104,6 +111,17 @@ class CropEnsemble(Defense):
         pixel = torch.arange(side, device=fractions.device)
         within = ((pixel + 0.5) * size / side - 0.5).clamp(0, size - 1)
         return (start + within + 0.5) / side * 2 - 1
+
+
+def _forgetting(ask: Callable[[Tensor, Tensor], Tensor], group: Tensor, where: Tensor) -> Tensor:
+    """Ask, and keep nothing for the gradient but the question."""
+    try:
+        return checkpoint(ask, group, where, use_reentrant=False)
+    except RuntimeError as error:
+        # Under torch.func nothing can be forgotten, which torch says in words only, before it asks.
+        if "saved tensor hooks" not in str(error):
+            raise
+        return ask(group, where)
 
 
 def _grouped(images: Images, rows: Tensor, places: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
