@@ -9,6 +9,7 @@ from rain.defense import Classify, Defense, Draw, kind_of
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
 from rain.images import Images
+from rain.lattice import LatticeNoise
 from rain.registry import load_defense
 
 
@@ -53,6 +54,16 @@ class Chain(Defense):
     def answers_itself(self) -> bool:
         """Whether the last part does."""
         return self.defenses()[-1].answers_itself
+
+    @property
+    def smoothing(self) -> LatticeNoise | None:
+        """The noise of the first part: what comes after it cannot undo it."""
+        return self.defenses()[0].smoothing
+
+    @property
+    def ablating(self) -> int | None:
+        """The cells of the first part: nothing after it sees the pixels that were left out."""
+        return self.defenses()[0].ablating
 
     def with_parts(self, parts: list[Defense]) -> "Chain":
         """The same chain with others in the places of its parts."""

@@ -13,6 +13,7 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
     ├── GateError (ValueError)           a gate that is not calibrated, or for something else, or on
     │                                    pictures that do not do
+    ├── CertificateError (ValueError)    a defence of which nothing can be proven
     ├── DatasetError (ValueError)        a dataset that is missing or broken
     ├── GridError (ValueError)           a grid file that does not say what to run
     ├── RecipeError (ValueError)         a recipe that does not say how to train
@@ -57,6 +58,10 @@ class WeightsError(RainError, ValueError):
 
 class GateError(RainError, ValueError):
     """A gate is not calibrated, or for something else, or on pictures that do not do."""
+
+
+class CertificateError(RainError, ValueError):
+    """Nothing can be proven of a defence."""
 
 
 class DatasetError(RainError, ValueError):

@@ -18,8 +18,13 @@ Generators = Generator | Sequence[Generator] | None
 
 def generator_for(seed: int, *what: object) -> Generator:
     """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
+    return Generator().manual_seed(seed_for(seed, *what))
+
+
+def seed_for(seed: int, *what: object) -> int:
+    """A seed for one purpose, of 63 bits: the same for the same seed and purpose."""
     text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1)
+    return int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1
 
 
 def keyword(generator: Generator | None) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def generators_of(seed: object, count: int) -> Generators:
         return None
     seeds = seeds_of(seed, count)
     if seeds is None:
-        return Generator().manual_seed(check_seed(_as_number(seed)))
+        return Generator().manual_seed(check_seed(as_number(seed)))
     return [Generator().manual_seed(value) for value in seeds]
 
 
@@ -130,7 +135,7 @@ def _joined(name: str, tensors: list[Tensor]) -> Tensor:
     raise OptionError(f"{what}: its first axis must be the batch, or the defence say independent = False")
 
 
-def _as_number(seed: object) -> object:
+def as_number(seed: object) -> object:
     """A number out of a tensor or an array without axes; anything else as it is."""
     is_alone = getattr(seed, "ndim", None) == 0
     return seed.tolist() if is_alone and hasattr(seed, "tolist") else seed

@@ -1,0 +1,1 @@
+"""Where a hardened classifier runs: behind a web service."""
