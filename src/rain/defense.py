@@ -150,7 +150,7 @@ class Defense(nn.Module, ABC):
         origin: str = "",
         generator: Generator | None = None,
     ) -> Any:
-        """Learn from clean images what is usual; by default there is nothing to learn (``rain.gate.Gated``).
+        """Learn from clean images what is usual; by default there is nothing to learn (``rain.detector``).
 
         Raises:
             OptionError: there is nothing to learn.
@@ -465,8 +465,8 @@ def harden(
         gate: the share of clean images that the defence may overrule, such as 0.02: the answer is the
             classifier's own unless the two differ more than they do on all but this share of clean images.
             None, the default, always answers behind the defence.
-        calibration: of the gate, or the file of one (``rain calibrate``). By default the shipped one of this
-            classifier and defence, if there is one; else ``calibrate`` makes it.
+        calibration: of the gate or other detector, or the file of one (``rain calibrate``). By default the
+            shipped one of this classifier and defence, if there is one; else ``calibrate`` makes it.
         options: of the defence, by name.
 
     Raises:
@@ -493,7 +493,9 @@ def harden(
     if gate is not None:
         defense = load_defense("gated", defense=defense, share=gate, calibration=calibration)
     elif calibration is not None:
-        raise OptionError("a calibration goes with a gate: give gate=0.02, or another share of clean images")
+        from rain.detector import give_calibration  # it is a defence, and imports this module
+
+        give_calibration(defense, calibration)
     return Hardened(classifier, defense)
 
 

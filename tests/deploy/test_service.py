@@ -68,6 +68,16 @@ def test_draws_are_fresh_without_a_seed() -> None:
     assert len(answers) > 1
 
 
+def test_a_detector_raises_its_alarm_and_gets_no_gate() -> None:
+    defense = "squeezing(squeezers=median, threshold=0.0)"
+    alarmed = Model(Settings(classifier="models:tiny", defense=defense, device="cpu"))
+    (answer,) = alarmed.answer([alarmed.read(png(), 1, 1)])
+    assert answer["flagged"] is True
+    assert answer["label"] == answer["bare"]["label"]
+    with pytest.raises(GateError, match="this detector is not calibrated"):
+        Model(Settings(classifier="models:tiny", defense="squeezing(squeezers=median)", device="cpu"))
+
+
 def test_a_gate_says_what_it_did() -> None:
     model = Model(Settings(classifier="models:tiny", defense="none", device="cpu"))
     assert "flagged" not in model.answer([model.read(png(), 1, 1)])[0]  # type: ignore[operator]

@@ -63,7 +63,8 @@ def serve(
 ) -> None:
     """Serve a hardened classifier on the web, with a page to try it.
 
-    POST /predict, GET /model, /health, /ready, /metrics, /openapi.json. It needs pip install 'rain-defense[serve]'. SIGTERM lets it finish what it has accepted.
+    POST /predict, GET /model, /health, /ready, /metrics, /openapi.json. SIGTERM lets it finish what it has
+    accepted. It needs pip install 'rain-defense[serve]'.
     """
     with clean_errors():
         from rain.deploy.settings import Settings

@@ -12,12 +12,13 @@ from rain.calibration import identity
 from rain.checkpoints import warn_if_untrained
 from rain.defense import Hardened, harden, own_size
 from rain.deploy.settings import Settings
+from rain.detector import Detector
 from rain.errors import GateError, OptionError
 from rain.gate import Gated
 from rain.images import enter
 from rain.pictures import read_image
 from rain.prediction import GatedPrediction
-from rain.registry import load_classifier
+from rain.registry import load_classifier, load_defense
 from rain.runtime.memory import pick_device
 
 GATE = 0.02
@@ -145,13 +146,18 @@ def _harden(classifier: nn.Module, settings: Settings) -> Hardened:
     """Put the defence before the classifier, with the gate that is asked for, or the usual one."""
     if settings.gate == 0:
         return harden(classifier, settings.defense)
+    if settings.gate is None and isinstance(load_defense(settings.defense), Detector):
+        alarmed = harden(classifier, settings.defense, calibration=settings.calibration or None)
+        assert isinstance(alarmed.defense, Detector)
+        alarmed.defense.check_calibrated()
+        return alarmed
     share = GATE if settings.gate is None else settings.gate
     try:
         hardened = harden(classifier, settings.defense, gate=share, calibration=settings.calibration or None)
         if isinstance(hardened.defense, Gated):
             hardened.defense.check_calibrated()
     except (GateError, OptionError):
-        # Nobody asked for a gate, and nothing is known of this pair; or the defence is gated as it is.
+        # Nobody asked for a gate, and nothing is known of this pair.
         if settings.gate is None and not settings.calibration:
             return harden(classifier, settings.defense)
         raise
