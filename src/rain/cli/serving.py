@@ -19,6 +19,9 @@ from rain.errors import OptionError, RainError
 if TYPE_CHECKING:
     from rain.deploy.settings import Settings
 
+MODEL_HELP = (
+    "An exported model (rain export), in the place of classifier, defence, gate and size; needs no torch."
+)
 GATE_HELP = (
     "Share of clean images that the defence may overrule: 0.02 by default where a threshold is known; 0 for "
     "no gate."
@@ -34,6 +37,7 @@ SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 
 
 
 def serve(
+    model: Annotated[Path | None, typer.Option(help=MODEL_HELP, metavar="DIR")] = None,
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
@@ -72,6 +76,7 @@ def serve(
         token = _token(token_file)
         _check_reach(host, token, insecure)
         settings = Settings(
+            model=str(model or ""),
             classifier=classifier,
             defense=defense,
             gate=gate,
