@@ -9,12 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import permutations
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
+Array = NDArray[Any]
+"""An array of NumPy."""
+
 Size = tuple[int, int]
 """Height and width of the images, in pixels."""
 
