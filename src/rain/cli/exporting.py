@@ -22,9 +22,7 @@ SIZE_HELP = (
 GATE_HELP = "Share of clean images that the defence may overrule, such as 0.02; by default it always answers."
 CALIBRATION_HELP = "The gate's, by rain calibrate; by default the shipped one of classifier and defence."
 
-INT8_HELP = (
-    "Pictures by which it is brought to 8 bits, a folder or a dataset; for openvino. By default float32."
-)
+INT8_HELP = "Pictures by which it is brought to 8 bits: a folder or a dataset. For openvino."
 
 INT8_PICTURES = 128
 """Most pictures by which the ranges of 8 bits are found."""
