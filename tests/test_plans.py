@@ -17,7 +17,7 @@ SPECS = [
     *("rain(down=pixel)", "rain(down=pixel, keep=3, enhancer=compact(weights=None))"),
     *("rain(keep=2, enhancer=compact(weights=None))", "chain(parts=noise+rain)", "tv(drop=0)"),
 ]
-SILENT = ("pixel_deflection", "quilting", "tv", "rain(down=scale)")
+SILENT = ("bart", "crop_ensemble", "pixel_deflection", "quilting", "smooth", "tv", "rain(down=scale)")
 """Random defences that cannot be exported, and do not say how they draw."""
 
 

@@ -10,8 +10,8 @@ MODULES = [
     *("deploy", "enhancers", "grid", "randomize", "train"),
 ]
 CLASSES = [
-    *("Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened", "Prediction"),
-    *("Preprocessed", "RainError", "StraightThrough"),
+    *("Certificates", "Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened"),
+    *("Prediction", "Preprocessed", "RainError", "StraightThrough"),
 ]
 FUNCTIONS = [
     *("harden", "load_attack", "load_classifier", "load_dataset", "load_defense", "load_enhancer"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
+    from rain.certificates import Certificates
     from rain.chain import Chain
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, harden
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
+    "Certificates": "certificates",
     "Chain": "chain",
     "Defense": "defense",
     "Expectation": "adaptive",
@@ -74,6 +76,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "Certificates",
     "Chain",
     "Defense",
     "Expectation",

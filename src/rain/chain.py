@@ -8,9 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.defense import Classify, Defense, Draw, kind_of
+from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.gate import Gated
 from rain.images import Images
+from rain.lattice import LatticeNoise
 from rain.plans import Plan
 from rain.registry import load_defense
 
@@ -28,7 +29,8 @@ class Chain(Defense):
         parts: the defences, in their order.
 
     Raises:
-        OptionError: there is no part, one is no defence or gated, or one answers itself and is not the last.
+        OptionError: there is no part, one is no defence, or a detector such as a gate, or one answers itself
+            and is not the last.
         UnknownNameError: no such defence.
 
     Convention: the size of what a part gives depends on the size of its images only. A chain's draw holds
@@ -57,6 +59,16 @@ class Chain(Defense):
     def answers_itself(self) -> bool:
         """Whether the last part does."""
         return self.defenses()[-1].answers_itself
+
+    @property
+    def smoothing(self) -> LatticeNoise | None:
+        """The noise of the first part: what comes after it cannot undo it."""
+        return self.defenses()[0].smoothing
+
+    @property
+    def ablating(self) -> int | None:
+        """The cells of the first part: nothing after it sees the pixels that were left out."""
+        return self.defenses()[0].ablating
 
     def with_parts(self, parts: list[Defense]) -> "Chain":
         """The same chain with others in the places of its parts."""
@@ -150,11 +162,14 @@ def _defense(part: object) -> Defense:
 def _check_parts(parts: list[Defense]) -> None:
     for place, part in enumerate(parts):
         name = type(part).__name__
-        if isinstance(part, Gated):
+        if isinstance(part, Detector) and part.overrules:
             advice = "put the gate around it, gated(defense=chain(parts=...))"
             raise OptionError(
                 f"part {place + 1} of the chain is gated, and a chain may not hold a gate: {advice}"
             )
+        if isinstance(part, Detector):
+            what = f"part {place + 1} of the chain, {name}, raises alarms, which a chain would lose"
+            raise OptionError(f"{what}: put it before the classifier alone")
         if part.answers_itself and place < len(parts) - 1:
             raise OptionError(f"part {place + 1} of the chain, {name}, answers itself: put it last")
 

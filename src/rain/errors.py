@@ -13,6 +13,7 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
     ├── GateError (ValueError)           a gate that is not calibrated, or for something else, or on
     │                                    pictures that do not do
+    ├── CertificateError (ValueError)    a defence of which nothing can be proven
     ├── ExportError (ValueError)         a model that cannot be exported, or an exported one that is damaged
     │                                    or cannot run here
     ├── DatasetError (ValueError)        a dataset that is missing or broken
@@ -59,6 +60,10 @@ class WeightsError(RainError, ValueError):
 
 class GateError(RainError, ValueError):
     """A gate is not calibrated, or for something else, or on pictures that do not do."""
+
+
+class CertificateError(RainError, ValueError):
+    """Nothing can be proven of a defence."""
 
 
 class ExportError(RainError, ValueError):

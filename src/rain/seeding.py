@@ -21,8 +21,13 @@ Generators = Generator | Sequence[Generator] | None
 
 def generator_for(seed: int, *what: object) -> Generator:
     """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
+    return Generator().manual_seed(seed_for(seed, *what))
+
+
+def seed_for(seed: int, *what: object) -> int:
+    """A seed for one purpose, of 63 bits: the same for the same seed and purpose."""
     text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1)
+    return int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1
 
 
 def keyword(generator: Generator | None) -> dict[str, Any]:

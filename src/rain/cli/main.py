@@ -9,6 +9,7 @@ import typer
 
 from rain.cli.calibrating import calibrate
 from rain.cli.catalogue import list_names
+from rain.cli.certifying import certify
 from rain.cli.costing import cost
 from rain.cli.errors import escape_output
 from rain.cli.explaining import explain
@@ -43,5 +44,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, serve, explain, calibrate, cost, export, run, report, demo, train):
+for command in (predict, serve, explain, calibrate, cost, export, run, certify, report, demo, train):
     app.command()(command)

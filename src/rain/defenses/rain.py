@@ -149,6 +149,11 @@ class Rain(Defense):
             what = f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that"
             warnings.warn(f"{what}: it will restore less", stacklevel=2)
 
+    @property
+    def ablating(self) -> int | None:
+        """2, where of each 2x2 cell one pixel is seen, in all its colours; else None."""
+        return 2 if self.down == "pixel" and self.keep == 1 else None
+
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in halved pixels)."""
         return self.spread(images, 1, generator)

@@ -12,10 +12,14 @@ PLUG_INS = "rain.defenses."
 LIBRARY = "it runs a library of arrays, which is no graph of tensors"
 
 REASONS = {
+    "bart": "each image goes through other transformations, in another order",
+    "crop_ensemble": "it answers by the mean over many crops, and a graph has one picture an image",
     "jpeg": "it runs a real encoder, which is no graph of tensors: compress before the exported model",
     "nlm": LIBRARY,
     "pixel_deflection": LIBRARY,
     "quilting": "it searches for neighbours of patches, picture by picture",
+    "smooth": "its noise is drawn on a lattice, of which NumPy knows nothing: certify with torch",
+    "squeezing": "it compares several answers, and says nothing of its own: export the classifier alone",
     "tv": "its hundreds of steps would be a graph of thousands of nodes",
     "wavelet_sr": LIBRARY,
 }

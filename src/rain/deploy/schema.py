@@ -28,7 +28,8 @@ class Prediction(BaseModel):
     agreement: float = Field(description="The share of draws that alone say the same.", examples=[0.875])
     top: list[Guess] = Field(description="The likeliest classes.")
     flagged: bool | None = Field(
-        None, description="With a gate: whether the defence overruled the classifier."
+        None,
+        description="With a gate: whether the defence overruled the classifier. With a detector: an alarm.",
     )
     suspicion: float | None = Field(None, description="With a gate: how far the two answers differ.")
     bare: ClassName | None = Field(None, description="With a gate: what the classifier alone says.")

@@ -150,6 +150,7 @@ def _defended(served: Served, images: Images) -> dict[str, Any]:
     if isinstance(prediction, GatedPrediction):
         said["flagged"] = bool(prediction.flagged[0])
         said["suspicion"] = float(prediction.suspicion[0])
+        said["overrules"] = getattr(hardened.defense, "overrules", True)
     behind = Hardened(hardened.classifier, inner(hardened))
     draws = []
     for _ in range(DRAWS if hardened.defense.random else 1):

@@ -138,9 +138,14 @@ function cards(look, held) {
     more.push(make("p", { class: "soft" }, `${agree} of ${draws.length} draws say ${nameOf(label, look)}${rest}.`));
   }
   if (look.defended.flagged !== undefined) {
-    more.push(make("p", {}, look.defended.flagged ? "The gate flagged it: the defence answers." : "The gate stayed shut: the classifier answers."));
+    more.push(make("p", {}, alarm(look.defended)));
   }
   return [card("The classifier alone", look.bare, held), card(`Behind ${state.about.defense}`, look.defended, held, more)];
+}
+
+function alarm({ flagged, overrules }) {
+  if (!overrules) return flagged ? "The detector flagged it: it should be refused." : "The detector did not flag it.";
+  return flagged ? "The gate flagged it: the defence answers." : "The gate stayed shut: the classifier answers.";
 }
 
 function nameOf(label, look) {
