@@ -27,12 +27,18 @@ from rain.errors import ExportError, GateError, OptionError
 
 COUNTS = (1, 8)
 DRAWS = 8
+SAMPLES = 20
+"""Pictures by which a model is brought to 8 bits; for its time, any will do."""
+
 EAGER = "PyTorch, eager"
 WAYS = {
     "ONNX Runtime": ("onnx", "float32"),
     "OpenVINO, float32": ("openvino", "float32"),
     "OpenVINO, bfloat16": ("openvino", "bfloat16"),
+    "OpenVINO, int8": ("openvino", "int8"),
 }
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 Ways = dict[tuple[str, str], Callable[[np.ndarray], object]]
 """What is timed, by (what, way)."""
@@ -70,19 +76,25 @@ def ways_of(models: dict[str, rain.Hardened], folder: Path, threads: int) -> Way
     for what, hardened in models.items():
         work[what, EAGER] = partial(eager, hardened)
         for way, (format, precision) in WAYS.items():
-            out = folder / f"{what}-{format}"
             try:
-                if not out.exists():
-                    import_runtime({"onnx": "onnxruntime", "openvino": "openvino"}[format])
-                    export(hardened, out, format=format)
-                work[what, way] = partial(once, Runtime(out, precision=precision, threads=threads))
+                work[what, way] = partial(once, opened(hardened, folder, format, precision, threads))
             except (ExportError, OptionError) as error:
                 print(f"left out: {what}, {way}: {error}")
     return work
 
 
+def opened(hardened: rain.Hardened, folder: Path, format: str, precision: str, threads: int) -> Runtime:
+    """Export a model, unless that was done before, and open it."""
+    is_int8 = precision == "int8"
+    out = folder / f"{type(hardened.defense).__name__}-{format}{'-int8' if is_int8 else ''}"
+    if not out.exists():
+        import_runtime("nncf" if is_int8 else PACKAGES[format])
+        export(hardened, out, format=format, int8=pictures(SAMPLES) if is_int8 else None)
+    return Runtime(out, precision="float32" if is_int8 else precision, threads=threads)
+
+
 def gated(classifier: torch.nn.Module, defense: str, share: float, folder: Path, threads: int) -> Ways:
-    """``predict`` with several draws: eager and in ONNX Runtime, each with and without a gate."""
+    """``predict`` with several draws behind a gate: eager and exported."""
     work: Ways = {}
     if not share:
         return work
@@ -92,9 +104,7 @@ def gated(classifier: torch.nn.Module, defense: str, share: float, folder: Path,
         work[name, EAGER] = partial(predict_eager, hardened)
         for way in ("ONNX Runtime", "OpenVINO, bfloat16"):
             format, precision = WAYS[way]
-            out = folder / f"gate-{format}"
-            export(hardened, out, format=format)
-            runtime = Runtime(out, precision=precision, threads=threads)
+            runtime = opened(hardened, folder, format, precision, threads)
             work[name, way] = partial(runtime.predict, draws=DRAWS)
     except (ExportError, GateError, OptionError) as error:
         print(f"left out: {name}: {error}")

@@ -41,7 +41,13 @@ def handmade(folder: Path, threshold: float | None = None, **changes: Any) -> Pa
     gate = None if threshold is None else Gate("l1", threshold)
     origin = Origin("mean", "fade", "0", "1", {})
     fields: dict[str, Any] = {"format": "onnx", "size": SIZE, "multiple": 1, "batch": None}
-    fields |= {"classes": CLASSES, "categories": (), "preprocessing": "none", "measured": {}}
+    fields |= {
+        "classes": CLASSES,
+        "categories": (),
+        "preprocessing": "none",
+        "measured": {},
+        "precision": "float32",
+    }
     fields |= {"random": True, "independent": True, "draws": {"uniform": Uniform((3,))}}
     Manifest(graphs=graphs, gate=gate, origin=origin, **(fields | changes)).save(folder)
     return folder

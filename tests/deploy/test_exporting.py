@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import rain
 from rain.defense import Defense, Hardened
 from rain.deploy import Runtime, export
 from rain.deploy.reasons import NO_WORD, ONE_BY_ONE, REASONS, why_not
-from rain.errors import ExportError, GateError, OptionError
+from rain.errors import ExportError, GateError, ImageError, OptionError
 from rain.gate import Gated
 from rain.images import enter
 from rain.registry import DEFENSES, load_defense
@@ -36,6 +37,40 @@ class Pooled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layer(images).relu().mean((2, 3))
+
+
+class Silent(Defense):
+    """A random defence of somebody who has not heard of plans."""
+
+    def draw(self, images: Tensor, generator: Any = None) -> dict[str, Tensor]:
+        return {"noise": torch.rand(images.shape, generator=generator)}
+
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return (images + draw["noise"]) / 2
+
+
+class Crops(Defense):
+    """It answers by two pictures."""
+
+    random = False
+
+    def draw(self, images: Tensor, generator: Any = None) -> dict[str, Tensor]:
+        return {}
+
+    def transform(self, images: Tensor, draw: Any) -> Tensor:
+        return images
+
+    def answer(self, classify: Any, images: Tensor, draw: Any, *, copies: int = 1) -> Tensor:
+        return classify(images) + classify(images.flip(3))
+
+
+class Branching(nn.Module):
+    """A classifier whose way depends on its values."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.mean() > 0.5:
+            images = 1 - images
+        return images.mean((2, 3))
 
 
 def batch_of(count: int, size: tuple[int, int] = SIZE) -> Tensor:
@@ -117,6 +152,43 @@ def test_openvino_is_torch(tmp_path: Path) -> None:
         assert_same(runtime, hardened, batch_of(count))
 
 
+def test_8_bits_say_how_often_the_label_is_torchs(tmp_path: Path) -> None:
+    needs_onnx()
+    pytest.importorskip("nncf")
+    hardened = rain.harden(tiny(), COMPACT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        manifest = export(hardened, tmp_path, format="openvino", size=SIZE, int8=batch_of(16))
+    assert manifest.precision == "int8"
+    assert manifest.measured["images"] == 16
+    assert 0.5 <= manifest.measured["equal_labels"] <= 1
+    runtime, images = Runtime(tmp_path), batch_of(5)
+    assert runtime.predict(images.numpy(), seed=1).labels.shape == (5,)
+    with torch.no_grad():
+        bare = hardened.classify(images).numpy()
+    assert np.abs(runtime.classify(images.numpy()) - bare).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"format": "onnx"}, OptionError, "int8 goes with format=.openvino."),
+        ({"size": 0}, OptionError, "int8 needs one size"),
+        ({"int8": torch.zeros(15, 3, *SIZE)}, OptionError, "at least 16 pictures .* these are 15"),
+        ({"int8": torch.zeros(16, 3, 8, 8)}, ImageError, "pictures of 8x8, the model takes 20x24"),
+        ({"int8": torch.full((16, 3, *SIZE), 255.0)}, ImageError, "divide by 255"),
+        ({"defense": Crops()}, OptionError, "Crops cannot be brought to 8 bits"),
+    ],
+)
+def test_what_cannot_be_brought_to_8_bits_is_told(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    hardened = rain.harden(tiny(), options.pop("defense", "noise"))
+    choice: dict[str, Any] = {"format": "openvino", "size": SIZE, "int8": torch.zeros(16, 3, *SIZE)}
+    with pytest.raises(error, match=message):
+        export(hardened, tmp_path, **(choice | options))
+
+
 def test_a_program_of_torch_is_torch(tmp_path: Path) -> None:
     hardened = rain.harden(tiny(), "rain(preset=released, enhancer=bicubic)")
     manifest = export(hardened, tmp_path, format="torch", size=SIZE)
@@ -181,40 +253,6 @@ def test_every_defence_can_be_exported_or_says_why(name: str, format: str) -> No
 
 def test_the_lists_name_defences() -> None:
     assert {*REASONS, *NO_WORD, *ONE_BY_ONE} < set(DEFENSES.names())
-
-
-class Silent(Defense):
-    """A random defence of somebody who has not heard of plans."""
-
-    def draw(self, images: Tensor, generator: Any = None) -> dict[str, Tensor]:
-        return {"noise": torch.rand(images.shape, generator=generator)}
-
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return (images + draw["noise"]) / 2
-
-
-class Crops(Defense):
-    """It answers by two pictures."""
-
-    random = False
-
-    def draw(self, images: Tensor, generator: Any = None) -> dict[str, Tensor]:
-        return {}
-
-    def transform(self, images: Tensor, draw: Any) -> Tensor:
-        return images
-
-    def answer(self, classify: Any, images: Tensor, draw: Any, *, copies: int = 1) -> Tensor:
-        return classify(images) + classify(images.flip(3))
-
-
-class Branching(nn.Module):
-    """A classifier whose way depends on its values."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.mean() > 0.5:
-            images = 1 - images
-        return images.mean((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +331,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"holds other files \(hardened.onnx\)"):
         export(rain.harden(tiny(), "none"), tmp_path, size=SIZE)
     assert (tmp_path / "hardened.onnx").read_text() == "mine"
-    with pytest.raises(ExportError, match=r"hardened.onnx: cannot be written: File exists"):
+    with pytest.raises(ExportError, match=r"hardened.onnx: a file, and the exported model is a folder"):
         export(rain.harden(tiny(), "none"), tmp_path / "hardened.onnx", size=SIZE)
 
 

@@ -13,7 +13,7 @@ from rain.plans import Array
 
 PRECISIONS = ("float32", "bfloat16")
 
-EXTRAS = {"onnxruntime": "onnx", "onnxscript": "export", "openvino": "openvino"}
+EXTRAS = {"nncf": "int8", "onnxruntime": "onnx", "onnxscript": "export", "openvino": "openvino"}
 """Packages, and the extra of ours that brings each."""
 
 

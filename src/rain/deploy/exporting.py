@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,20 +10,19 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch import nn
 
 from rain.calibration import identity
 from rain.defense import Hardened, duplicate, own_size
+from rain.deploy.comparing import CHECKS, compare, compare_labels, noise, samples_of
 from rain.deploy.graphs import MULTIPLE, modules_of, trace, write
 from rain.deploy.manifest import FORMATS, NAME, PARTS, Gate, Graph, Manifest, Origin, digest_file
 from rain.deploy.reasons import is_one_by_one, why_not
-from rain.deploy.runtime import Runtime
-from rain.errors import ExportError, OptionError, did_you_mean
-from rain.files import to_path
+from rain.errors import ExportError, ImageError, OptionError, did_you_mean
+from rain.files import is_file, to_path
 from rain.gate import Gated
+from rain.images import Images, check_images
 from rain.plans import Plan
 from rain.seeds import is_integer
 from rain.version import __version__
@@ -35,14 +33,8 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 FILES = frozenset(f"{part}{suffix}" for part in PARTS for suffix in (".onnx", ".xml", ".bin", ".pt2"))
 """Every file that an exported model may have besides its manifest."""
 
-CHECKS = (1, 3)
-"""How many images the batches have on which the exported model is compared with torch."""
-
-CLOSE = 1e-4
-"""How far logits may differ from torch's, in units of the largest of them, if that is above 1."""
-
-FAR = 1e-2
-"""From here on it is another model."""
+LEAST = 16
+"""Pictures by which the ranges of 8 bits are found."""
 
 
 def export(
@@ -51,6 +43,7 @@ def export(
     *,
     format: str = "onnx",
     size: int | tuple[int, int] | None = None,
+    int8: Images | None = None,
     classifier: str = "",
     defense: str = "",
 ) -> Manifest:
@@ -66,6 +59,9 @@ def export(
         format: "onnx", "openvino" or "torch" (a program of ``torch.export``, which ``Runtime`` does not run).
         size: side of the images in pixels, or (height, width); None for what the classifier sees; 0 for any
             size whose sides are multiples of four.
+        int8: pictures of the kind that will be classified, (N, 3, H, W) in [0, 1], at least 16 of them, for
+            "openvino": the convolutions of classifier and defence then compute in 8 bits. None, the default,
+            leaves them in float32.
         classifier, defense: their specs, for the manifest; by default the names of their classes.
 
     Returns: the manifest, as it is in the folder. Its ``measured`` says how far the logits are from torch's.
@@ -84,6 +80,8 @@ def export(
     if reason:
         raise OptionError(reason)
     sides = _sides(size, hardened.classifier)
+    if int8 is not None:
+        _check_int8(int8, hardened, format, sides)
     gate = _gate(hardened, sides)
     origin = _origin(hardened, classifier, defense)
     # Its own copy: on the CPU, and in the precision in which everything is checked.
@@ -92,7 +90,7 @@ def export(
     folder = to_path(out)
     temporary = _open(folder)
     try:
-        exported = _write(model, temporary, format, sides, gate, origin)
+        exported = _write(model, temporary, format, sides, gate, origin, int8)
         _move(temporary, folder, exported)
     except OSError as error:
         why = error.strerror or error
@@ -109,19 +107,20 @@ def _write(
     size: tuple[int, int] | None,
     gate: Gate | None,
     origin: Origin,
+    int8: Images | None,
 ) -> Manifest:
     """Trace, write and check."""
     plans = model.defense.plan()
     batch = 1 if is_one_by_one(model.defense) else None
     behind = Hardened(model.classifier, model.defense.defense) if isinstance(model.defense, Gated) else model
     graphs, programs = {}, {}
-    for part, module in modules_of(behind, apart=gate is not None).items():
+    for part, module in modules_of(behind, apart=gate is not None or int8 is not None).items():
         programs[part] = trace(part, module, plans, size, batch)
-        files = write(programs[part], part, format, folder)
+        samples = None if int8 is None else samples_of(behind, part, plans, int8)
+        files = write(programs[part], part, format, folder, samples)
         digests = {name: digest_file(folder / name) for name in files}
         graphs[part] = Graph(digests, _inputs(part, plans))
-    example = _pictures(1, size)
-    classes = behind.classify(example).shape[1]
+    classes = behind.classify(noise(1, size)).shape[1]
     manifest = Manifest(
         format=format,
         graphs=graphs,
@@ -135,71 +134,21 @@ def _write(
         random=model.defense.random,
         independent=model.defense.independent,
         gate=gate,
+        precision="float32" if int8 is None else "int8",
         origin=origin,
         measured={},
     )
     manifest.save(folder)
-    difference = _compare(behind, folder, programs, manifest)
-    against = f"torch {torch.__version__}"
-    measured = {"logit_difference": difference, "images": sum(CHECKS), "against": against}
+    measured: dict[str, Any] = {"against": f"torch {torch.__version__}"}
+    if int8 is None:
+        measured["logit_difference"] = compare(behind, folder, programs, manifest)
+        measured["images"] = sum(CHECKS)
+    else:
+        measured["equal_labels"] = compare_labels(behind, folder, manifest, int8)
+        measured["images"] = len(int8)
     manifest = replace(manifest, measured=measured)
     manifest.save(folder)
     return manifest
-
-
-def _compare(
-    model: Hardened, folder: Path, programs: Mapping[str, ExportedProgram], manifest: Manifest
-) -> float:
-    """How far the logits of the exported model are from torch's, at most, on the same images and draws.
-
-    Raises:
-        ExportError: it answers otherwise.
-    """
-    generator = np.random.default_rng(0)
-    farthest, scale = 0.0, 1.0
-    for count in CHECKS:
-        images = _pictures(count, manifest.size)
-        size = (images.shape[2], images.shape[3])
-        draw = {name: plan.sample(generator, count, size) for name, plan in manifest.draws.items()}
-        inputs = images, {name: torch.from_numpy(tensor) for name, tensor in draw.items()}
-        with torch.no_grad():
-            expected = model.answer(*inputs).numpy()
-        if manifest.format == "torch":
-            logits = _by_torch(programs, *inputs, one_by_one=manifest.batch == 1)
-        else:
-            logits = Runtime(folder).defended(images.numpy(), draw)
-        farthest = max(farthest, float(np.abs(logits - expected).max()))
-        scale = max(scale, float(np.abs(expected).max()))
-    what = f"the exported model's logits differ from torch's by up to {farthest:.2g}"
-    if not farthest <= FAR * scale:
-        raise ExportError(f"{what}: it is another model; take another format")
-    if farthest > CLOSE * scale:
-        warnings.warn(f"{what}: labels may differ where two classes are nearly as likely", stacklevel=4)
-    return farthest
-
-
-@torch.no_grad()
-def _by_torch(
-    programs: Mapping[str, ExportedProgram], images: Tensor, draw: dict[str, Tensor], *, one_by_one: bool
-) -> Any:
-    """Logits behind the defence, by the traced programs."""
-    if one_by_one and len(images) > 1:
-        rows = range(len(images))
-        each = [_by_torch(programs, images[row : row + 1], _row(draw, row), one_by_one=True) for row in rows]
-        return np.concatenate(each)
-    if "hardened" in programs:
-        return programs["hardened"].module()(images, draw).numpy()
-    return programs["classifier"].module()(programs["defense"].module()(images, draw)).numpy()
-
-
-def _row(draw: dict[str, Tensor], row: int) -> dict[str, Tensor]:
-    return {name: tensor[row : row + 1] if len(tensor) > 1 else tensor for name, tensor in draw.items()}
-
-
-def _pictures(count: int, size: tuple[int, int] | None) -> Tensor:
-    """Images to compare on: noise, the same every time, of a size that was not traced if that is free."""
-    sides = size or (12 * MULTIPLE, 18 * MULTIPLE)
-    return torch.rand((count, 3, *sides), generator=torch.Generator().manual_seed(count))
 
 
 def _inputs(part: str, plans: Mapping[str, Plan]) -> dict[str, str]:
@@ -211,6 +160,30 @@ def _inputs(part: str, plans: Mapping[str, Plan]) -> dict[str, str]:
 
 
 # --- what the manifest says
+
+
+def _check_int8(images: Images, hardened: Hardened, format: str, size: tuple[int, int] | None) -> None:
+    """Check the pictures by which a model is brought to 8 bits, and that this can be done.
+
+    Raises:
+        OptionError: another format, any size, too few pictures, or a defence that answers itself.
+        ImageError: the pictures break the convention, or have another size than the model.
+    """
+    if format != "openvino":
+        raise OptionError(f'int8 goes with format="openvino", not with {format!r}')
+    if size is None:
+        raise OptionError("int8 needs one size: give it, in the place of 0")
+    inner = hardened.defense.defense if isinstance(hardened.defense, Gated) else hardened.defense
+    if inner.answers_itself:
+        name = type(inner).__name__
+        raise OptionError(f"{name} cannot be brought to 8 bits: it answers by more than one picture")
+    check_images(images, "int8")
+    if len(images) < LEAST:
+        what = f"int8 needs at least {LEAST} pictures of the kind that will be classified"
+        raise OptionError(f"{what}, these are {len(images)}")
+    if tuple(images.shape[2:]) != size:
+        own = "x".join(map(str, images.shape[2:]))
+        raise ImageError(f"int8 holds pictures of {own}, the model takes {size[0]}x{size[1]}: resize them")
 
 
 def _sides(size: object, classifier: nn.Module) -> tuple[int, int] | None:
@@ -294,6 +267,8 @@ def _open(folder: Path) -> Path:
     Raises:
         ExportError: it cannot be made or written, or holds other files.
     """
+    if is_file(folder):
+        raise ExportError(f"{folder}: a file, and the exported model is a folder: give another name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = sorted(path.name for path in folder.iterdir())

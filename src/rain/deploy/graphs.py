@@ -3,8 +3,8 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,15 @@ EXAMPLES = 2
 MULTIPLE = 4
 """Sides of a free size are multiples of this: SRd halves a picture, and DG halves what it gets."""
 
+PARTS = {"hardened": "classifier and defence", "classifier": "classifier", "defense": "defence"}
+"""What each graph is called in errors."""
+
+Samples = Sequence[Mapping[str, Any]]
+"""Inputs of a graph, by name, as arrays, for one image each."""
+
 OUTPUTS = {"hardened": "logits", "classifier": "logits", "defense": "defended"}
 
-LOGGERS = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch.onnx")
+LOGGERS = ("nncf", "torch.export", "torch.fx.experimental.symbolic_shapes", "torch.onnx")
 
 MOST_BYTES = 2 * 10**9
 """What fits into one ONNX file."""
@@ -148,13 +154,16 @@ def _of_plan(plan: Plan, size: tuple[int, int] | None, batch: int | None) -> dic
     return free
 
 
-def write(program: ExportedProgram, part: str, format: str, folder: Path) -> list[str]:
+def write(
+    program: ExportedProgram, part: str, format: str, folder: Path, samples: Samples | None = None
+) -> list[str]:
     """Write a graph into a folder.
 
     Args:
         program: of ``trace``.
         part: what it computes; the files are called so.
         format: "onnx", "openvino" or "torch".
+        samples: inputs of it, by which its convolutions are brought to 8 bits; for "openvino" only.
 
     Returns: the names of the files, the one that is opened first.
 
@@ -163,8 +172,7 @@ def write(program: ExportedProgram, part: str, format: str, folder: Path) -> lis
         OSError: a file cannot be written.
     """
     if format == "torch":
-        with quiet():
-            torch.export.save(program, folder / f"{part}.pt2")
+        _write_torch(program, part, folder / f"{part}.pt2")
         return [f"{part}.pt2"]
     name = f"{part}.onnx"
     _write_onnx(program, part, folder / name)
@@ -172,10 +180,23 @@ def write(program: ExportedProgram, part: str, format: str, folder: Path) -> lis
         return [name]
     openvino = import_runtime("openvino")
     model = openvino.convert_model(folder / name)
+    if samples is not None:
+        model = quantize(model, part, samples)
     # By default it would round the weights to half precision.
     openvino.save_model(model, folder / f"{part}.xml", compress_to_fp16=False)
     (folder / name).unlink()
     return [f"{part}.xml", f"{part}.bin"]
+
+
+def _write_torch(program: ExportedProgram, part: str, path: Path) -> None:
+    try:
+        with quiet():
+            torch.export.save(program, path)
+    except OSError:
+        raise
+    except Exception as error:  # the writer raises whatever it stumbles over
+        what = f"torch.export has no word for a step of the {PARTS[part]}"
+        raise ExportError(f"{what}: {_first_line(error)}; give one size, not any") from error
 
 
 def _write_onnx(program: ExportedProgram, part: str, path: Path) -> None:
@@ -191,8 +212,32 @@ def _write_onnx(program: ExportedProgram, part: str, path: Path) -> None:
     except Exception as error:  # the exporter raises whatever it stumbles over
         if isinstance(error, OSError):
             raise
-        what = "ONNX has no word for a step of it"
+        what = f"ONNX has no word for a step of the {PARTS[part]}"
         raise ExportError(f'{what}: {_cause(error)}; format="torch" takes it') from error
+
+
+def quantize(model: Any, part: str, samples: Samples) -> Any:
+    """Bring the convolutions of an OpenVINO graph to 8 bits, weights and activations.
+
+    Args:
+        model: of OpenVINO.
+        part: what it computes. Of a defence, grouped convolutions stay: DG's interpolation is one, and what
+            DG corrects has to be exact.
+        samples: inputs of it, from which the ranges of the activations come.
+
+    Raises:
+        ExportError: NNCF is not installed.
+    """
+    nncf = import_runtime("nncf")
+    kept = nncf.IgnoredScope(types=["GroupConvolution"], validate=False) if part == "defense" else None
+    with quiet(), redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(samples)),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(samples),
+            ignored_scope=kept,
+        )
 
 
 @contextmanager

@@ -22,6 +22,8 @@ FORMATS = ("onnx", "openvino", "torch")
 PARTS = ("hardened", "classifier", "defense")
 """What a graph computes: the logits behind the defence, those of the classifier alone, the pictures."""
 
+APART = {"classifier", "defense"}
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -83,7 +85,8 @@ class Manifest:
 
     Args:
         format: one of ``FORMATS``.
-        graphs: by what they compute, one of ``PARTS``: "hardened" alone, or with a gate the other two.
+        graphs: by what they compute, one of ``PARTS``: "hardened" alone, or (with a gate always) the other
+            two.
         size: height and width of the images, in pixels; None where it is free.
         multiple: where the size is free, each side is a multiple of this.
         batch: how many images a graph takes at a time; None for any number.
@@ -94,6 +97,7 @@ class Manifest:
         random: whether fresh draws give other answers.
         independent: whether each image of a batch has its own draw.
         gate: None without one.
+        precision: of the convolutions, "float32" or "int8".
         origin: what was exported.
         measured: what was measured of it, in words and numbers.
     """
@@ -110,6 +114,7 @@ class Manifest:
     random: bool
     independent: bool
     gate: Gate | None
+    precision: str
     origin: Origin
     measured: Mapping[str, Any]
 
@@ -222,9 +227,11 @@ def _size(values: list[int]) -> tuple[int, int]:
 def _check(manifest: Manifest) -> None:
     if manifest.format not in FORMATS:
         raise ValueError(f"format {manifest.format!r}")
-    names = {"classifier", "defense"} if manifest.gate else {"hardened"}
-    if set(manifest.graphs) != names:
-        raise ValueError(f"graphs {sorted(manifest.graphs)}")
+    names = set(manifest.graphs)
+    if names != APART and (manifest.gate or names != {"hardened"}):
+        raise ValueError(f"graphs {sorted(names)}")
+    if manifest.precision not in ("float32", "int8"):
+        raise ValueError(f"precision {manifest.precision!r}")
     for graph in manifest.graphs.values():
         for name in graph.files:
             if not re.fullmatch(r"\w[\w.-]*", name):

@@ -130,13 +130,13 @@ class Runtime:
         return self._behind(batch, self._check_draw(batch, draw))
 
     def classify(self, images: Array) -> Array:
-        """Classify without the defence: logits (N, classes). A model without a gate does not hold that.
+        """Classify without the defence: logits (N, classes). A model in one graph does not hold that.
 
         Raises:
             ImageError: the images break the convention.
-            OptionError: the model was exported without a gate.
+            OptionError: the model was exported without a gate, in one graph.
         """
-        if self.manifest.gate is None:
+        if "classifier" not in self._graphs:
             what = "this model holds the classifier behind its defence only"
             raise OptionError(f"{what}: export it with a gate, or with the defence none")
         return self._run("classifier", {"images": self._check(images)})
@@ -194,7 +194,7 @@ class Runtime:
     def _behind(self, images: Array, draw: Mapping[str, Array]) -> Array:
         """Logits behind the defence, of images and a draw that were checked."""
         inputs = {"images": images} | {f"draw_{name}": array for name, array in draw.items()}
-        if self.manifest.gate is None:
+        if "hardened" in self._graphs:
             return self._run("hardened", inputs)
         return self._run("classifier", {"images": self._run("defense", inputs)})
 
