@@ -15,7 +15,7 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
-from rain.deploy.model import Model
+from rain.deploy.answering import Answerer
 from rain.deploy.service import build_app
 from rain.deploy.settings import Settings
 
@@ -76,13 +76,13 @@ def png(level: int = 128, side: int = 16) -> bytes:
 
 
 @contextmanager
-def serving(model: Model | None = None, **changes: Any) -> Iterator[Place]:
+def serving(answerer: Answerer | None = None, **changes: Any) -> Iterator[Place]:
     """Run a service of the tiny classifier; keywords replace its settings."""
     settings = Settings(
         **{"classifier": "models:tiny", "defense": SMALL, "device": "cpu", "draws": 2} | changes
     )
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(settings, model), log_level="critical", lifespan="on")
+    config = uvicorn.Config(build_app(settings, answerer), log_level="critical", lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

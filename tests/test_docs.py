@@ -94,6 +94,8 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
             assert (ROOT / words[1]).is_file(), line
         elif words[:1] == ["curl"]:
             assert words[-1].endswith(KNOWN_PATHS), line
+        elif words[:1] == ["docker"]:
+            assert (ROOT / "Dockerfile").is_file(), line
         else:
             assert words[:2] in ([], ["pip", "install"]), line
 

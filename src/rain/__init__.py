@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 from rain.version import __version__
 
 if TYPE_CHECKING:
-    from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, grid, randomize, train
+    from rain import (
+        adaptive,
+        attacks,
+        classifiers,
+        datasets,
+        defenses,
+        deploy,
+        enhancers,
+        grid,
+        randomize,
+        train,
+    )
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
     from rain.certificates import Certificates
@@ -57,6 +68,7 @@ _MODULES = (
     "classifiers",
     "datasets",
     "defenses",
+    "deploy",
     "enhancers",
     "grid",
     "randomize",
@@ -81,6 +93,7 @@ __all__ = [
     "classifiers",
     "datasets",
     "defenses",
+    "deploy",
     "enhancers",
     "grid",
     "harden",

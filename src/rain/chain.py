@@ -1,6 +1,8 @@
 """Chain: defences one after the other, as one defence."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,7 +12,10 @@ from rain.detector import Detector
 from rain.errors import ImageError, OptionError
 from rain.images import Images
 from rain.lattice import LatticeNoise
+from rain.plans import Plan
 from rain.registry import load_defense
+
+Value = TypeVar("Value")
 
 
 class Chain(Defense):
@@ -90,6 +95,13 @@ class Chain(Defense):
             draws |= _prefixed(own, place)
         return draws
 
+    def plan(self) -> dict[str, Plan]:
+        """Say how each part draws; all of them are taken to get images of one size."""
+        plans: dict[str, Plan] = {}
+        for place, part in enumerate(self.defenses()):
+            plans |= _prefixed(part.plan(), place)
+        return plans
+
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the parts, one after the other."""
         for place, part in enumerate(self.defenses()):
@@ -162,8 +174,8 @@ def _check_parts(parts: list[Defense]) -> None:
             raise OptionError(f"part {place + 1} of the chain, {name}, answers itself: put it last")
 
 
-def _prefixed(tensors: Draw, place: int) -> dict[str, Tensor]:
-    return {f"part{place + 1}_{name}": tensor for name, tensor in tensors.items()}
+def _prefixed(parts: Mapping[str, Value], place: int) -> dict[str, Value]:
+    return {f"part{place + 1}_{name}": value for name, value in parts.items()}
 
 
 def _part_of(draw: Draw, place: int) -> Draw:

@@ -14,6 +14,7 @@ from rain.answers import logits_of, refuse_broken, warn_if_probabilities
 from rain.errors import ImageError, OptionError, RainError
 from rain.images import Images, check_images
 from rain.lattice import LatticeNoise
+from rain.plans import Plan
 from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
 from rain.seeding import Generators, check_seed, draw_each, generators_of, is_integer, seeds_of
@@ -93,6 +94,19 @@ class Defense(nn.Module, ABC):
             generator: of the draw; by default, torch's own.
         """
         return self.draw(images, generator)
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how ``draw`` draws, so that an exported model can do it without torch (``rain.plans``).
+
+        Returns: the plan of each tensor of a draw, by its name and in its place.
+
+        Raises:
+            OptionError: the defence does not say it.
+        """
+        if not self.random:
+            return {}
+        advice = "give it a method plan() that returns rain.plans by the names of draw"
+        raise OptionError(f"{type(self).__name__} does not say how it draws: {advice}")
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
         """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""

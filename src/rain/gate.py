@@ -20,6 +20,7 @@ from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import GateError, OptionError, did_you_mean
 from rain.images import Images
+from rain.plans import Plan
 from rain.prediction import GatedPrediction
 from rain.seeding import Generators
 
@@ -177,6 +178,10 @@ class Gated(Detector):
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
         """Draw as the defence does."""
         return self.defense.spread(images, copies, generator)
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how the defence draws."""
+        return self.defense.plan()
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the defence, whether or not its answer will count."""

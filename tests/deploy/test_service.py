@@ -5,6 +5,8 @@ import io
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,11 @@ import pytest
 from PIL import Image
 from serving import SMALL, Place, form, png, serving
 
-from rain.deploy.model import Model, Question, without_paths
+import rain
+from rain.deploy import export
+from rain.deploy.answering import Question, without_paths
+from rain.deploy.exported import cut, decode
+from rain.deploy.model import Model
 from rain.deploy.settings import Settings
 from rain.errors import GateError
 
@@ -304,3 +310,54 @@ def test_paths_of_the_server_are_not_told() -> None:
         == "rain(enhancer=edsr(weights=e.pt), keep=2)"
     )
     assert without_paths("chain(parts=jpeg+rain)") == "chain(parts=jpeg+rain)"
+
+
+# --- an exported model
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    hardened = rain.harden(rain.load_classifier("models:tiny"), SMALL)
+    export(hardened, folder, size=16)
+    return folder
+
+
+def test_an_exported_model_answers_the_same_way(exported: Path) -> None:
+    with serving(model=str(exported), seeds=True, max_megapixels=0.01) as place:
+        status, first = place.predict(png(90, side=20), seed=7)
+        assert status == 200
+        again = place.predict(png(30), png(90, side=20), seed=7)[1]["predictions"][1]
+        assert again["label"] == first["predictions"][0]["label"]
+        assert again["probability"] == pytest.approx(first["predictions"][0]["probability"], abs=2e-6)
+        assert place.predict(b"no picture")[0] == 422
+        assert place.predict(large())[0] == 422
+        assert place.predict(png()[:100])[0] == 422
+        about = json.loads(place.ask("GET", "/model")[2])
+        assert (about["size"], about["classes"]) == (16, 5)
+        assert str(exported.parent) not in json.dumps(about)
+        assert place.ask("GET", "/")[0] == 404  # the page needs gradients
+
+
+def test_serving_an_exported_model_needs_no_torch(exported: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+from rain.deploy.service import build_app
+from rain.deploy.settings import Settings
+app = build_app(Settings(model={str(exported)!r}))
+assert any(route.path == "/predict" for route in app.routes if hasattr(route, "path"))
+from rain.cli.serving import serve
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_pictures_of_every_mode_enter_at_the_size_of_the_model(mode: str) -> None:
+    picture = Image.effect_noise((40, 30), 50).convert("RGB").convert("L" if mode == "I;16" else mode)
+    content = io.BytesIO()
+    (picture.convert("I;16") if mode == "I;16" else picture).save(content, "TIFF")
+    whole = decode(content.getvalue(), 10_000)
+    assert (whole.mode, whole.size) == ("RGB", (40, 30))
+    assert cut(whole, (16, 16)).size == (16, 16)
+    assert cut(whole, (48, 24)).size == (24, 48)

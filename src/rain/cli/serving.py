@@ -19,6 +19,9 @@ from rain.errors import OptionError, RainError
 if TYPE_CHECKING:
     from rain.deploy.settings import Settings
 
+MODEL_HELP = (
+    "An exported model (rain export), in the place of classifier, defence, gate and size; needs no torch."
+)
 GATE_HELP = (
     "Share of clean images that the defence may overrule: 0.02 by default where a threshold is known; 0 for "
     "no gate."
@@ -34,6 +37,7 @@ SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 
 
 
 def serve(
+    model: Annotated[Path | None, typer.Option(help=MODEL_HELP, metavar="DIR")] = None,
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
@@ -61,9 +65,10 @@ def serve(
     trusted_proxy: Annotated[str, typer.Option(help=PROXY_HELP)] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; a GPU if there is one.")] = None,
 ) -> None:
-    """Serve a hardened classifier: POST /predict, GET /model, /health, /ready, /metrics, /openapi.json.
+    """Serve a hardened classifier on the web, with a page to try it.
 
-    It needs pip install 'rain-defense[serve]'. SIGTERM lets it finish what it has accepted.
+    POST /predict, GET /model, /health, /ready, /metrics, /openapi.json. SIGTERM lets it finish what it has
+    accepted. It needs pip install 'rain-defense[serve]'.
     """
     with clean_errors():
         from rain.deploy.settings import Settings
@@ -71,6 +76,7 @@ def serve(
         token = _token(token_file)
         _check_reach(host, token, insecure)
         settings = Settings(
+            model=str(model or ""),
             classifier=classifier,
             defense=defense,
             gate=gate,
@@ -153,7 +159,7 @@ def _open_when_ready(address: str) -> None:
             time.sleep(0.1)
             continue
         print(f"the page: {address} (Ctrl-C ends it)", flush=True)
-        webbrowser.open(address)
+        webbrowser.open_new_tab(address)
         return
 
 

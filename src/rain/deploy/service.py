@@ -10,17 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-import torch
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from rain.deploy import schema
+from rain.deploy.answering import Answerer, Question
 from rain.deploy.batching import Batcher, BusyError
 from rain.deploy.guard import Guard
 from rain.deploy.intake import Order, Upload, read_order
 from rain.deploy.measures import Measures
-from rain.deploy.model import Model, Question
-from rain.deploy.page import add_page
 from rain.deploy.settings import Settings, take_over
 from rain.errors import ImageError
 from rain.version import __version__
@@ -41,7 +39,7 @@ class Service:
         model: what answers.
     """
 
-    def __init__(self, settings: Settings, model: Model):
+    def __init__(self, settings: Settings, model: Answerer):
         self.settings, self.model, self.measures = settings, model, Measures()
         self.decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="rain-decoders")
         self.batcher: Batcher[Question, dict[str, Any]] = Batcher(
@@ -94,15 +92,25 @@ class Service:
             raise HTTPException(422, f"{what}: send a smaller picture") from None
 
 
-def build_app(settings: Settings, model: Model | None = None) -> FastAPI:
+def open_model(settings: Settings) -> Answerer:
+    """Open what the settings name: an exported model, which needs no torch, or a classifier and a defence."""
+    if settings.model:
+        from rain.deploy.exported import Exported
+
+        return Exported(settings)
+    from rain.deploy.model import Model
+
+    return Model(settings)
+
+
+def build_app(settings: Settings, model: Answerer | None = None) -> FastAPI:
     """Make the service.
 
     Args:
         settings: what it serves, and its limits.
         model: what answers; built of the settings by default, when the service starts.
     """
-    torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
-    service = Service(settings, model or Model(settings))
+    service = Service(settings, model or open_model(settings))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -123,8 +131,13 @@ def build_app(settings: Settings, model: Model | None = None) -> FastAPI:
     )
     app.add_middleware(Guard, settings=settings, note=service.note)
     _add_routes(app, service)
-    if settings.page:
-        add_page(app, settings, service.model)
+    # An exported model has no gradients, by which the page attacks.
+    if settings.page and not settings.model:
+        from rain.deploy.model import Model
+        from rain.deploy.page import add_page
+
+        if isinstance(service.model, Model):
+            add_page(app, settings, service.model)
     return app
 
 

@@ -32,6 +32,8 @@ class Settings:
     """What a service serves, and its limits.
 
     Args:
+        model: folder of an exported model (``rain export``), in the place of classifier, defence, gate and
+            size; "" for none.
         classifier, defense: specs.
         gate: share of the clean images that the defence may overrule; 0 for no gate, None for the usual one
             where a threshold is known.
@@ -56,6 +58,7 @@ class Settings:
         OptionError: a number out of range.
     """
 
+    model: str = ""
     classifier: str = "efficientnet_lite0"
     defense: str = "rain"
     gate: float | None = None
