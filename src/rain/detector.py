@@ -28,8 +28,6 @@ from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, group_by_size
 from rain.seeding import Generators
 
-VIEWS = ("hard", "soft", "parts")
-
 BATCH = 16
 """Pictures that are compared at a time."""
 
@@ -234,10 +232,11 @@ def give_calibration(defense: Defense, calibration: Calibration | str | Path) ->
 
     Raises:
         OptionError: the defence is no detector.
-        GateError: the file is no calibration.
+        GateError: the file is no calibration, or the detector has a threshold of its own.
     """
     if not isinstance(defense, Detector):
         raise OptionError("a calibration goes with a gate: give gate=0.02, or another share of clean images")
+    defense.refuse_fixed()
     defense.calibration = loaded(calibration)
 
 

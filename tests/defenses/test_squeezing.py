@@ -160,6 +160,9 @@ def test_answers_that_are_no_numbers_calibrate_nothing() -> None:
 def test_a_threshold_of_its_own_is_not_calibrated() -> None:
     with pytest.raises(GateError, match="this detector has a threshold of its own"):
         squeezing(threshold=0.5).calibrate(pictures(60))
+    calibration = squeezing().calibrate(pictures(60))
+    with pytest.raises(GateError, match="leave threshold out"):
+        rain.harden(tiny(), f"squeezing(squeezers={CHEAP}, threshold=0.5)", calibration=calibration)
 
 
 def test_an_attacker_gets_a_gradient_that_sees_the_squeezers(images: Tensor) -> None:
