@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from rain.errors import OptionError
 from rain.files import identify
+from rain.options import is_integer
 
 Generators = Generator | Sequence[Generator] | None
 """What a batch draws from: one generator for all of it, one for each image, or torch's own."""
@@ -35,11 +36,6 @@ def takes_generator(attack: Callable[..., Any]) -> bool:
 def keyword_for(attack: Callable[..., Any], generator: Generator | None) -> dict[str, Any]:
     """The keyword that gives an attack its generator; nothing for one that takes none."""
     return {"generator": generator} if takes_generator(attack) else {}
-
-
-def is_integer(value: object) -> bool:
-    """Whether it is an integer, of any library; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_seed(seed: object, what: str = "seed") -> int:
