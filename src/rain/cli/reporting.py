@@ -95,6 +95,7 @@ def print_report(folder: Path) -> None:
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
     _print_costs(console, costs(every))
+    _print_submissions(console, results, labels)
     _print_mixed_traffic(console, results)
     _print_detectors(console, every, labels)
     console.print()
@@ -130,6 +131,16 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     if costs:
         _print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
+
+
+def _print_submissions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print of each random defence what several submissions leave. The page and the Markdown have tables."""
+    from rain.report.submissions import submission_sections
+
+    for section in submission_sections(results, labels):
+        _print_plainly(console, f"\nSubmitted again: {section.place}")
+        for sentence in section.sentences:
+            _print_plainly(console, f"- {sentence}")
 
 
 def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:

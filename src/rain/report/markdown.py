@@ -37,6 +37,7 @@ from rain.report.streams import (
     worst_alarms,
 )
 from rain.report.streams import overall as mixed_overall
+from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 WIDEST = 6
@@ -80,9 +81,18 @@ def markdown(results: Sequence[Result]) -> str:
     parts = [f"**{_escaped(overall(largest))}**" if largest else ""]
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
         parts += _setting(setting, labels, [one for one in largest if _is_of(one, setting)])
+    parts += submission_parts(results, labels)
     parts += detector_parts(every, labels)
     parts.append(_checklist(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def submission_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Say what is left of an image that is submitted several times; nothing without a random defence."""
+    parts: list[str] = []
+    for section in submission_sections(results, labels):
+        parts += _section(section)
+    return ["Submitted again:", SUBMISSIONS, *parts] if parts else []
 
 
 def detector_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:

@@ -37,6 +37,7 @@ from rain.report.streams import (
 from rain.report.streams import (
     overall as mixed_overall,
 )
+from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 LONGEST = 20
@@ -124,6 +125,8 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
             distances=distances(results, labels),
             mixed=[_mixed(section, results, labels, place) for place, section in traffic],
             mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
+            submissions=submission_sections(results, labels),
+            submissions_text=SUBMISSIONS,
             detectors=detectors(results, labels),
             rocs=roc_plots(results, labels),
             corruptions=corruption_sections(every, labels),
