@@ -61,7 +61,7 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def check_size(spec: str) -> None:
-    """Raise ``OptionError`` for a spec that nobody writes by hand: each bracket costs a look at all within."""
+    """Raise ``OptionError`` for a spec that nobody writes: each bracket costs a look at all within."""
     if len(spec) > LONGEST:
         raise OptionError(f"{shown(spec)} is longer than the {LONGEST} characters that a spec may have")
     depth = deepest = 0

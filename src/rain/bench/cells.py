@@ -17,6 +17,7 @@ from rain.bench.schema import ACCESSES as ACCESSES
 from rain.bench.schema import FILE_BYTES, fault_of
 from rain.errors import ResultError, shown
 from rain.files import leaves, read_foreign, write_atomically
+from rain.tables import parse_json_table
 
 FORMAT = 1
 """Of the result files: raised when an older version of the package could not read what a newer one writes."""
@@ -37,6 +38,7 @@ No result has it.
 
 SUSPICIONS = ("clean_suspicion", "robust_suspicion")
 """The fields of an outcome that only a gate fills."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -318,20 +320,11 @@ def read_chunk(path: Path) -> Chunk:
 def _content(path: Path, advice: str) -> dict[str, Any]:
     """Read the table that a result file is, whatever it holds."""
     try:
-        text = read_foreign(path, FILE_BYTES).decode("utf-8-sig")
-        content = json.loads(text, parse_constant=_refuse)
+        return parse_json_table(read_foreign(path, FILE_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror or error}; {advice}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
-    if not isinstance(content, dict):
-        raise ResultError(f"{path}: not a result file ({shown(content)} is no table); {advice}")
-    return content
-
-
-def _refuse(constant: str) -> None:
-    """Raise ``ValueError``: NaN and Infinity are no JSON."""
-    raise ValueError(f"{constant} is no number")
 
 
 def _joined(chunks: Sequence[Chunk]) -> Result:

@@ -74,7 +74,9 @@ def real(high: float) -> Kind:
 
 def text(longest: int) -> Kind:
     """Text."""
-    return Kind(lambda value: type(value) is str and len(value) <= longest, f"text of up to {longest} letters")
+    return Kind(
+        lambda value: type(value) is str and len(value) <= longest, f"text of up to {longest} letters"
+    )
 
 
 def choice(*choices: str) -> Kind:
