@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from rain.errors import OptionError
 from rain.files import identify
-from rain.options import is_integer
+from rain.options import is_integer as is_integer
 
 Generators = Generator | Sequence[Generator] | None
 """What a batch draws from: one generator for all of it, one for each image, or torch's own."""

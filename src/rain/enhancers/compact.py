@@ -9,11 +9,16 @@ from torch import Tensor, nn
 from rain import checkpoints
 from rain.enhancers.bicubic import upsample
 from rain.images import Images
+from rain.options import check_flag, check_integer
 from rain.registry import ENHANCERS
 from rain.tracing import is_channels_last
 
 GREY = 0.45
 """Roughly the mean of natural images. It is subtracted from a pixel, so that a missing one is no extreme."""
+
+
+CHANNELS, BLOCKS = 256, 64
+"""The largest sizes; beyond them it is compact no more."""
 
 
 @ENHANCERS.register
@@ -28,15 +33,16 @@ class Compact(nn.Module):
         informed: the network is told which pixel of each 2x2 cell SRd kept: a problem of filling in, not of
             guessing where the samples lie. It then corrects an interpolation of the kept pixels at their true
             places. False: it corrects bicubic up-sampling, and knows nothing.
-        head: channels at the input's resolution.
-        near: residual blocks at the input's resolution.
-        features: channels at half the input's resolution.
-        blocks: residual blocks there.
+        head: channels at the input's resolution, 1 to 256.
+        near: residual blocks at the input's resolution, 0 to 64.
+        features: channels at half the input's resolution, 1 to 256.
+        blocks: residual blocks there, 0 to 64.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]; an odd h or w is padded by repeating the edge,
         and the result cropped.
 
     Raises:
+        OptionError: a size is out of range.
         WeightsError: the file cannot be read, or belongs to another architecture.
 
     Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
@@ -63,12 +69,16 @@ class Compact(nn.Module):
             size = _size(state)
             if size is not None:
                 informed, head, near, features, blocks = size
-            with torch.device("meta"):
+            with checkpoints.promised(str(path)), torch.device("meta"):
                 empty = Compact(
                     None, informed=informed, head=head, near=near, features=features, blocks=blocks
                 )
             checkpoints.check(empty, state, str(path))
-        self.informed = informed
+        self.informed = check_flag(informed, "informed")
+        check_integer(head, "head", 1, CHANNELS)
+        check_integer(near, "near", 0, BLOCKS)
+        check_integer(features, "features", 1, CHANNELS)
+        check_integer(blocks, "blocks", 0, BLOCKS)
         self.head = nn.Conv2d(27 if informed else 3, head, 3, padding=1)
         self.near = nn.Sequential(*[Block(head) for _ in range(near)])
         self.down = nn.Conv2d(4 * head, features, 3, padding=1)
