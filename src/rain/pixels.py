@@ -1,6 +1,7 @@
 """From an opened picture to its pixels in [0, 1]; what its file says of white, clear and colour holds."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,13 @@ SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 GREY = ("1", "L", "LA", "La", "I;16")
 """Modes of grey pictures."""
+
+
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""EXIF orientations whose rows are the upright picture's columns."""
+
+BAND = 4_000_000
+"""Pixels that are converted at a time."""
 
 
 @dataclass(frozen=True)
@@ -119,54 +127,98 @@ def decode(picture: "Image", header: Header, name: str, remarks: list[str]) -> T
     """
     import numpy as np
 
-    upright = _turned(picture, header.orientation)
-    if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
-        return _wide_grey(upright, header, name, remarks)
-    colours = np.array(_colour(upright, header, remarks))
-    if header.cut and 0 < colours.max() < 16:
-        what = f"its colours reach {colours.max()} of 255, after 16 bits were cut to 8"
+    width, height = picture.size
+    size = (width, height) if header.orientation in ON_THEIR_SIDE else (height, width)
+    upright = np.empty((3, *size), np.float32)
+    stored = _as_stored(upright, header.orientation)
+    if picture.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
+        _fill_with_wide_grey(stored, picture, header, name, remarks)
+        return torch.from_numpy(upright)
+    _fill_with_colours(stored, picture, header, remarks)
+    return torch.from_numpy(upright).div_(255)
+
+
+def _as_stored(upright: "NDArray[np.float32]", orientation: int) -> "NDArray[np.float32]":
+    """A view of an upright picture (3, H, W) whose rows and columns are those of the file."""
+    import numpy as np
+
+    if orientation in (2, 3):
+        upright = upright[:, :, ::-1]
+    if orientation in (3, 4):
+        upright = upright[:, ::-1]
+    if orientation == 5:
+        upright = upright.transpose(0, 2, 1)
+    if orientation == 7:
+        upright = upright[:, ::-1, ::-1].transpose(0, 2, 1)
+    if orientation in (6, 8):
+        upright = np.rot90(upright, 1 if orientation == 6 else -1, axes=(1, 2))
+    return upright
+
+
+def _bands(picture: "Image") -> "Iterator[tuple[slice, Image]]":
+    """Cut a picture into bands of whole rows: a large one is never there in several forms at once."""
+    width, height = picture.size
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        is_whole = bottom - top == height
+        yield slice(top, bottom), picture if is_whole else picture.crop((0, top, width, bottom))
+
+
+def _fill_with_colours(
+    stored: "NDArray[np.float32]", picture: "Image", header: Header, remarks: list[str]
+) -> None:
+    """Fill in colours of 8 bits, 0 to 255."""
+    import numpy as np
+
+    highest = 0
+    for rows, band in _bands(picture):
+        colours = np.asarray(_colour(band, header, remarks))
+        stored[:, rows] = colours.transpose(2, 0, 1)
+        if header.cut:
+            highest = max(highest, int(colours.max()))
+    if 0 < highest < 16:
+        what = f"its colours reach {highest} of 255, after 16 bits were cut to 8"
         remarks.append(
             f"{what}, and it comes out nearly black; if they are of 12 bits, save them shifted by 4"
         )
-    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
 
 
-def _turned(picture: "Image", orientation: int) -> "Image":
-    from PIL.Image import Transpose
-
-    methods = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return picture.transpose(methods[orientation]) if orientation in methods else picture
-
-
-def _wide_grey(upright: "Image", header: Header, name: str, remarks: list[str]) -> Tensor:
-    """Grey of more than 8 bits, or of floats."""
+def _fill_with_wide_grey(
+    stored: "NDArray[np.float32]", picture: "Image", header: Header, name: str, remarks: list[str]
+) -> None:
+    """Fill in grey of more than 8 bits, or of floats, in [0, 1]."""
     import numpy as np
 
-    values = np.array(upright, dtype=np.float32)
-    white = header.white if upright.mode[0] == "I" else 1
-    low, high = float(values.min()), float(values.max())
+    white = header.white if picture.mode[0] == "I" else 1
+    low, high = _range_of(picture)
     if not (low >= 0 and high <= white):
         what = f"grey values span [{low:.4g}, {high:.4g}], not [0, {white}]"
         raise ImageError(f"{name}: {what}; save the picture as 8- or 16-bit PNG")
     if white == WHITE and 0 < high < (WHITE + 1) / 16:
         remarks.append(_dark(high))
-    shown = white - values if header.inverted else values
-    grey = torch.from_numpy(shown / white)
-    image = grey.expand(3, -1, -1).contiguous()
-    if header.profile and upright.mode[0] == "I":
-        levels = (grey * WHITE).round().to(torch.int32).numpy().astype(np.uint16)
-        image = _wide_grey_in_srgb(levels, image, header.profile, remarks)
-    if isinstance(header.clear, int):
-        image[:, torch.from_numpy(values == header.clear)] = 1
-    return image
+    for rows, band in _bands(picture):
+        values = np.array(band, dtype=np.float32)
+        grey = (white - values if header.inverted else values) / white
+        stored[:, rows] = grey
+        if header.profile and picture.mode[0] == "I":
+            levels = np.round(grey * np.float32(WHITE)).astype(np.uint16)
+            converted = _wide_grey_in_srgb(levels, header.profile, remarks)
+            if converted is not None:
+                stored[:, rows] = converted
+        if isinstance(header.clear, int):
+            stored[:, rows][:, values == header.clear] = 1
+
+
+def _range_of(picture: "Image") -> tuple[float, float]:
+    """The lowest and the highest value of a grey picture; NaN where there is one."""
+    import numpy as np
+
+    bounds = []
+    for _, band in _bands(picture):
+        values = np.array(band, dtype=np.float32)
+        bounds += [values.min(), values.max()]
+    return float(np.min(bounds)), float(np.max(bounds))
 
 
 def _dark(high: float) -> str:
@@ -177,17 +229,17 @@ def _dark(high: float) -> str:
 
 
 def _wide_grey_in_srgb(
-    levels: "NDArray[np.uint16]", image: Tensor, profile: bytes, remarks: list[str]
-) -> Tensor:
-    """Grey of 16 bits by its colour profile; ``image`` where the profile is of no use."""
+    levels: "NDArray[np.uint16]", profile: bytes, remarks: list[str]
+) -> "NDArray[np.float32] | None":
+    """Grey of 16 bits (h, w) by its colour profile, (3, h, w) in [0, 1]; None where that is of no use."""
     import numpy as np
     from PIL import Image, ImageCms
 
     transform = _transform_or_remark(profile, "I;16", remarks)
     if transform is None:
-        return image
+        return None
     converted = np.array(ImageCms.applyTransform(Image.fromarray(levels), transform))
-    return torch.from_numpy(converted).permute(2, 0, 1).contiguous().float() / 255
+    return converted.transpose(2, 0, 1) / np.float32(255)
 
 
 def _colour(upright: "Image", header: Header, remarks: list[str]) -> "Image":

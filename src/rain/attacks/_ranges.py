@@ -73,7 +73,8 @@ def _fault(name: str, value: Any) -> str:
         most = COUNTS[name]
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         # What is too small the attack itself refuses.
-        return "" if is_integer and value <= most else f"an integer of at least 1 and at most {most}"
+        least = 0 if name in ("confirm", "targets") else 1
+        return "" if is_integer and value <= most else f"an integer of at least {least} and at most {most}"
     if name in NUMBERS:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return "" if is_number and value <= NUMBERS[name] else f"a number of at most {NUMBERS[name]:g}"
