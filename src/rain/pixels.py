@@ -39,7 +39,7 @@ GREY = ("1", "L", "LA", "La", "I;16")
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations whose rows are the upright picture's columns."""
 
-BAND = 4_000_000
+BAND = 1_000_000
 """Pixels that are converted at a time."""
 
 
@@ -129,52 +129,56 @@ def decode(picture: "Image", header: Header, name: str, remarks: list[str]) -> T
 
     width, height = picture.size
     size = (width, height) if header.orientation in ON_THEIR_SIDE else (height, width)
-    upright = np.empty((3, *size), np.float32)
-    stored = _as_stored(upright, header.orientation)
+    values = np.empty((3, *size), np.float32)
     if picture.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
-        _fill_with_wide_grey(stored, picture, header, name, remarks)
-        return torch.from_numpy(upright)
-    _fill_with_colours(stored, picture, header, remarks)
-    return torch.from_numpy(upright).div_(255)
+        _fill_with_wide_grey(values, picture, header, name, remarks)
+        return torch.from_numpy(values)
+    _fill_with_colours(values, picture, header, remarks)
+    return torch.from_numpy(values).div_(255)
 
 
-def _as_stored(upright: "NDArray[np.float32]", orientation: int) -> "NDArray[np.float32]":
-    """A view of an upright picture (3, H, W) whose rows and columns are those of the file."""
-    import numpy as np
+def _turned(picture: "Image", orientation: int) -> "Image":
+    from PIL.Image import Transpose
 
-    if orientation in (2, 3):
-        upright = upright[:, :, ::-1]
-    if orientation in (3, 4):
-        upright = upright[:, ::-1]
-    if orientation == 5:
-        upright = upright.transpose(0, 2, 1)
-    if orientation == 7:
-        upright = upright[:, ::-1, ::-1].transpose(0, 2, 1)
-    if orientation in (6, 8):
-        upright = np.rot90(upright, 1 if orientation == 6 else -1, axes=(1, 2))
-    return upright
+    methods = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return picture.transpose(methods[orientation]) if orientation in methods else picture
 
 
-def _bands(picture: "Image") -> "Iterator[tuple[slice, Image]]":
-    """Cut a picture into bands of whole rows: a large one is never there in several forms at once."""
+def _bands(picture: "Image", orientation: int = 1) -> "Iterator[tuple[tuple[slice, slice], Image]]":
+    """Cut a picture into bands of whole rows: a large one is never there in several forms at once.
+
+    Returns: the rows and columns of each band in the upright picture, and the band, upright.
+    """
     width, height = picture.size
     rows = max(1, BAND // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         is_whole = bottom - top == height
-        yield slice(top, bottom), picture if is_whole else picture.crop((0, top, width, bottom))
+        band = picture if is_whole else picture.crop((0, top, width, bottom))
+        is_from_the_end = orientation in (3, 4, 6, 7)
+        place = slice(height - bottom, height - top) if is_from_the_end else slice(top, bottom)
+        across = orientation in ON_THEIR_SIDE
+        yield (slice(None), place) if across else (place, slice(None)), _turned(band, orientation)
 
 
 def _fill_with_colours(
-    stored: "NDArray[np.float32]", picture: "Image", header: Header, remarks: list[str]
+    upright: "NDArray[np.float32]", picture: "Image", header: Header, remarks: list[str]
 ) -> None:
     """Fill in colours of 8 bits, 0 to 255."""
     import numpy as np
 
     highest = 0
-    for rows, band in _bands(picture):
+    for (rows, columns), band in _bands(picture, header.orientation):
         colours = np.asarray(_colour(band, header, remarks))
-        stored[:, rows] = colours.transpose(2, 0, 1)
+        upright[:, rows, columns] = colours.transpose(2, 0, 1)
         if header.cut:
             highest = max(highest, int(colours.max()))
     if 0 < highest < 16:
@@ -185,7 +189,7 @@ def _fill_with_colours(
 
 
 def _fill_with_wide_grey(
-    stored: "NDArray[np.float32]", picture: "Image", header: Header, name: str, remarks: list[str]
+    upright: "NDArray[np.float32]", picture: "Image", header: Header, name: str, remarks: list[str]
 ) -> None:
     """Fill in grey of more than 8 bits, or of floats, in [0, 1]."""
     import numpy as np
@@ -197,17 +201,18 @@ def _fill_with_wide_grey(
         raise ImageError(f"{name}: {what}; save the picture as 8- or 16-bit PNG")
     if white == WHITE and 0 < high < (WHITE + 1) / 16:
         remarks.append(_dark(high))
-    for rows, band in _bands(picture):
+    for (rows, columns), band in _bands(picture, header.orientation):
+        place = upright[:, rows, columns]
         values = np.array(band, dtype=np.float32)
         grey = (white - values if header.inverted else values) / white
-        stored[:, rows] = grey
+        place[:] = grey
         if header.profile and picture.mode[0] == "I":
             levels = np.round(grey * np.float32(WHITE)).astype(np.uint16)
             converted = _wide_grey_in_srgb(levels, header.profile, remarks)
             if converted is not None:
-                stored[:, rows] = converted
+                place[:] = converted
         if isinstance(header.clear, int):
-            stored[:, rows][:, values == header.clear] = 1
+            place[:, values == header.clear] = 1
 
 
 def _range_of(picture: "Image") -> tuple[float, float]:
