@@ -14,6 +14,9 @@ from rain.specs import NORMS, check_size
 FILE_BYTES = 64 * 2**20
 """Of a result file, at most."""
 
+GALLERY_BYTES = 128 * 2**20
+"""Of the arrays of a gallery, at most."""
+
 MOST = 10**12
 """What no count of a cell exceeds."""
 
