@@ -13,15 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rain.bench.cells import (
-    MOST,
-    Result,
-    dump,
-    gathered,
-    indices_in,
-    load,
-    write_file,
-)
+from rain.bench.cells import Result, dump, gathered, indices_in, load, write_file
+from rain.bench.schema import MOST
 from rain.errors import ResultError
 from rain.files import read_text
 
