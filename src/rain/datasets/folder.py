@@ -65,7 +65,8 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
 
     Raises:
         DatasetError: the folder or the CSV file is missing, empty, or does not give every subfolder a label;
-            a link leads out of the folder; or some subfolders are named like WordNet ids and some are not, and ``labels`` is "auto".
+            a link leads out of the folder; or some subfolders are named like WordNet ids and some are not,
+            and ``labels`` is "auto".
     """
     root = existing_folder(path, f"{LAYOUT}; a table of labels is csv:PATH")
     folders = class_folders(root)
