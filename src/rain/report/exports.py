@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rain.bench.alarms import Alarms, alarms, most_clean
-from rain.bench.cells import Result, check_inside, load, write_file
+from rain.bench.cells import Result, check_inside, write_file
+from rain.bench.certificates import load_both
 from rain.bench.schema import GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
@@ -104,8 +105,8 @@ def write_html(folder: Path, path: Path) -> None:
         ResultError: no results, or a file that is not one of ours.
         RainError: the report's libraries are not installed.
     """
-    results = load(folder)
-    write_file(path, encode(html(results, read_galleries(folder, results))))
+    results, certified = load_both(folder)
+    write_file(path, encode(html(results, read_galleries(folder, results), certified)))
 
 
 def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:
