@@ -3,9 +3,9 @@
     python scripts/fuzz.py --cases 20000 --minutes 10
     python scripts/fuzz.py --only results:1234        # one case again
 
-Bytes are flipped, cut and repeated; fields of tables are replaced by odd values; options of plug-ins are
-drawn by hypothesis. All follows from the seed. A case may take 10 seconds and 2 GB. Batches of cases run in a
-process of their own, so that a crash is a finding, too, and not the end.
+Bytes are flipped, cut and repeated; fields of tables and options of plug-ins are replaced by odd values;
+specs are drawn by hypothesis. All follows from the seed. A case may take 10 seconds and 2 GB. Batches of
+cases run in a process of their own, so that a crash is a finding, too, and not the end.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,15 @@ def specs_by_hypothesis(count: int, start: int) -> list[str]:
     return findings
 
 
+def warm_up() -> None:
+    """Load the libraries that some plug-ins bring, which takes longer than any case."""
+    for name in ("nlm", "jpeg_soft", "wavelet_sr", "quilting", "tv", "rain"):
+        with suppress(RainError):
+            registry.load_defense(name)
+    with suppress(RainError):
+        registry.load_attack("corruption")
+
+
 def attempt(kind: str, number: int, start: int) -> str:
     """Do one case; what went wrong, or nothing."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -447,6 +457,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="KIND, or KIND:NUMBER for one case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    warm_up()
     name, _, number = arguments.only.partition(":")
     if number:
         KINDS[name](random.Random(f"{arguments.seed}/{name}/{number}"), Path(tempfile.mkdtemp()))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rain.errors import OptionError, WeightsError, did_you_mean
+from rain.errors import LONGEST_SHOWN, OptionError, WeightsError, did_you_mean
 from rain.files import is_file, is_text, to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -98,7 +98,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, MemoryError) as error:
         raise WeightsError(
-            f"{path}: not a readable safetensors file, truncated or damaged ({error})"
+            f"{path}: not a readable safetensors file, truncated or damaged ({str(error)[:LONGEST_SHOWN]})"
         ) from None
 
 

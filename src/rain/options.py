@@ -3,9 +3,8 @@
 Never imports torch.
 """
 
-from numbers import Integral
-
 from rain.errors import OptionError, shown
+from rain.seeds import is_integer
 
 
 def check_number(value: object, name: str, low: float, high: float) -> float:
@@ -51,8 +50,3 @@ def check_flag(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise OptionError(f"{name} must be true or false, got {shown(value)}")
-
-
-def is_integer(value: object) -> bool:
-    """Whether it is an integer, of any library; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)

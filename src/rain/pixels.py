@@ -244,7 +244,7 @@ def _wide_grey_in_srgb(
     if transform is None:
         return None
     converted = np.array(ImageCms.applyTransform(Image.fromarray(levels), transform))
-    return (converted.transpose(2, 0, 1) / np.float32(255)).astype(np.float32, copy=False)
+    return converted.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
 def _colour(upright: "Image", header: Header, remarks: list[str]) -> "Image":

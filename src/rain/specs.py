@@ -62,6 +62,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 
 def check_size(spec: str) -> None:
     """Raise ``OptionError`` for a spec that nobody writes: each bracket costs a look at all within."""
+    if not isinstance(spec, str):
+        raise OptionError(f"a spec is text, name(option=value), got {shown(spec)}")
     if len(spec) > LONGEST:
         raise OptionError(f"{shown(spec)} is longer than the {LONGEST} characters that a spec may have")
     depth = deepest = 0

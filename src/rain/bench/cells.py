@@ -254,17 +254,21 @@ def load(folder: Path) -> list[Result]:
     return [_joined(chunks[cell]) for cell in sorted(chunks, key=_fields_as_text)]
 
 
-def chunk_files(folder: Path) -> list[Path]:
-    """List the files of finished chunks below a folder, sorted.
+def chunk_files(folder: Path, within: str = "") -> list[Path]:
+    """List the files of finished chunks below a folder of results, sorted.
+
+    Args:
+        folder: of the results.
+        within: the folder in it whose chunks they are; "" for its own.
 
     Raises:
         ResultError: a link leads out of the folder: what it names would be shown as if it belonged here.
     """
-    paths = sorted(folder.glob("*/[0-9]*.json"))
-    links = [place for place in {path.parent for path in paths} if place.is_symlink()]
-    links += [path for path in paths if path.is_symlink()]
-    for link in links:
-        check_inside(link, folder)
+    paths = sorted((folder / within).glob("*/[0-9]*.json"))
+    folders = {path.parent for path in paths} | {folder / within}
+    for place in (*sorted(folders), *paths):
+        if place.is_symlink() and place != folder:
+            check_inside(place, folder)
     return paths
 
 
@@ -290,7 +294,7 @@ def read_chunk(path: Path) -> Chunk:
         ResultError: it is not the file that its name says, or of a newer format.
     """
     advice = "delete it and run the grid again"
-    content = _content(path, advice)
+    content = read_content(path, "result file", advice)
     form = content.get("format", FORMAT)
     if type(form) is not int or form not in FORMATS:
         other = f"its format is {shown(form)}, and this version of rain reads up to {FORMATS[-1]}"
@@ -317,14 +321,23 @@ def read_chunk(path: Path) -> Chunk:
     return chunk
 
 
-def _content(path: Path, advice: str) -> dict[str, Any]:
-    """Read the table that a result file is, whatever it holds."""
+def read_content(path: Path, kind: str, advice: str) -> dict[str, Any]:
+    """Read the table that a result file is, whatever it holds.
+
+    Args:
+        path: of the file.
+        kind: what errors call it.
+        advice: how they end.
+
+    Raises:
+        ResultError: it is no table, or no regular file of a usual size.
+    """
     try:
         return parse_json_table(read_foreign(path, FILE_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror or error}; {advice}") from None
     except ValueError as error:
-        raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
+        raise ResultError(f"{path}: not a {kind} ({type(error).__name__}: {error}); {advice}") from None
 
 
 def _joined(chunks: Sequence[Chunk]) -> Result:

@@ -161,6 +161,43 @@ CHUNK = {
 }
 
 
+CERTIFIED = {
+    "dataset": SPEC,
+    "size": maybe(integer(1, SIDE)),
+    "classifier": SPEC,
+    "defense": SPEC,
+    "sigma": real(FARTHEST),
+    "n0": COUNT,
+    "n": COUNT,
+    "alpha": real(1),
+    "seed": integer(-SEEDS, SEEDS - 1),
+    "examples": COUNT,
+    "chunk": COUNT,
+}
+
+CERTIFIED_IMAGE = {
+    "index": integer(0, MOST),
+    "label": ANSWER,
+    "answer": integer(-1, LABELS),
+    "radius": real(FARTHEST),
+    "guess": ANSWER,
+    "votes": integer(0, MOST),
+}
+
+CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
+
+
+def fault_of_certificates(content: Any) -> str:
+    """Name the first thing in a file of certificates that is not as it should be; empty when all is."""
+    fault = _fault(content.get("certified"), CERTIFIED, "certified") or _fault_of_fields(
+        content, CERTIFIED_CHUNK
+    )
+    if fault:
+        return fault
+    faults = (_fault(row, CERTIFIED_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
 def fault_of(content: Any) -> str:
     """Name the first thing in a result file that is not as it should be; empty when all is."""
     if type(content) is not dict:
