@@ -186,11 +186,12 @@ class Gated(Defense):
         _ = self.threshold
 
     def meet(self, classifier: nn.Module) -> None:
-        """Look for the calibration that belongs to this classifier.
+        """Look for the calibration that belongs to this classifier, and show the classifier to the defence.
 
         Raises:
             GateError: the one that was given belongs to another, or there are too few pictures in it.
         """
+        self.defense.meet(classifier)
         if self.is_fixed:
             return
         place = identity(classifier), identity(self.defense)
