@@ -24,7 +24,7 @@ from rain.calibration import (
     look_up,
     summarize,
 )
-from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
+from rain.defense import Classify, Defense, Draw, Hardened, kind_of, probabilities_of
 from rain.errors import GateError, OptionError, did_you_mean
 from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, group_by_size
@@ -153,6 +153,8 @@ class Gated(Defense):
         view: str = "hard",
     ):
         super().__init__()
+        if not isinstance(defense, Defense):
+            raise OptionError(f"a gate stands around a defence (rain list defenses), got {kind_of(defense)}")
         if isinstance(defense, Gated):
             raise OptionError("this defence is gated already: give the one behind the gate")
         if score not in SCORES:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
+from rain.enhancers._sizes import check_integers, check_number
 from rain.errors import OptionError, WeightsError, did_you_mean
 from rain.images import Images
 from rain.registry import ENHANCERS
@@ -64,6 +65,11 @@ class Edsr(nn.Module):
         features = published[0] if features is None else features
         blocks = published[1] if blocks is None else blocks
         residual_scale = published[2] if residual_scale is None else residual_scale
+        check_integers("edsr", features=features, blocks=blocks)
+        check_number("edsr", "residual_scale", residual_scale)
+        if features < 1 or blocks < 1:
+            what = f"got {features!r} and {blocks!r}"
+            raise OptionError(f"edsr: features and blocks must be at least 1, {what}")
         self.sub_mean = MeanShift(-1)
         self.head = nn.Sequential(_convolution(3, features))
         residual = [Block(features, residual_scale) for _ in range(blocks)]

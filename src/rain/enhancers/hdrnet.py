@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
+from rain.enhancers._sizes import check_integers
 from rain.enhancers.bicubic import upsample
 from rain.errors import OptionError
 from rain.images import Images
@@ -154,6 +155,7 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
 
 def _check_sizes(side: int, width: int, bins: int) -> None:
     """Raise ``OptionError`` for a network that cannot be."""
+    check_integers("hdrnet", side=side, width=width, bins=bins)
     if side < 64 or side % 64:
         raise OptionError(f"hdrnet: side must be a multiple of 64 pixels, got {side!r}")
     if width < 1 or bins < 2:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers import _ncnn
+from rain.enhancers._sizes import check_integers
 from rain.errors import OptionError, WeightsError, did_you_mean
 from rain.files import is_file, to_path
 from rain.images import Images
@@ -60,6 +61,7 @@ class SpanNcnn(nn.Module):
 
     def __init__(self, weights: str | Path | None = None, *, features: int = 48):
         super().__init__()
+        check_integers("span_ncnn", features=features)
         if features < 1:
             raise OptionError(f"span_ncnn: features must be at least 1, got {features!r}")
         self.card: dict[str, str] | None = None

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
+from rain.enhancers._sizes import check_integers
 from rain.enhancers.bicubic import upsample
 from rain.errors import OptionError
 from rain.images import Images
@@ -58,6 +59,7 @@ class Srcnn(nn.Module):
     ):
         super().__init__()
         self.card: dict[str, str] | None = None
+        check_integers("srcnn", features=features, middle=middle)
         planes = 1 if luminance else 3
         if features < 2 * planes:
             raise OptionError(f"srcnn: features must be at least {2 * planes}, got {features!r}")

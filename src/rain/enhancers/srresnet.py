@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rain import checkpoints
+from rain.enhancers._sizes import check_integers
 from rain.errors import OptionError, WeightsError
 from rain.images import Images
 from rain.registry import ENHANCERS
@@ -58,6 +59,7 @@ class Srresnet(nn.Module):
     def __init__(self, weights: str | Path | None = None, *, features: int = 64, blocks: int = 16):
         super().__init__()
         self.card: dict[str, str] | None = None
+        check_integers("srresnet", features=features, blocks=blocks)
         if features < 1 or blocks < 1:
             raise OptionError(
                 f"srresnet: features and blocks must be at least 1, got {features!r} and {blocks!r}"
