@@ -28,7 +28,7 @@ SIDE = 224
 DRAWS = 8
 BARE = "none"
 
-NEEDS = {"gated": "gated(threshold=0.5)"}
+NEEDS = {"gated": "gated(threshold=0.5)", "squeezing": "squeezing(threshold=1)"}
 """What a defence needs besides its name, before any classifier."""
 
 
@@ -93,6 +93,8 @@ def others(classifier: torch.nn.Module, device: str) -> dict[str, Callable[[Tens
     for gate, name in ((None, "rain"), (0.02, "rain, gate 0.02")):
         hardened = rain.harden(classifier, "rain", gate=gate).to(device)
         work[f"predict with {DRAWS} draws, {name}"] = partial(hardened.predict, draws=DRAWS)
+    alarmed = rain.harden(classifier, NEEDS["squeezing"]).to(device)
+    work["predict with its alarm, squeezing"] = alarmed.predict  # the pass alone would be the bare one
     return work
 
 

@@ -21,8 +21,8 @@ PHOTOGRAPH = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jp
 SIDE = 224
 MIDDLE = (..., slice(40, 152), slice(56, 168))
 COLUMNS = 4
-OTHERS = ("none", "chain", "gated")
-"""What shows nothing of its own: the picture itself, and what is made of other defences."""
+OTHERS = ("none", "chain", "gated", "squeezing")
+"""What shows nothing of its own: the picture itself, what is made of other defences, and a detector."""
 INK = "#808080"
 """A grey that can be read on white and on dark."""
 

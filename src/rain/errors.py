@@ -13,6 +13,9 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
     ├── GateError (ValueError)           a gate that is not calibrated, or for something else, or on
     │                                    pictures that do not do
+    ├── CertificateError (ValueError)    a defence of which nothing can be proven
+    ├── ExportError (ValueError)         a model that cannot be exported, or an exported one that is damaged
+    │                                    or cannot run here
     ├── DatasetError (ValueError)        a dataset that is missing or broken
     ├── GridError (ValueError)           a grid file that does not say what to run
     ├── RecipeError (ValueError)         a recipe that does not say how to train
@@ -59,6 +62,14 @@ class GateError(RainError, ValueError):
     """A gate is not calibrated, or for something else, or on pictures that do not do."""
 
 
+class CertificateError(RainError, ValueError):
+    """Nothing can be proven of a defence."""
+
+
+class ExportError(RainError, ValueError):
+    """A model cannot be exported, or an exported one is missing, damaged, or cannot run here."""
+
+
 class DatasetError(RainError, ValueError):
     """A dataset is missing or broken."""
 
@@ -87,9 +98,24 @@ class ClassifierError(RainError, RuntimeError):
     """A classifier answered with NaN, with infinite logits, or with something that is no logits."""
 
 
+LONGEST_SHOWN = 200
+"""Characters of a value that an error quotes."""
+
+
+def shown(value: object) -> str:
+    """Write a value as errors quote it: on one line, and short, whatever somebody sent."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes; lists without end
+        return f"a value of the type {type(value).__name__} that is too long to write"
+    rest = f"... ({len(text)} characters)" if len(text) > LONGEST_SHOWN else ""
+    return text[:LONGEST_SHOWN] + rest
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """End an error about an unknown name: with the nearest one, or the list."""
     names = list(names)
+    name = name[:LONGEST_SHOWN]  # comparing takes the product of the lengths
     near = difflib.get_close_matches(name, names, n=1)
     if not near:  # EPS means eps
         small_names = {other.lower(): other for other in names}

@@ -207,7 +207,7 @@ def test_a_missing_half_or_an_unknown_name_is_told(tmp_path: Path) -> None:
         load_enhancer("span_ncnn", weights=path)
     with pytest.raises(WeightsError, match="did you mean 'spanx2_ch48'"):
         load_enhancer("span_ncnn(weights=spanx2_ch4)")
-    with pytest.raises(OptionError, match="at least 1"):
+    with pytest.raises(OptionError, match="features must be an integer from 1 to 256"):
         load_enhancer("span_ncnn(features=0)")
 
 

@@ -1,6 +1,6 @@
 """What an attacker with some access sees, what it may do, and what it must keep to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
-from rain.errors import AttackError, OptionError, RainError
+from rain.errors import AttackError, OptionError, RainError, shown
 from rain.images import Images, distance
 from rain.registry import load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
@@ -100,11 +100,11 @@ def takes_parts(attack: str) -> bool:
     return attack != "none" and own_traits(attack).gate == "parts"
 
 
-def check_gate(cell: Cell, *, is_gated: bool) -> None:
+def check_gate(cell: Cell, gates: Collection[str]) -> None:
     """Raise ``OptionError`` for an attack on a gate where there is none to go through.
 
     Args:
-        is_gated: whether the cell's defence has a gate.
+        gates: the kinds of attack on a gate that the cell's defence takes; none without one.
     """
     if cell.attack == "none":
         return
@@ -112,9 +112,10 @@ def check_gate(cell: Cell, *, is_gated: bool) -> None:
     if any(own_traits(write(name, options)).gate for name, options in within):
         advice = "ungated(attack=...) and gate(...) stand outermost"
         raise OptionError(f"attack {cell.attack!r} holds an attack on a gate within another: {advice}")
-    if not own_traits(cell.attack).gate:
+    kind = own_traits(cell.attack).gate
+    if not kind:
         return
-    if not is_gated or cell.access in ("transfer", "query"):
+    if kind not in gates or cell.access in ("transfer", "query"):
         what = f"attack {cell.attack!r} is one on a gate"
         advice = 'give it defenses = ["gated(...)"] and access = "static" or "adaptive"'
         raise OptionError(f"{what}, not on {cell.defense!r} with access {cell.access!r}: {advice}")
@@ -136,9 +137,7 @@ def try_options(cell: Cell) -> None:
         own = load_attack(cell.attack)
         if not getattr(own, "func", own).__module__.startswith("rain."):
             return  # it need not know of empty batches; its faults show at work, with their traceback
-        if not isinstance(error, TypeError | ValueError):
-            raise
-        raise OptionError(f"attack {cell.attack!r}: {error}") from error
+        raise OptionError(f"attack {shown(cell.attack)}: {error}") from error
 
 
 def in_full(attack: str) -> str:

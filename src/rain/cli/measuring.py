@@ -10,6 +10,7 @@ import typer
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.cli.reporting import print_report
+from rain.cli.serving import open_page
 
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
@@ -36,6 +37,7 @@ DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another da
 SKIP_HELP = "Leave out images whose files are damaged. The results and the report say which."
 
 SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help=SKIP_HELP)]
+PAGE_HELP = "Open a page in the browser instead, on which you attack pictures of your own."
 DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example package.module:function."
 
 
@@ -91,6 +93,7 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results and the report; by default one below runs.")
     ] = None,
+    page: Annotated[bool, typer.Option("--page", help=PAGE_HELP)] = False,
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
@@ -98,6 +101,10 @@ def demo(
 
     A real classifier, bare and behind four defences, and attackers who know ever more of them.
     """
+    if page:
+        with clean_errors():
+            open_page(classifier, device)
+        return
     out = out or Path("runs") / _demo_name(dataset, classifier, examples)
     with clean_errors(out):
         from rain.bench.grid import read
@@ -112,9 +119,9 @@ def demo(
             grid = without_uncalibrated(grid)
         _measure(prepare(grid, out, device=device, skip_damaged=skip_damaged), FEWER if dataset else ADVICE)
         print_report(out)
-        page = out / "report.html"
-        write_html(out, page)
-        print(f"\nreport: {page.resolve().as_uri()}")
+        file = out / "report.html"
+        write_html(out, file)
+        print(f"\nreport: {file.resolve().as_uri()}")
 
 
 def _demo_name(dataset: str | None, classifier: str | None, examples: int | None) -> str:

