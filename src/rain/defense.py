@@ -15,7 +15,16 @@ from rain.errors import ImageError, OptionError, RainError
 from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
-from rain.seeding import Generators, check_seed, draw_each, generators_of, is_integer, seeds_of
+from rain.seeding import (
+    Generators,
+    check_seed,
+    draw_each,
+    draws_unforeseen,
+    generators_of,
+    is_integer,
+    seeds_of,
+    spreads_unforeseen,
+)
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -50,6 +59,16 @@ class Defense(nn.Module, ABC):
     turn: int = 1
     differentiable: bool = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a class of another package draw from what nobody can foresee, too, if it is given nothing."""
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == "rain":  # ours see to it themselves, on the images' device
+            return
+        if "draw" in vars(cls):
+            cls.draw = draws_unforeseen(cls.draw)  # type: ignore[method-assign]
+        if "spread" in vars(cls):
+            cls.spread = spreads_unforeseen(cls.spread)  # type: ignore[method-assign]
+
     @property
     def answers_itself(self) -> bool:
         """Whether it answers otherwise than by the classifier's answer to what ``transform`` makes."""
@@ -72,7 +91,7 @@ class Defense(nn.Module, ABC):
         Args:
             images: (copies * N, 3, H, W), one copy of the batch after the other.
             copies: at least 1.
-            generator: of the draw; by default, torch's own.
+            generator: of the draw; by default, one that nobody can foresee.
         """
         return self.draw(images, generator)
 
@@ -105,7 +124,7 @@ class Defense(nn.Module, ABC):
             model: this defence before a classifier.
             images: (N, 3, H, W) in [0, 1].
             draws: at least 1; a defence without randomness needs one.
-            generator: of the draws, or a list of one for each image; by default, torch's own.
+            generator: of the draws, or a list of one for each image; by default, one that nobody can foresee.
         """
         count = draws if self.random else 1
         each = [probabilities_of(model(images, generator=generator), model) for _ in range(count)]
@@ -131,7 +150,7 @@ class Defense(nn.Module, ABC):
 
         Args:
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw, or a list of one for each image; by default, torch's own.
+            generator: of the draw, or a list of one for each image; by default, one that nobody can foresee.
             copies: above 1, the batch is so many repetitions of one, and ``spread`` draws.
 
         Shape: returns (N, 3, H, W).
@@ -301,7 +320,8 @@ class Hardened(nn.Module):
                 are answered as one batch, and the answers come in the order of the list.
             draws: fresh draws to average over; a defence without randomness needs one, and gets one.
             seed: for the same answer every time, on any device. Do not use one where an attacker could learn
-                it. An integer seeds the batch as a whole: what an image draws depends on how many stand
+                it. None, the default, draws what nobody can foresee, whatever ``torch.manual_seed`` was
+                given. An integer seeds the batch as a whole: what an image draws depends on how many stand
                 before it, so that a batch and its images one by one differ. With a list, one integer for
                 each image, what an image draws depends on its own seed and size alone: a batch of one with
                 that integer draws the same. Its logits then differ by no more than the network's rounding,

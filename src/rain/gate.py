@@ -281,7 +281,7 @@ class Gated(Defense):
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
             draws: that are averaged for an image that is flagged.
-            generator: of the draws, or a list of one for each image; by default, torch's own.
+            generator: of the draws, or a list of one for each image; by default, one that nobody can foresee.
 
         Raises:
             GateError: the gate is not calibrated, or for another size.
@@ -327,7 +327,7 @@ class Gated(Defense):
         Args:
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw; by default, torch's own.
+            generator: of the draw; by default, one that nobody can foresee.
 
         Raises:
             ClassifierError: an answer is no number, which no threshold could be above.
@@ -359,7 +359,7 @@ class Gated(Defense):
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W).
             origin: what pictures they are, in words, for the file.
-            generator: of the draws; by default, torch's own.
+            generator: of the draws; by default, one that nobody can foresee.
 
         Raises:
             GateError: they are fewer than 5 / share, hardly differ, or look attacked; or the gate has a

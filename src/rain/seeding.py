@@ -1,7 +1,16 @@
-"""Seeds and generators: every random number of the package comes from one of these."""
+"""Seeds and generators: every random number of the package comes from one of these.
 
+Convention:
+    A defence that is given neither a seed nor a generator draws from one that the operating system seeds,
+    anew for each draw. So threads and forked processes have nothing in common, ``torch.manual_seed`` does not
+    reach it, and who has seen one draw knows nothing of the next. That is a property of security: a draw that
+    an attacker can foresee is no defence.
+"""
+
+import functools
 import hashlib
 import inspect
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -13,7 +22,7 @@ from rain.errors import OptionError
 from rain.files import identify
 
 Generators = Generator | Sequence[Generator] | None
-"""What a batch draws from: one generator for all of it, one for each image, or torch's own."""
+"""What a batch draws from: one generator for all of it, one for each image, or what nobody can foresee."""
 
 
 def generator_for(seed: int, *what: object) -> Generator:
@@ -22,9 +31,72 @@ def generator_for(seed: int, *what: object) -> Generator:
     return Generator().manual_seed(int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1)
 
 
-def keyword(generator: Generator | None) -> dict[str, Any]:
-    """The keyword that hands a generator on; nothing for None, which ``torch.compile`` cannot trace."""
-    return {} if generator is None else {"generator": generator}
+def unforeseen(device: torch.device | str = "cpu") -> Generator:
+    """A generator that nobody can foresee: the operating system seeds it, anew at each call.
+
+    Args:
+        device: of the generator; where tensors have no values ("meta"), that is the CPU.
+
+    Differs: torch's generator on a CPU heeds 32 bits of a seed. Hence a new one for each draw: who guesses
+        them learns of a draw that is over.
+    """
+    if torch.compiler.is_dynamo_compiling():  # its graph breaks here, and goes on behind the draw
+        return torch.compiler.disable(_seeded_by_the_system)(torch.device(device))
+    return _seeded_by_the_system(torch.device(device))
+
+
+def _seeded_by_the_system(device: torch.device) -> Generator:
+    generator = Generator("cpu" if device.type == "meta" else device)
+    return generator.manual_seed(secrets.randbits(63))
+
+
+def drawing_from(generator: Generator | None, device: torch.device) -> dict[str, Any]:
+    """The keywords, device and generator, of a torch function that draws for a defence.
+
+    Args:
+        generator: where a draw shall be repeated; it is drawn on its device. None for what nobody can
+            foresee, except in a graph that is exported or captured: that draws from torch's own.
+        device: of the images.
+    """
+    if generator is None and not is_graph(device):
+        generator = unforeseen(device)
+    if generator is None:
+        return {"device": device}
+    return {"device": generator.device, "generator": generator}
+
+
+def is_graph(device: torch.device) -> bool:
+    """Whether a graph is exported or captured at this moment: it can hold no generator."""
+    if torch.compiler.is_exporting():
+        return True
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def draws_unforeseen(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``draw`` of another package's defence: without a generator it gets a fresh one."""
+
+    @functools.wraps(draw)
+    def wrapped(self: Any, images: Tensor, generator: Generator | None = None) -> Any:
+        return draw(self, images, _source(self, images, generator))
+
+    return wrapped
+
+
+def spreads_unforeseen(spread: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``spread`` of another package's defence, as ``draws_unforeseen`` does ``draw``."""
+
+    @functools.wraps(spread)
+    def wrapped(self: Any, images: Tensor, copies: int, generator: Generator | None = None) -> Any:
+        return spread(self, images, copies, _source(self, images, generator))
+
+    return wrapped
+
+
+def _source(defense: Any, images: Tensor, generator: Generator | None) -> Generator | None:
+    """What a defence of another package draws from: on the CPU, like what seeds and the bench give."""
+    if generator is None and defense.random and not is_graph(images.device):
+        return unforeseen()
+    return generator
 
 
 def takes_generator(attack: Callable[..., Any]) -> bool:
@@ -63,7 +135,7 @@ def generators_of(seed: object, count: int) -> Generators:
 
     Args:
         seed: an integer for one generator; a list, an array or a tensor of integers for one generator for
-            each image; None for torch's own.
+            each image; None for what nobody can foresee.
         count: how many images there are.
 
     Raises:

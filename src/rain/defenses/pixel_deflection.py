@@ -10,7 +10,7 @@ from rain.defenses._options import check_integer, check_number
 from rain.defenses._wavelets import denoiser
 from rain.images import Images
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 
 @DEFENSES.register
@@ -55,9 +55,8 @@ class PixelDeflection(Defense):
         A pixel's number is row * W + column.
         """
         count, _, height, width = images.shape
-        device = generator.device if generator is not None else images.device
         shape = (4, count, self.deflections)
-        uniform = torch.rand(shape, device=device, dtype=torch.float64, **keyword(generator))
+        uniform = torch.rand(shape, dtype=torch.float64, **drawing_from(generator, images.device))
         row, column = _within(uniform[0], 0, height - 1), _within(uniform[1], 0, width - 1)
         row_from, column_from = self._near(uniform[2], row, height), self._near(uniform[3], column, width)
         places = row * width + column
