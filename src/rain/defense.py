@@ -12,19 +12,11 @@ from torch import Generator, Tensor, nn
 
 from rain.answers import logits_of, refuse_broken, warn_if_probabilities
 from rain.errors import ImageError, OptionError, RainError
+from rain.foreign import guard
 from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
-from rain.seeding import (
-    Generators,
-    check_seed,
-    draw_each,
-    draws_unforeseen,
-    generators_of,
-    is_integer,
-    seeds_of,
-    spreads_unforeseen,
-)
+from rain.seeding import Generators, check_seed, draw_each, generators_of, is_integer, seeds_of
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -60,14 +52,10 @@ class Defense(nn.Module, ABC):
     differentiable: bool = True
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a class of another package draw from what nobody can foresee, too, if it is given nothing."""
+        """See that a class of another package can be foreseen by nobody, and spoils no images."""
         super().__init_subclass__(**options)
-        if cls.__module__.partition(".")[0] == "rain":  # ours see to it themselves, on the images' device
-            return
-        if "draw" in vars(cls):
-            cls.draw = draws_unforeseen(cls.draw)  # type: ignore[method-assign]
-        if "spread" in vars(cls):
-            cls.spread = spreads_unforeseen(cls.spread)  # type: ignore[method-assign]
+        if cls.__module__.partition(".")[0] != "rain":  # ours see to it themselves
+            guard(cls)
 
     @property
     def answers_itself(self) -> bool:
@@ -238,7 +226,8 @@ class Hardened(nn.Module):
             ClassifierError: the answer is no tensor of logits.
         """
         try:
-            return logits_of(self.classifier(images), images.shape[0])
+            # A copy: a network may work in place, and others are asked about the same images.
+            return logits_of(self.classifier(images.clone()), images.shape[0])
         except RuntimeError as error:
             explain(images, self.classifier, "the classifier", error)
             raise

@@ -15,7 +15,7 @@ from typing import Any
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
 from rain.hints import unknown
-from rain.own_code import import_definition, is_place
+from rain.own_code import ENDINGS, describe, import_definition, is_place
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
@@ -211,10 +211,10 @@ class Registry:
             raise
         except TypeError as error:
             raise OptionError(f"{self.kind} {spec!r}: {error}") from error
-        except Exception as error:
-            if not self.is_own_code(name):
+        except ENDINGS as error:
+            if not self.is_own_code(name) and isinstance(error, Exception):
                 raise
-            raise OptionError(f"{self.kind} {spec!r} raised {type(error).__name__}: {error}") from error
+            raise OptionError(f"{self.kind} {spec!r} raised {describe(error)}") from error
         self._check_built(spec, built)
         return built
 
@@ -240,9 +240,9 @@ class Registry:
     def _load(self, name: str, entry: Any) -> Callable[..., Any]:
         try:
             definition: Callable[..., Any] = entry.load()
-        except Exception as error:  # whatever another package's import raises
+        except ENDINGS as error:  # whatever another package's import raises
             what = f"{self.kind} {name!r} ({entry.value}) cannot be loaded"
-            raise PluginError(f"{what}: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{what}: {describe(error)}") from error
         return definition
 
     def _wrapped(self, definition: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,6 @@ Convention:
     an attacker can foresee is no defence.
 """
 
-import functools
 import hashlib
 import inspect
 import secrets
@@ -70,33 +69,6 @@ def is_graph(device: torch.device) -> bool:
     if torch.compiler.is_exporting():
         return True
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-
-
-def draws_unforeseen(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``draw`` of another package's defence: without a generator it gets a fresh one."""
-
-    @functools.wraps(draw)
-    def wrapped(self: Any, images: Tensor, generator: Generator | None = None) -> Any:
-        return draw(self, images, _source(self, images, generator))
-
-    return wrapped
-
-
-def spreads_unforeseen(spread: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``spread`` of another package's defence, as ``draws_unforeseen`` does ``draw``."""
-
-    @functools.wraps(spread)
-    def wrapped(self: Any, images: Tensor, copies: int, generator: Generator | None = None) -> Any:
-        return spread(self, images, copies, _source(self, images, generator))
-
-    return wrapped
-
-
-def _source(defense: Any, images: Tensor, generator: Generator | None) -> Generator | None:
-    """What a defence of another package draws from: on the CPU, like what seeds and the bench give."""
-    if generator is None and defense.random and not is_graph(images.device):
-        return unforeseen()
-    return generator
 
 
 def takes_generator(attack: Callable[..., Any]) -> bool:

@@ -11,8 +11,8 @@ from rain.bench.assets import Assets
 from rain.bench.cells import Cell
 from rain.bench.plan import Plan
 from rain.bench.workload import describe
-from rain.errors import RainError
 from rain.images import enter
+from rain.own_code import ENDINGS
 from rain.runtime.forecast import Piece
 from rain.runtime.precision import autocast
 
@@ -40,7 +40,7 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
         return None
     try:
         paces = {model: _pace(plan.assets, cell) for model, cell in models.items()}
-    except RainError:
+    except ENDINGS:
         return None  # the run says of which cells that is the end
     seconds = [_needed(piece, cell) * paces[piece.model] for piece, cell in pairs]
     # Of attacks that images may leave early nobody knows how much of the work is needed.

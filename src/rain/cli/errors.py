@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from rain.errors import RainError
+from rain.own_code import ENDINGS, describe, place_of
 
 
 @contextmanager
@@ -19,6 +20,8 @@ def clean_errors(
     advice: str = "the same command goes on from there",
 ) -> Iterator[None]:
     """Print errors and warnings in one line each, and exit with 1 after an error, with 130 after Ctrl-C.
+
+    An error is what the package raises on purpose, and whatever a user's own code raises.
 
     Args:
         out: folder where finished work is kept; None where nothing is.
@@ -31,6 +34,12 @@ def clean_errors(
         yield
     except RainError as error:
         print_error(str(error))
+        raise typer.Exit(1) from None
+    except ENDINGS as error:
+        # A fault of ours keeps its traceback, which tells where to mend it.
+        if isinstance(error, Exception) and not place_of(error):
+            raise
+        print_error(f"own code raised {describe(error)}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         where = f"; {kept} are kept in {out}, {advice}" if out else ""
