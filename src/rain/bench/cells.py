@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rain.errors import ResultError
-from rain.files import read_text, write_atomically
+from rain.files import check_home, read_text, write_atomically
 from rain.specs import NORMS
 
 FORMAT = 1
@@ -229,6 +229,7 @@ def make_folder(folder: Path) -> None:
         ResultError: it cannot be made.
     """
     try:
+        check_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultError(

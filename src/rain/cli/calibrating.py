@@ -9,6 +9,7 @@ from rain.bench.metrics import size_text
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import GateError
+from rain.files import to_path, try_to_write
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -47,6 +48,7 @@ def calibrate(
         from rain.registry import load_classifier, load_dataset, load_defense
         from rain.runtime.memory import pick_device
 
+        _check_writable(out)
         network = load_classifier(classifier)
         warn_if_untrained(classifier, network)
         gate = load_defense("gated", defense=defense)
@@ -61,6 +63,15 @@ def calibrate(
         print(f"{out}: {calibration.pictures} pictures; classifier and defence disagree on {rate} of them")
         for share in SHARES:
             print(f"  gate={share:g}: {_threshold_text(calibration, share)}")
+
+
+def _check_writable(out: Path) -> None:
+    """Raise ``GateError`` before the work if the file cannot be written."""
+    path = to_path(out)
+    try:
+        try_to_write(path)
+    except OSError as error:
+        raise GateError(f"{out}: cannot be written: {error.strerror or error}; give another file") from None
 
 
 def _choice(length: int, count: int | None, seed: int) -> list[int]:

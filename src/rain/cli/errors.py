@@ -1,11 +1,13 @@
 """What a user reads when something goes wrong: one line, and an exit code."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -43,25 +45,61 @@ def clean_errors(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         where = f"; {kept} are kept in {out}, {advice}" if out else ""
-        print(f"\ninterrupted{where}", file=sys.stderr)
+        print_aside(f"\ninterrupted{where}")
         raise typer.Exit(130) from None
     finally:
         warnings.formatwarning = pythons_own
 
 
-def escape_output() -> None:
+def prepare_output() -> None:
     """Let a letter that a stream cannot encode be spelt out, in the place of a traceback.
 
     Names of files may be of any alphabet, or no text at all; a terminal, a pipe or a log may have another.
+    Without standard error, nothing of what it would hold may reach the output.
+
+    Raises:
+        SystemExit: there is no standard output.
     """
+    # The type checker does not know that Python sets them to None where they are closed.
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    if streams[1] is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if streams[0] is None:
+        print_error("standard output is closed; send it to a file, or to /dev/null")
+        raise SystemExit(1)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """See at the end that all of the output was written; else say why not, and exit with 1.
+
+    Who closes a pipe, as head does, has read enough, and is told nothing.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            # Or Python would try again when it ends, and print a traceback.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):
+                print_error(f"standard output cannot be written: {error.strerror or error}")
+            raise SystemExit(1) from None
+
+
 def print_error(message: str) -> None:
     """Print what went wrong to standard error."""
-    print(f"error: {message}", file=sys.stderr)
+    print_aside(f"error: {message}")
+
+
+def print_aside(message: str) -> None:
+    """Print to standard error; where that cannot be written, the work goes on."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _in_one_line(

@@ -10,6 +10,7 @@ import typer
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.cli.reporting import print_report
+from rain.files import to_path
 
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
@@ -67,6 +68,7 @@ def run(
 
     Ctrl-C keeps what is finished; the same command goes on from there.
     """
+    out = to_path(out)
     with clean_errors(out):
         from rain.bench.grid import read
         from rain.bench.plan import prepare
@@ -98,7 +100,7 @@ def demo(
 
     A real classifier, bare and behind four defences, and attackers who know ever more of them.
     """
-    out = out or Path("runs") / _demo_name(dataset, classifier, examples)
+    out = to_path(out or Path("runs") / _demo_name(dataset, classifier, examples))
     with clean_errors(out):
         from rain.bench.grid import read
         from rain.bench.plan import prepare, without_uncalibrated

@@ -13,11 +13,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rain.bench.alarms import Alarms, alarms, most_clean
-from rain.bench.cells import Result, load, write_file
+from rain.bench.cells import Result, load
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
-from rain.files import encode
+from rain.files import encode, to_path, write_named
 from rain.report.page import html
 from rain.report.pictures import Gallery
 
@@ -93,7 +93,20 @@ def write_html(folder: Path, path: Path) -> None:
         RainError: the report's libraries are not installed.
     """
     results = load(folder)
-    write_file(path, encode(html(results, read_galleries(folder, results))))
+    write_output(path, encode(html(results, read_galleries(folder, results))))
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a person named; of a link, what it leads to.
+
+    Raises:
+        ResultError: with the system's reason.
+    """
+    try:
+        write_named(to_path(path), content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultError(f"{path}: cannot be written: {reason}; give another file") from error
 
 
 def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:
