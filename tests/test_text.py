@@ -228,5 +228,8 @@ def _is_careless(call: ast.Call) -> bool:
     if name in ("read_text", "write_text"):
         return isinstance(call.func, ast.Attribute)
     modes = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
-    of_path = isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") != "Image"
+    of_path = isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") not in (
+        "Image",
+        "os",
+    )
     return name == "open" and of_path and not any("b" in str(mode) for mode in modes)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rain.errors import ResultError
-from rain.files import check_home, read_text, write_atomically
+from rain.files import check_home, is_folder, read_text, write_atomically
 from rain.specs import NORMS
 
 FORMAT = 1
@@ -257,7 +257,7 @@ def load(folder: Path) -> list[Result]:
         ResultError: no such folder, nothing in it, or a file that is not a chunk of the cell that its folder
             names.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
     chunks: dict[Cell, list[Chunk]] = {}
     for path in sorted(folder.glob("*/[0-9]*.json")):
