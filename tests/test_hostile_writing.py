@@ -250,7 +250,7 @@ def test_a_picture_that_is_no_file(tmp_path: Path, pipe: Path, name: str) -> Non
         "zero byte": "a\0b.png",
         "nobody": "~nobody-of-that-name/a.png",
     }[name]
-    with pytest.raises(ImageError, match="cannot be opened as a file|no such file") as error:
+    with pytest.raises(ImageError, match=r"cannot be opened as a file|no such file") as error:
         rain.read_image(path)
     assert "\n" not in str(error.value)
 
@@ -308,6 +308,6 @@ def test_a_file_is_read_as_it_ever_was(tmp_path: Path) -> None:
     path.write_bytes(b"one\r\ntwo")
     with open_regular(path) as file:
         assert file.read() == b"one\r\ntwo"
-    with pytest.raises(ResultError, match="Not a directory|File exists"):
+    with pytest.raises(ResultError, match=r"Not a directory|File exists"):
         write_output(path / "below", b"")
     assert report(tmp_path / ("a" * 300)).exit_code == 1

@@ -38,8 +38,9 @@ def clean_errors(
         print_error(str(error))
         raise typer.Exit(1) from None
     except ENDINGS as error:
-        # A fault of ours keeps its traceback, which tells where to mend it.
-        if isinstance(error, Exception) and not place_of(error):
+        # A fault of ours keeps its traceback, which tells where to mend it; rich ends a closed pipe with 1.
+        is_told = isinstance(error, Exception) or bool(error.code)
+        if is_told and not place_of(error):
             raise
         print_error(f"own code raised {describe(error)}")
         raise typer.Exit(1) from None
@@ -80,15 +81,25 @@ def checked_output() -> Iterator[None]:
     """
     try:
         yield
+    except OSError as error:
+        if error.filename is None:
+            _end_if_broken("\n")  # what could not be written may be forgotten
+        raise
     finally:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            # Or Python would try again when it ends, and print a traceback.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if not isinstance(error, BrokenPipeError):
-                print_error(f"standard output cannot be written: {error.strerror or error}")
-            raise SystemExit(1) from None
+        _end_if_broken("")
+
+
+def _end_if_broken(text: str) -> None:
+    """Write to the output what is left of it, and a text; if that cannot be, say why and exit with 1."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Or Python would try again when it ends, and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print_error(f"standard output cannot be written: {error.strerror or error}")
+        raise SystemExit(1) from None
 
 
 def print_error(message: str) -> None:
