@@ -9,7 +9,7 @@ demo: .venv/demo
 	$(BIN)/rain demo
 
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: .venv/dev
 	$(BIN)/ruff check .

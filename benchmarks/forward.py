@@ -33,6 +33,8 @@ DEFENSES = (
     "pixel_deflection",
     "wavelet_sr",
     "quilting",
+    "bart",
+    "crop_ensemble",
     "rain(enhancer=bicubic)",
     "rain",
     "rain(enhancer=edsr(weights=None))",
@@ -61,6 +63,8 @@ def main() -> None:
     for gate, name in ((None, "rain"), (0.02, "rain, gate 0.02")):
         hardened = rain.harden(classifier, "rain", gate=gate).to(arguments.device)
         work[f"predict with {DRAWS} draws, {name}"] = partial(hardened.predict, draws=DRAWS)
+    alarmed = rain.harden(classifier, "squeezing(threshold=1)").to(arguments.device)
+    work["predict with its alarm, squeezing"] = alarmed.predict  # the pass alone would be the bare one
     seconds = measure(work, images, arguments.rounds)
     bare = statistics.median(next(iter(seconds.values())))
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"

@@ -13,8 +13,8 @@ from rain.report.verdict_plot import verdict_plot
 
 ROOT = Path(__file__).parent.parent
 PLOTS = {
-    "verdict.svg": (verdict_plot, "nips2017"),
-    "streams.svg": (stream_plot, "nips2017"),
+    "verdict.svg": (verdict_plot, "gate224"),
+    "streams.svg": (stream_plot, "gate224"),
     "streams96.svg": (stream_plot, "imagenette96"),
 }
 """The plots in ``docs``: by what each is drawn, and of which study."""

@@ -1,4 +1,4 @@
-"""Calibrate the gates that the package ships: ``python scripts/calibrate_gates.py DATA``.
+"""Calibrate the gates and detectors that the package ships: ``python scripts/calibrate_gates.py DATA``.
 
 DATA holds ``bsds500`` and ``imagenette/val``. No classifier has learned these pictures: one is surer of those
 that it has learned than of others, and its gate would then overrule too much. EfficientNet-Lite0 is
@@ -15,7 +15,7 @@ from torch import Tensor
 
 import rain
 from rain.calibration import summarize
-from rain.gate import Gated
+from rain.detector import Detector
 from rain.images import enter
 from rain.registry import load_defense
 
@@ -27,6 +27,8 @@ GATES = {
     "lite0-default": (LITE0, "rain"),
     "small-plain": (SMALL, "rain(enhancer=compact(weights=imagenette))"),
     "small-adversarial": (SMALL, "rain(enhancer=compact(weights=adversarial))"),
+    "lite0-squeezing": (LITE0, "squeezing"),
+    "small-squeezing": (SMALL, "squeezing"),
 }
 
 
@@ -45,9 +47,11 @@ def main() -> None:
 
 
 def calibrate(pictures: list[Tensor], origin: str, classifier: str, defense: str, path: Path) -> None:
-    """Compare the two answers to all pictures, and write what the gate needs of them."""
-    gate = load_defense("gated", defense=defense)
-    assert isinstance(gate, Gated)
+    """Compare the answers to all pictures, and write what the detector needs of them."""
+    gate = load_defense(defense)
+    if not isinstance(gate, Detector):
+        gate = load_defense("gated", defense=gate)
+    assert isinstance(gate, Detector)
     hardened = rain.harden(rain.load_classifier(classifier), gate)
     generator = torch.Generator().manual_seed(0)
     batches = torch.stack(pictures).split(BATCH)

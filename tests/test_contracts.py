@@ -33,6 +33,8 @@ FURTHER = [
     f"rain(down=pixel, keep=3, {UNTRAINED})",
     "rain(down=scale, enhancer=bicubic)",
     "jpeg(quality=30)",
+    "smooth(sigma=0.5, enhancer=compact(scale=1, weights=None))",
+    "chain(parts=smooth+rain(enhancer=bicubic))",
 ]
 DEFENSE_SPECS = [*DEFENSES.names(), *PRESETS, *FURTHER]
 ENHANCER_NAMES = [name for name in ENHANCERS.names() if ENHANCERS.usage(name) == name]

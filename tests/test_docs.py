@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import rain
 from rain.cli.main import app
+from rain.deploy.service import KNOWN_PATHS
 
 ROOT = Path(__file__).parents[1]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
@@ -91,6 +92,10 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
         elif words[:1] == ["python"]:
             assert (ROOT / words[1]).is_file(), line
+        elif words[:1] == ["curl"]:
+            assert words[-1].endswith(KNOWN_PATHS), line
+        elif words[:1] == ["docker"]:
+            assert (ROOT / "Dockerfile").is_file(), line
         else:
             assert words[:2] in ([], ["pip", "install"]), line
 

@@ -71,6 +71,16 @@ def test_an_image_with_its_own_seed_draws_the_same_there(images: Tensor) -> None
     assert torch.allclose(there.probabilities[1], alone.probabilities[0], atol=1e-4)
 
 
+def test_certificates_repeat_there_and_agree_with_the_cpu(images: Tensor) -> None:
+    """The draws are others, so that the radii agree as far as chance lets them."""
+    hardened = rain.harden(tiny(), "smooth", sigma=0.1).cuda()
+    first, again = (hardened.certify(images.cuda(), 50, 2000, seed=1, batch=500) for _ in range(2))
+    assert torch.equal(first.counts, again.counts)
+    on_cpu = hardened.cpu().certify(images, 50, 2000, seed=1, batch=500)
+    assert torch.equal(first.labels, on_cpu.labels)
+    assert (first.counts - on_cpu.counts).abs().max() < 200
+
+
 @pytest.mark.parametrize("spec", DEFENSE_SPECS)
 def test_images_on_another_device_are_explained(spec: str, images: Tensor) -> None:
     model = rain.harden(tiny(), spec)

@@ -7,11 +7,11 @@ import rain
 
 MODULES = [
     *("adaptive", "attacks", "classifiers", "datasets", "defenses"),
-    *("enhancers", "grid", "randomize", "train"),
+    *("deploy", "enhancers", "grid", "randomize", "train"),
 ]
 CLASSES = [
-    *("Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened", "Prediction"),
-    *("Preprocessed", "RainError", "StraightThrough"),
+    *("Certificates", "Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened"),
+    *("Prediction", "Preprocessed", "RainError", "StraightThrough"),
 ]
 FUNCTIONS = [
     *("harden", "load_attack", "load_classifier", "load_dataset", "load_defense", "load_enhancer"),

@@ -34,8 +34,8 @@ def test_every_study_is_among_the_results() -> None:
 @pytest.mark.parametrize(
     ("name", "draw", "study"),
     [
-        ("verdict.svg", verdict_plot, "nips2017"),
-        ("streams.svg", stream_plot, "nips2017"),
+        ("verdict.svg", verdict_plot, "gate224"),
+        ("streams.svg", stream_plot, "gate224"),
         ("streams96.svg", stream_plot, "imagenette96"),
     ],
 )

@@ -15,9 +15,21 @@ from typing import TYPE_CHECKING, Any
 from rain.version import __version__
 
 if TYPE_CHECKING:
-    from rain import adaptive, attacks, classifiers, datasets, defenses, enhancers, grid, randomize, train
+    from rain import (
+        adaptive,
+        attacks,
+        classifiers,
+        datasets,
+        defenses,
+        deploy,
+        enhancers,
+        grid,
+        randomize,
+        train,
+    )
     from rain.adaptive import Expectation, Frozen, StraightThrough
     from rain.bench.runners import run
+    from rain.certificates import Certificates
     from rain.chain import Chain
     from rain.classifiers import Preprocessed
     from rain.defense import Defense, Hardened, harden
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
     from rain.registry import load_attack, load_classifier, load_dataset, load_defense, load_enhancer
 
 _HOMES = {
+    "Certificates": "certificates",
     "Chain": "chain",
     "Defense": "defense",
     "Expectation": "adaptive",
@@ -55,6 +68,7 @@ _MODULES = (
     "classifiers",
     "datasets",
     "defenses",
+    "deploy",
     "enhancers",
     "grid",
     "randomize",
@@ -62,6 +76,7 @@ _MODULES = (
 )
 
 __all__ = [
+    "Certificates",
     "Chain",
     "Defense",
     "Expectation",
@@ -78,6 +93,7 @@ __all__ = [
     "classifiers",
     "datasets",
     "defenses",
+    "deploy",
     "enhancers",
     "grid",
     "harden",

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 
 from rain.chain import Chain
 from rain.defense import Classify, Defense, Draw, Hardened
+from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.gate import Gated
 from rain.images import Images
 
 Model = Callable[[Images], Tensor]
@@ -215,18 +215,18 @@ class _StraightThrough(torch.autograd.Function):
 def attackable(model: Hardened, *, gate: str = "soft") -> Hardened:
     """The same model, as far as gradients go through it.
 
-    A defence that has no gradient of its own gets BPDA; a gate, another view.
+    A defence that has no gradient of its own gets BPDA; a gate or another detector, another view.
 
     Args:
-        gate: the view of a gate: "soft", a sigmoid in the place of its step; or "parts", both answers and the
-            score, for the attacks that take them (``rain.gate.Gated``).
+        gate: the view of a detector: "soft", without its step; or "parts", both answers and the score, for
+            the attacks that take them (``rain.detector.Detector``).
     """
     defense = model.defense
-    inner = defense.defense if isinstance(defense, Gated) else defense
-    through = with_gradient(inner)
-    if isinstance(defense, Gated):
-        return Hardened(model.classifier, defense.seen_as(gate, through))
-    return model if through is inner else Hardened(model.classifier, through)
+    if isinstance(defense, Detector):
+        stand_ins = [with_gradient(part) for part in defense.compared()]
+        return Hardened(model.classifier, defense.seen_as(gate, *stand_ins))
+    through = with_gradient(defense)
+    return model if through is defense else Hardened(model.classifier, through)
 
 
 def with_gradient(defense: Defense) -> Defense:

@@ -216,11 +216,11 @@ def largest(scores: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.{DIGITS}g}") for value in ordered[: half(len(ordered))])
 
 
-def check_share(share: float) -> None:
-    """Raise ``GateError`` unless it is a share of images that a gate may overrule."""
+def check_share(share: float, option: str = "gate") -> None:
+    """Raise ``GateError`` unless it is a share of images that a gate may overrule; ``option`` is its name."""
     is_number = isinstance(share, int | float) and not isinstance(share, bool)
     if not is_number or not 0 < share <= MOST:
-        what = f"gate must be a share of clean images, above 0 and at most {MOST}"
+        what = f"{option} must be a share of clean images, above 0 and at most {MOST}"
         raise GateError(f"{what}, such as 0.02; got {share!r}")
 
 

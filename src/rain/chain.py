@@ -1,15 +1,21 @@
 """Chain: defences one after the other, as one defence."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
 
 from rain.defense import Classify, Defense, Draw, kind_of
+from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.gate import Gated
 from rain.images import Images
+from rain.lattice import LatticeNoise
+from rain.plans import Plan
 from rain.registry import load_defense
+
+Value = TypeVar("Value")
 
 
 class Chain(Defense):
@@ -23,7 +29,8 @@ class Chain(Defense):
         parts: the defences, in their order.
 
     Raises:
-        OptionError: there is no part, one is no defence or gated, or one answers itself and is not the last.
+        OptionError: there is no part, one is no defence, or a detector such as a gate, or one answers itself
+            and is not the last.
         UnknownNameError: no such defence.
 
     Convention: the size of what a part gives depends on the size of its images only. A chain's draw holds
@@ -53,6 +60,16 @@ class Chain(Defense):
         """Whether the last part does."""
         return self.defenses()[-1].answers_itself
 
+    @property
+    def smoothing(self) -> LatticeNoise | None:
+        """The noise of the first part: what comes after it cannot undo it."""
+        return self.defenses()[0].smoothing
+
+    @property
+    def ablating(self) -> int | None:
+        """The cells of the first part: nothing after it sees the pixels that were left out."""
+        return self.defenses()[0].ablating
+
     def with_parts(self, parts: list[Defense]) -> "Chain":
         """The same chain with others in the places of its parts."""
         return Chain(*parts)
@@ -77,6 +94,13 @@ class Chain(Defense):
             own = part.spread(self._entering(images, place), copies, generator)
             draws |= _prefixed(own, place)
         return draws
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how each part draws; all of them are taken to get images of one size."""
+        plans: dict[str, Plan] = {}
+        for place, part in enumerate(self.defenses()):
+            plans |= _prefixed(part.plan(), place)
+        return plans
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the parts, one after the other."""
@@ -138,17 +162,20 @@ def _defense(part: object) -> Defense:
 def _check_parts(parts: list[Defense]) -> None:
     for place, part in enumerate(parts):
         name = type(part).__name__
-        if isinstance(part, Gated):
+        if isinstance(part, Detector) and part.overrules:
             advice = "put the gate around it, gated(defense=chain(parts=...))"
             raise OptionError(
                 f"part {place + 1} of the chain is gated, and a chain may not hold a gate: {advice}"
             )
+        if isinstance(part, Detector):
+            what = f"part {place + 1} of the chain, {name}, raises alarms, which a chain would lose"
+            raise OptionError(f"{what}: put it before the classifier alone")
         if part.answers_itself and place < len(parts) - 1:
             raise OptionError(f"part {place + 1} of the chain, {name}, answers itself: put it last")
 
 
-def _prefixed(tensors: Draw, place: int) -> dict[str, Tensor]:
-    return {f"part{place + 1}_{name}": tensor for name, tensor in tensors.items()}
+def _prefixed(parts: Mapping[str, Value], place: int) -> dict[str, Value]:
+    return {f"part{place + 1}_{name}": value for name, value in parts.items()}
 
 
 def _part_of(draw: Draw, place: int) -> Draw:

@@ -14,12 +14,15 @@ from rain.answers import logits_of, refuse_broken, warn_if_probabilities
 from rain.errors import ImageError, OptionError, RainError
 from rain.foreign import guard
 from rain.images import Images, check_images
+from rain.lattice import LatticeNoise
+from rain.plans import Plan
 from rain.prediction import GatedPrediction, Prediction, average, group_by_size, in_order, warn_of_size
 from rain.registry import load_defense
 from rain.seeding import Generators, check_seed, draw_each, generators_of, is_integer, seeds_of
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
+    from rain.certificates import Certificates
 
 Draw = Mapping[str, Tensor]
 """All randomness of one call, as tensors by name.
@@ -62,6 +65,22 @@ class Defense(nn.Module, ABC):
         """Whether it answers otherwise than by the classifier's answer to what ``transform`` makes."""
         return type(self).answer is not Defense.answer
 
+    @property
+    def smoothing(self) -> LatticeNoise | None:
+        """The Gaussian noise that comes before everything else; None where none does.
+
+        All else must depend on the images through the noisy ones only: ``Hardened.certify`` rests on it.
+        """
+        return None
+
+    @property
+    def ablating(self) -> int | None:
+        """Side, in pixels, of the square cells of which only one pixel each is looked at; None without such.
+
+        That pixel must be drawn evenly, and for each cell apart: ``rain.ablation`` rests on it.
+        """
+        return None
+
     @abstractmethod
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw what ``transform`` needs for a batch of this shape, on the images' device."""
@@ -82,6 +101,19 @@ class Defense(nn.Module, ABC):
             generator: of the draw; by default, one that nobody can foresee.
         """
         return self.draw(images, generator)
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how ``draw`` draws, so that an exported model can do it without torch (``rain.plans``).
+
+        Returns: the plan of each tensor of a draw, by its name and in its place.
+
+        Raises:
+            OptionError: the defence does not say it.
+        """
+        if not self.random:
+            return {}
+        advice = "give it a method plan() that returns rain.plans by the names of draw"
+        raise OptionError(f"{type(self).__name__} does not say how it draws: {advice}")
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
         """Name the pictures on the way, for the report; the last one is what ``transform`` returns."""
@@ -125,7 +157,7 @@ class Defense(nn.Module, ABC):
         origin: str = "",
         generator: Generator | None = None,
     ) -> Any:
-        """Learn from clean images what is usual; by default there is nothing to learn (``rain.gate.Gated``).
+        """Learn from clean images what is usual; by default there is nothing to learn (``rain.detector``).
 
         Raises:
             OptionError: there is nothing to learn.
@@ -292,6 +324,40 @@ class Hardened(nn.Module):
         calibration: Calibration = self.defense.calibrate(self, images, origin, generator)
         return calibration
 
+    def certify(
+        self,
+        images: Images,
+        n0: int = 100,
+        n: int = 1000,
+        alpha: float = 0.001,
+        seed: int | Sequence[int] | None = None,
+        batch: int = 50,
+    ) -> "Certificates":
+        """Say within which l2 radius no attack whatever can change the majority's answer.
+
+        The defence must begin with Gaussian noise: ``smooth``, or a chain that begins with it.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            n0: draws by which the class is chosen.
+            n: further draws by which it is certified. More of them certify larger radii, up to a point.
+            alpha: the chance, at most, that the certificate of an image is wrong.
+            seed: for the same counts every time, on one kind of device; or a list of one for each image.
+            batch: draws in one forward pass. On a GPU another number gives other draws.
+
+        Returns: labels, -1 where it abstains; radii, in the unit of the images; and the counts.
+
+        Raises:
+            CertificateError: nothing can be proven of this defence: noise does not come first, there is a
+                gate, or the images of a batch share a draw.
+            ImageError: the batch breaks the convention.
+            OptionError: a number is out of range, or the seed is no integer of 64 bits.
+            RainError: scipy is not installed.
+        """
+        from rain.certificates import certify
+
+        return certify(self, images, n0, n, alpha, seed, batch)
+
     @torch.no_grad()
     def predict(
         self,
@@ -408,8 +474,8 @@ def harden(
         gate: the share of clean images that the defence may overrule, such as 0.02: the answer is the
             classifier's own unless the two differ more than they do on all but this share of clean images.
             None, the default, always answers behind the defence.
-        calibration: of the gate, or the file of one (``rain calibrate``). By default the shipped one of this
-            classifier and defence, if there is one; else ``calibrate`` makes it.
+        calibration: of the gate or other detector, or the file of one (``rain calibrate``). By default the
+            shipped one of this classifier and defence, if there is one; else ``calibrate`` makes it.
         options: of the defence, by name.
 
     Raises:
@@ -436,7 +502,9 @@ def harden(
     if gate is not None:
         defense = load_defense("gated", defense=defense, share=gate, calibration=calibration)
     elif calibration is not None:
-        raise OptionError("a calibration goes with a gate: give gate=0.02, or another share of clean images")
+        from rain.detector import give_calibration  # it is a defence, and imports this module
+
+        give_calibration(defense, calibration)
     return Hardened(classifier, defense)
 
 

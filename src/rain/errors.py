@@ -13,6 +13,9 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── WeightsError (ValueError)        a weight file that is malicious, corrupt, or of another architecture
     ├── GateError (ValueError)           a gate that is not calibrated, or for something else, or on
     │                                    pictures that do not do
+    ├── CertificateError (ValueError)    a defence of which nothing can be proven
+    ├── ExportError (ValueError)         a model that cannot be exported, or an exported one that is damaged
+    │                                    or cannot run here
     ├── DatasetError (ValueError)        a dataset that is missing or broken
     ├── GridError (ValueError)           a grid file that does not say what to run
     ├── RecipeError (ValueError)         a recipe that does not say how to train
@@ -57,6 +60,14 @@ class WeightsError(RainError, ValueError):
 
 class GateError(RainError, ValueError):
     """A gate is not calibrated, or for something else, or on pictures that do not do."""
+
+
+class CertificateError(RainError, ValueError):
+    """Nothing can be proven of a defence."""
+
+
+class ExportError(RainError, ValueError):
+    """A model cannot be exported, or an exported one is missing, damaged, or cannot run here."""
 
 
 class DatasetError(RainError, ValueError):

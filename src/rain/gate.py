@@ -10,24 +10,18 @@ Source: Xu, Evans, Qi, "Feature squeezing" (arXiv 1704.01155): the comparison of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.calibration import (
-    Calibration,
-    Comparison,
-    check_count,
-    check_share,
-    check_threshold,
-    identity,
-    look_up,
-    summarize,
-)
+from rain.calibration import Calibration, Comparison
 from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
+from rain.detector import Detector
 from rain.errors import GateError, OptionError, did_you_mean
-from rain.images import Images, check_images
-from rain.prediction import GatedPrediction, group_by_size
+from rain.images import Images
+from rain.plans import Plan
+from rain.prediction import GatedPrediction
 from rain.seeding import Generators
 
 
@@ -117,13 +111,8 @@ SCORES = {
 DEFAULT = "evidence"
 """The score, unless another is asked for: chosen on pictures apart from those that are reported."""
 
-VIEWS = ("hard", "soft", "parts")
 
-BATCH = 16
-"""Pictures that are compared at a time."""
-
-
-class Gated(Defense):
+class Gated(Detector):
     """A defence that overrules the classifier only where its answer differs too much.
 
     Args:
@@ -131,101 +120,54 @@ class Gated(Defense):
         share: of the clean images that may be overruled, above 0 and at most 0.5. It becomes a threshold
             once there is a calibration.
         score: one of ``SCORES``.
-        calibration: of this classifier and defence; None looks whether one is shipped.
+        calibration: of this classifier and defence, or the file of one; None looks whether one is shipped.
         threshold: of the score, in the place of share and calibration.
-        view: what ``answer`` gives: "hard", the gate as it judges; "soft", a sigmoid in the place of the
-            step, so that an attacker has a gradient; "parts", for attacks that know the gate: the
-            log-probabilities of the bare answer, those of the defended one, and how far the score is above
-            the threshold, in widths: (N, 2 classes + 1).
+        view: as for ``Detector``; "soft" is a sigmoid in the place of the step.
 
     Raises:
         GateError: no such score, the share is out of range, or the threshold is no number.
-        OptionError: ``defense`` is gated itself.
+        OptionError: ``defense`` is gated itself, or another detector.
     """
+
+    noun = "gate"
+    share_option = "gate"
+    made_by = "rain.harden(classifier, defense, gate=0.02)"
+    overrules = True
+    gates = ("around", "parts")
 
     def __init__(
         self,
         defense: Defense,
         share: float = 0.02,
         score: str = DEFAULT,
-        calibration: Calibration | None = None,
+        calibration: Calibration | str | Path | None = None,
         threshold: float | None = None,
         view: str = "hard",
     ):
-        super().__init__()
         if isinstance(defense, Gated):
             raise OptionError("this defence is gated already: give the one behind the gate")
+        if isinstance(defense, Detector):
+            what = f"a gate lets a defence answer, and {type(defense).__name__} raises alarms only"
+            raise OptionError(f"{what}: its own options say how many, share or threshold")
         if score not in SCORES:
             raise GateError(f"no score {score!r}; {did_you_mean(str(score), list(SCORES))}")
-        check_share(share)
-        if threshold is not None:
-            check_threshold(threshold)
+        super().__init__(share, score, calibration, threshold, view)
         self.defense = defense
-        self.share, self.score, self.view = share, score, view
         self.random, self.independent, self.turn = defense.random, defense.independent, defense.turn
         self.differentiable = defense.differentiable
-        self.calibration, self.is_fixed = calibration, threshold is not None
-        self.sizes: tuple[tuple[int, int], ...] = ()
-        self._threshold = threshold
-        self._place: tuple[str, str] | None = None
 
-    @property
-    def threshold(self) -> float:
-        """Images whose score is above it are flagged.
+    def compared(self) -> list[Defense]:
+        """The defence behind the gate."""
+        return [self.defense]
 
-        Raises:
-            GateError: the gate is not calibrated.
-        """
-        if self._threshold is None:
-            how = "hardened.calibrate(images) with clean pictures, or rain calibrate and calibration=FILE"
-            raise GateError(f"this gate is not calibrated for its classifier and defence: {how}")
-        return self._threshold
+    def identified(self) -> nn.Module:
+        """The defence behind the gate."""
+        return self.defense
 
-    def check_calibrated(self) -> None:
-        """Raise ``GateError`` if there is no threshold yet."""
-        _ = self.threshold
-
-    def meet(self, classifier: nn.Module) -> None:
-        """Look for the calibration that belongs to this classifier.
-
-        Raises:
-            GateError: the one that was given belongs to another, or there are too few pictures in it.
-        """
-        if self.is_fixed:
-            return
-        place = identity(classifier), identity(self.defense)
-        if self._place not in (None, place):
-            raise GateError("this gate stands before another classifier already: make one for each")
-        self._place = place
-        calibration = self.calibration or look_up(*place)
-        if calibration is not None:
-            self.use(calibration)
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Digests of the classifier and the defence.
-
-        Raises:
-            GateError: the gate stands before no classifier.
-        """
-        if self._place is None:
-            how = "rain.harden(classifier, defense, gate=0.02)"
-            raise GateError(f"a gate is calibrated for one classifier, and this one has none: {how}")
-        return self._place
-
-    def use(self, calibration: Calibration) -> None:
-        """Take the threshold from a calibration.
-
-        Raises:
-            GateError: it belongs to another classifier or defence, or is of too few pictures.
-        """
-        calibration.check(*self.place)
-        self._threshold = calibration.threshold(self.score, self.share)
-        self.calibration, self.sizes = calibration, calibration.sizes
-
-    def seen_as(self, view: str, defense: Defense | None = None) -> "Gated":
+    def seen_as(self, view: str, *stand_ins: Defense) -> "Gated":
         """The same gate with another view, and a stand-in for its defence if one is given."""
-        gate = Gated(defense or self.defense, self.share, self.score, None, self.threshold, view)
+        defense = stand_ins[0] if stand_ins else self.defense
+        gate = Gated(defense, self.share, self.score, None, self.threshold, view)
         gate.sizes = self.sizes
         return gate
 
@@ -236,6 +178,10 @@ class Gated(Defense):
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
         """Draw as the defence does."""
         return self.defense.spread(images, copies, generator)
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how the defence draws."""
+        return self.defense.plan()
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the defence, whether or not its answer will count."""
@@ -269,6 +215,10 @@ class Gated(Defense):
     def suspicion(self, bare: Tensor, defended: Tensor) -> Tensor:
         """The score of two answers, each logits (N, classes): (N,)."""
         return SCORES[self.score].of(log_probabilities(bare), log_probabilities(defended))
+
+    def score_of(self, classify: Classify, images: Images, draw: Draw) -> Tensor:
+        """The scores of images (N, 3, H, W) with a draw, (N,)."""
+        return self.suspicion(classify(images), self.defense.answer(classify, images, draw))
 
     def flags(self, bare: Tensor, defended: Tensor) -> Tensor:
         """Whether the defence overrules, of two answers, each logits (N, classes): (N,)."""
@@ -336,51 +286,5 @@ class Gated(Defense):
         for answer in (own, other):
             probabilities_of(answer, model)  # it looks for what is broken, and warns of what is no logits
         bare, defended = log_probabilities(own), log_probabilities(other)
-        scores = {name: score.of(bare, defended).tolist() for name, score in SCORES.items()}
-        flat = images.flatten(1)
-        return Comparison(
-            size=(images.shape[2], images.shape[3]),
-            scores=scores,
-            disagree=int((bare.argmax(1) != defended.argmax(1)).sum()),
-            plain=int((flat.amax(1) == flat.amin(1)).sum()),
-            answers=tuple(map(tuple, bare[:, :8].tolist())),
-        )
-
-    def calibrate(
-        self,
-        model: Hardened,
-        images: Images | Sequence[Tensor],
-        origin: str = "",
-        generator: Generator | None = None,
-    ) -> Calibration:
-        """Take the threshold from clean pictures, whose labels nobody needs.
-
-        Args:
-            model: this gate before a classifier.
-            images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W).
-            origin: what pictures they are, in words, for the file.
-            generator: of the draws; by default, one that nobody can foresee.
-
-        Raises:
-            GateError: they are fewer than 5 / share, hardly differ, or look attacked; or the gate has a
-                threshold of its own.
-            ClassifierError: an answer is no number.
-        """
-        if self.is_fixed:
-            what = f"this gate has a threshold of its own, {self.threshold:g}"
-            raise GateError(f"{what}: leave threshold out, and it comes from the clean pictures")
-        check_count(len(images), self.share)
-        comparisons = []
-        for group in group_by_size(list(images)):
-            check_images(group.images)
-            comparisons += [self.compare(model, batch, generator) for batch in group.images.split(BATCH)]
-        calibration = summarize(comparisons, *self.place, origin)
-        self.use(calibration)
-        return calibration
-
-    def check_size(self, height: int, width: int) -> None:
-        """Raise ``GateError`` for images of a size, in pixels, that the gate was not calibrated on."""
-        if self.sizes and (height, width) not in self.sizes:
-            own = ", ".join("x".join(map(str, size)) for size in self.sizes)
-            what = f"this gate was calibrated on pictures of {own}, these are {height}x{width}"
-            raise GateError(f"{what}: bring them to that size (rain.images.enter), or calibrate on this one")
+        scores = {name: score.of(bare, defended) for name, score in SCORES.items()}
+        return self.comparison(images, bare, scores, bare.argmax(1) != defended.argmax(1))

@@ -29,15 +29,16 @@ class Prediction(NamedTuple):
 
 
 class GatedPrediction(NamedTuple):
-    """What a hardened classifier with a gate says to a batch.
+    """What a hardened classifier with a gate, or another detector, says to a batch.
 
     Attributes:
         labels: (N,), the classifier's own, where it is not flagged; else that of the averaged probabilities
-            behind the defence.
+            behind the defence. A detector without a gate answers as the classifier always.
         probabilities: (N, classes), float32, of the one or the other.
         agreement: (N,), the share of draws that alone give the same label.
-        suspicion: (N,), how far the two answers differ, by the gate's score.
-        flagged: (N,), whether that is above the threshold, so that the defence overruled the classifier.
+        suspicion: (N,), how far the answers differ, by the gate's score.
+        flagged: (N,), whether that is above the threshold: a gate lets its defence overrule the classifier,
+            any other detector says that the picture should be refused.
         bare: (N,), the label that the classifier gives without the defence.
     """
 

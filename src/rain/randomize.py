@@ -131,9 +131,15 @@ def shift(images: Images, offsets: Tensor) -> Images:
     """
     _check_offsets(images, offsets)
     height, width = images.shape[2:]
-    row = (torch.arange(height, device=images.device) - offsets[:, :1].long()) % height
-    column = (torch.arange(width, device=images.device) - offsets[:, 1:].long()) % width
+    row = _wrapped(torch.arange(height, device=images.device) - offsets[:, :1].long(), height)
+    column = _wrapped(torch.arange(width, device=images.device) - offsets[:, 1:].long(), width)
     return _take(images, row, column)
+
+
+def _wrapped(place: Tensor, side: int) -> Tensor:
+    """The place within a side at which one that left it comes back."""
+    # The side as a tensor: ONNX's exporter takes no number here that is free in the graph.
+    return place % torch.arange(side, side + 1, device=place.device)
 
 
 def mend(images: Images, offsets: Tensor) -> Images:

@@ -47,6 +47,7 @@ WITHIN = {
     "defense": DEFENSES,
     "enhancer": ENHANCERS,
     "parts": DEFENSES,
+    "squeezers": DEFENSES,
 }
 """The options whose values are specs, or several specs with "+" between them: of which kind."""
 

@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -19,6 +18,10 @@ from torch import Generator, Tensor
 
 from rain.errors import OptionError
 from rain.files import identify
+from rain.seeds import as_number as as_number
+from rain.seeds import check_seed as check_seed
+from rain.seeds import is_integer as is_integer
+from rain.seeds import seeds_of as seeds_of
 
 Generators = Generator | Sequence[Generator] | None
 """What a batch draws from: one generator for all of it, one for each image, or what nobody can foresee."""
@@ -26,8 +29,13 @@ Generators = Generator | Sequence[Generator] | None
 
 def generator_for(seed: int, *what: object) -> Generator:
     """A generator for one purpose: the same for the same seed and purpose, whatever was drawn before."""
+    return Generator().manual_seed(seed_for(seed, *what))
+
+
+def seed_for(seed: int, *what: object) -> int:
+    """A seed for one purpose, of 63 bits: the same for the same seed and purpose."""
     text = "/".join(map(str, (seed, *what)))
-    return Generator().manual_seed(int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1)
+    return int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1
 
 
 def unforeseen(device: torch.device | str = "cpu") -> Generator:
@@ -81,27 +89,6 @@ def keyword_for(attack: Callable[..., Any], generator: Generator | None) -> dict
     return {"generator": generator} if takes_generator(attack) else {}
 
 
-def is_integer(value: object) -> bool:
-    """Whether it is an integer, of any library; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def check_seed(seed: object, what: str = "seed") -> int:
-    """Check a seed; ``what`` is how the error calls it.
-
-    Raises:
-        OptionError: it is no integer of 64 bits.
-    """
-    if isinstance(seed, Integral) and is_integer(seed):
-        number = int(seed)
-        if -(2**63) <= number < 2**63:
-            return number
-    kinds = "an integer of 64 bits, from -2**63 to 2**63 - 1"
-    if what == "seed":
-        kinds += ", or a list of one for each image"
-    raise OptionError(f"{what} must be {kinds}, got {seed!r}")
-
-
 def generators_of(seed: object, count: int) -> Generators:
     """Make what a batch of ``count`` images draws from.
 
@@ -117,22 +104,8 @@ def generators_of(seed: object, count: int) -> Generators:
         return None
     seeds = seeds_of(seed, count)
     if seeds is None:
-        return Generator().manual_seed(check_seed(_as_number(seed)))
+        return Generator().manual_seed(check_seed(as_number(seed)))
     return [Generator().manual_seed(value) for value in seeds]
-
-
-def seeds_of(seed: object, count: int) -> list[int] | None:
-    """Check the seeds of ``count`` images; None if ``seed`` is not one for each of them.
-
-    Raises:
-        OptionError: a seed is no integer of 64 bits, or there is not one for each image.
-    """
-    seeds = _as_list(seed)
-    if seeds is None:
-        return None
-    if len(seeds) != count:
-        raise OptionError(f"seed has {len(seeds)} values for {count} images: give one for each image")
-    return [check_seed(value, f"seed[{place}]") for place, value in enumerate(seeds)]
 
 
 def draw_each(
@@ -172,18 +145,3 @@ def _joined(name: str, tensors: list[Tensor]) -> Tensor:
         return first
     what = f"the draw's {name!r} of shape {tuple(first.shape)} belongs to no single image"
     raise OptionError(f"{what}: its first axis must be the batch, or the defence say independent = False")
-
-
-def _as_number(seed: object) -> object:
-    """A number out of a tensor or an array without axes; anything else as it is."""
-    is_alone = getattr(seed, "ndim", None) == 0
-    return seed.tolist() if is_alone and hasattr(seed, "tolist") else seed
-
-
-def _as_list(seed: object) -> list[object] | None:
-    """The seeds of several images; None if this is no list of them, but a number."""
-    if is_integer(seed) or isinstance(seed, str | bytes):
-        return None
-    # Tensors and NumPy's arrays; without an axis they are a single number.
-    values = seed.tolist() if hasattr(seed, "tolist") else seed
-    return list(values) if isinstance(values, Sequence) else None

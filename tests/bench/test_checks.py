@@ -240,6 +240,16 @@ def test_a_gate_that_nobody_went_around_is_said() -> None:
     assert text not in texts(measured(), "warning")
 
 
+def test_a_detector_whose_score_nobody_kept_low_is_said() -> None:
+    text = "no adaptive attack at eps 4/255 (linf) kept the score of the detector below its threshold"
+    unaware = [of_cell(one, defense="squeezing") for one in measured() if one.cell.defense != "none"]
+    assert text in texts(unaware, "warning")
+    attack = "gate(aim=close, steps=40)"
+    aware = [of_cell(one, attack=attack) for one in unaware if one.cell.access == "adaptive"]
+    assert text not in texts([*unaware, *aware], "warning")
+    assert text not in texts(measured(), "warning")
+
+
 def test_budgets_with_as_few_steps_are_one_finding() -> None:
     few = with_adaptive("pgd(confidence=inf, steps=6)")
     farther = [of_cell(one, eps=8 / 255) for one in few if one.cell.attack != "none"]

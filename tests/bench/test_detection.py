@@ -150,6 +150,7 @@ def test_an_attack_on_the_defence_behind_the_gate_goes_around_it() -> None:
         ("gated(defense=rain(shift=0.1,  keep=2))", "rain(keep=2, shift=0.1)"),
         ("gated(defense=3)", ""),
         ("gated(defense)", ""),
+        ("squeezing(threshold=0.5)", ""),
     ],
 )
 def test_what_stands_behind_a_gate(spec: str, inner: str) -> None:

@@ -117,6 +117,14 @@ def test_the_gate_of_a_defence_scores_each_draw(folder: Path) -> None:
     assert about.detail.missing is not None
 
 
+def test_a_detector_scores_the_picture_and_leaves_the_answer(folder: Path) -> None:
+    about = of(folder, defense="squeezing(squeezers=median, threshold=0.3)")
+    assert about.gate == Gate("l1", None, 0.3, is_used=True, overrules=False)
+    for version in about.versions:
+        assert len(version.suspicion) == 1
+        assert version.draws[0].label == version.bare.label
+
+
 def test_a_gate_that_is_shut_leaves_the_answers_of_the_classifier(folder: Path) -> None:
     about = of(folder, defense=f"gated(defense={RAIN}, threshold=1e9)")
     for version in about.versions:

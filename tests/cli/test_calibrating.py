@@ -66,3 +66,32 @@ def test_what_cannot_be_calibrated_is_said_in_one_line(album: Path, tmp_path: Pa
     text = call("predict", album, "--gate", 0.9, *TINY, status=1)
     assert "gate must be a share" in text
     assert not out.exists()
+
+
+def test_squeezing_is_calibrated_and_raises_its_alarm(album: Path, tmp_path: Path) -> None:
+    out, squeezers = tmp_path / "squeezing.json", "squeezers=bit_depth(bits=3)+median"
+    own = ("--classifier", "models:tiny", "--size", 16)
+    text = call("calibrate", "--images", album, "--out", out, "--defense", f"squeezing({squeezers})", *own)
+    assert "share=0.05: a share of 0.05 needs at least 100 clean pictures, these are 60" in text
+    assert list(load(out).scores) == ["l1"]
+    defense = f"squeezing({squeezers}, share=0.1)"
+    lines = call("predict", album, "--defense", defense, "--calibration", out, *own).splitlines()
+    flagged = [line for line in lines if "flagged, to be refused: the classifier's own answer" in line]
+    assert len(flagged) == 5
+    arguments = ("predict", album, "--defense", f"squeezing({squeezers}, share=0.1, calibration={out})")
+    objects = [json.loads(line) for line in call(*arguments, "--json", *own).splitlines()]
+    assert sum(each["flagged"] for each in objects) == 5
+    assert all(each["bare"] == (each["name"] or str(each["label"])) for each in objects)
+
+
+def test_what_squeezing_needs_is_said_in_one_line(album: Path, tmp_path: Path) -> None:
+    own = ("--classifier", "models:tiny", "--size", 16)
+    squeezing = "squeezing(squeezers=median)"
+    text = call("predict", album, "--defense", squeezing, *own, status=1)
+    assert "this detector is not calibrated" in text
+    text = call("predict", album, "--defense", squeezing, "--gate", 0.1, *own, status=1)
+    assert "raises alarms only" in " ".join(text.split())
+    fixed = "squeezing(squeezers=median, threshold=0.5)"
+    arguments = ("--images", album, "--out", tmp_path / "a.json", "--defense", fixed)
+    text = call("calibrate", *arguments, *own, status=1)
+    assert "this detector has a threshold of its own" in " ".join(text.split())

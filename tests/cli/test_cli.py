@@ -186,7 +186,8 @@ def test_help_lists_the_commands_in_this_order() -> None:
     output, _ = rain("--help")
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
-        *("list", "predict", "explain", "calibrate", "cost", "run", "report", "demo", "train")
+        *("list", "predict", "serve", "explain", "calibrate", "cost", "export", "run", "certify", "report"),
+        *("demo", "train"),
     ]
 
 

@@ -56,7 +56,7 @@ def test_many_attacks_have_a_row_each() -> None:
 
 
 def test_comparisons_say_better_worse_and_p() -> None:
-    _, compared, _ = tables(markdown(three_columns(adaptive=0.03)))
+    _, compared, *_ = tables(markdown(three_columns(adaptive=0.03)))
     assert compared[0] == ["Compared", "Clean", "transfer", "adaptive"]
     assert compared[1] == [
         "rain against no defence",

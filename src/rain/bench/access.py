@@ -1,6 +1,6 @@
 """What an attacker with some access sees, what it may do, and what it must keep to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -101,11 +101,11 @@ def takes_parts(attack: str) -> bool:
     return attack != "none" and own_traits(attack).gate == "parts"
 
 
-def check_gate(cell: Cell, *, is_gated: bool) -> None:
+def check_gate(cell: Cell, gates: Collection[str]) -> None:
     """Raise ``OptionError`` for an attack on a gate where there is none to go through.
 
     Args:
-        is_gated: whether the cell's defence has a gate.
+        gates: the kinds of attack on a gate that the cell's defence takes; none without one.
     """
     if cell.attack == "none":
         return
@@ -113,9 +113,10 @@ def check_gate(cell: Cell, *, is_gated: bool) -> None:
     if any(own_traits(write(name, options)).gate for name, options in within):
         advice = "ungated(attack=...) and gate(...) stand outermost"
         raise OptionError(f"attack {cell.attack!r} holds an attack on a gate within another: {advice}")
-    if not own_traits(cell.attack).gate:
+    kind = own_traits(cell.attack).gate
+    if not kind:
         return
-    if not is_gated or cell.access in ("transfer", "query"):
+    if kind not in gates or cell.access in ("transfer", "query"):
         what = f"attack {cell.attack!r} is one on a gate"
         advice = 'give it defenses = ["gated(...)"] and access = "static" or "adaptive"'
         raise OptionError(f"{what}, not on {cell.defense!r} with access {cell.access!r}: {advice}")

@@ -12,8 +12,8 @@ from rain import checkpoints, specs
 from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, indices_text
 from rain.defense import Defense, Hardened, harden
+from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.gate import Gated
 from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches
@@ -127,7 +127,7 @@ class Assets:
             if self.mixed(classifier, defense):
                 network = Sparing(network)
             judge = self.hardened(classifier, defense).defense
-            if isinstance(judge, Gated):  # the twin's weights are others, which no calibration knows
+            if isinstance(judge, Detector):  # the twin's weights are others, which no calibration knows
                 return self._harden(network, judge.seen_as("hard"))
             return self._harden(network, load_defense(defense))
 
@@ -187,7 +187,7 @@ class Assets:
         return {
             "defense_weights": checkpoints.digest(module) if module.state_dict() else "none",
             "defense_random": "yes" if module.random else "no",
-            **({"gate_threshold": f"{module.threshold:.6g}"} if isinstance(module, Gated) else {}),
+            **({"gate_threshold": f"{module.threshold:.6g}"} if isinstance(module, Detector) else {}),
         }
 
     def _harden(self, classifier: nn.Module, defense: Defense) -> Hardened:

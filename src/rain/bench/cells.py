@@ -154,7 +154,7 @@ class Result:
     @property
     def left_out(self) -> frozenset[int]:
         """The indices of the images that are left out, since they are damaged."""
-        return frozenset().union(*map(_indices_in, self.made_by.get("left_out", ())))
+        return frozenset().union(*map(indices_in, self.made_by.get("left_out", ())))
 
 
 def gathered(makers: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
@@ -171,7 +171,7 @@ def indices_text(indices: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(indices)))
 
 
-def _indices_in(text: str) -> frozenset[int]:
+def indices_in(text: str) -> frozenset[int]:
     """Read what ``indices_text`` wrote.
 
     Raises:
@@ -294,7 +294,7 @@ def read_chunk(path: Path) -> Chunk:
             made_by.setdefault("precision", "32-true")
         chunk = Chunk(cell, content["chunk"], outcomes, made_by)
         fault = _fault(chunk)
-        left_out = _indices_in(made_by.get("left_out", ""))
+        left_out = indices_in(made_by.get("left_out", ""))
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
     if type(form) is not int or form not in FORMATS:

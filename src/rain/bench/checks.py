@@ -58,6 +58,7 @@ def _of_a_defense(column: Column) -> list[Finding]:
         *weak_attacks.all_of_a_kind(column),
         *weak_attacks.no_strong_attack(column),
         *weak_attacks.none_around_the_gate(column),
+        *weak_attacks.none_below_the_alarm(column),
         *weak_attacks.few_draws(column),
         *scored_on_one_draw(column),
         *weak_attacks.lucky_draws(column),

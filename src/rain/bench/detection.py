@@ -73,6 +73,9 @@ class Detection:
     complete: bool
 
 
+GATE = "gated"
+"""The detector behind which another defence stands."""
+
 AROUND = "ungated"
 """The attack that takes the defence behind a gate, whose files do not all say so."""
 
@@ -118,7 +121,8 @@ def baselines(result: Result, setting: Sequence[Result]) -> list[Detection]:
 def defense_behind(spec: str) -> str:
     """The defence that a gate's spec names: ``rain`` of ``gated(defense=rain, share=0.02)``; "" for none."""
     try:
-        inner = parse(spec)[1].get("defense", "rain")
+        name, options = parse(spec)
+        inner = options.get("defense", "rain") if name == GATE else None
         return write(*parse(inner)) if isinstance(inner, str) else ""
     except OptionError:
         return ""

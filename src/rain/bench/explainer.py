@@ -16,6 +16,7 @@ from rain.bench.frequencies import measure_change, measure_detail, pixels
 from rain.bench.workload import passes
 from rain.calibration import identity, look_up
 from rain.defense import Defense, Draw, Hardened, own_size, probabilities_of
+from rain.detector import Detector
 from rain.errors import LabelError, OptionError, did_you_mean
 from rain.gate import Gated
 from rain.images import Images, enter
@@ -55,7 +56,7 @@ class Subject:
     image: Images
     held: int
     names: Sequence[str]
-    gate: Gated | None
+    gate: Detector | None
 
     @property
     def bare(self) -> Hardened:
@@ -190,14 +191,14 @@ def _side(size: int | None, hardened: Hardened, classifier: str) -> int:
     return side
 
 
-def _gate(hardened: Hardened, side: int | None) -> Gated | None:
-    """The gate of a defence; else the one that is shipped for it, where it is for pictures of this side.
+def _gate(hardened: Hardened, side: int | None) -> Detector | None:
+    """The detector that a defence is; else the gate that is shipped for it, if there is one for this side.
 
     Raises:
         GateError: the defence has one that is not calibrated, or for another size.
     """
     defense, classifier = hardened.defense, hardened.classifier
-    if isinstance(defense, Gated):
+    if isinstance(defense, Detector):
         defense.check_calibrated()
         return defense
     calibration = look_up(identity(classifier), identity(defense))
@@ -218,7 +219,8 @@ def _gate_facts(subject: Subject) -> Gate | None:
     if gate is None:
         return None
     share = None if gate.is_fixed else gate.share
-    return Gate(gate.score, share, gate.threshold, is_used=gate is subject.hardened.defense)
+    is_used = gate is subject.hardened.defense
+    return Gate(gate.score, share, gate.threshold, is_used, gate.overrules)
 
 
 def _label(text: str, names: Sequence[str], classes: int) -> int:
@@ -316,8 +318,7 @@ def _version(subject: Subject, kind: str, images: Images) -> Version:
         draw = hardened.defense.fresh_draw(images, judged)
         each.append(probabilities_of(hardened.answer(images, draw), hardened)[0])
         if subject.gate is not None:
-            behind = subject.gate.defense.answer(hardened.classify, images, draw)
-            suspicion.append(float(subject.gate.suspicion(bare.float(), behind.float())[0]))
+            suspicion.append(float(subject.gate.score_of(hardened.classify, images, draw)[0]))
     change = None
     if kind != CLEAN:
         change = measure_change(images - subject.image, defended - _defended_clean(subject))

@@ -98,12 +98,21 @@ class Gate:
         share: of the clean images that may be overruled; None where the threshold was given.
         threshold: of the score; a draw is flagged where its score is above.
         is_used: whether the defence that is explained has it; otherwise it is what a gate would say.
+        overrules: whether the defence answers what is flagged; else that is an alarm alone.
     """
 
     score: str
     share: float | None
     threshold: float
     is_used: bool
+    overrules: bool = True
+
+    @property
+    def title(self) -> str:
+        """What the page calls it."""
+        if not self.is_used:
+            return "What a gate would say"
+        return "The gate" if self.overrules else "The detector"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from rain.bench.access import (
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery
-from rain.defense import probabilities_of
+from rain.defense import Hardened, probabilities_of
+from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
 from rain.gate import Gated
 from rain.images import Images, distance, enter
@@ -175,6 +176,8 @@ class Bench:
         model = self.assets.hardened(cell.classifier, cell.defense)
         if isinstance(model.defense, Gated):
             return self._answers_of_gate(model.defense, cell, question, images)
+        if isinstance(model.defense, Detector):
+            return self._answers_of_detector(model.defense, model, cell, question, images)
         each = self._logits_of(cell, question, images)
         single = torch.stack([probabilities_of(answer, model) for answer in each])
         return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
@@ -191,6 +194,21 @@ class Bench:
             mean=gate.combine(bare, each).labels.cpu(),
             classes=bare.shape[1],
             suspicion=torch.stack([prediction.suspicion for prediction in one_by_one]).cpu(),
+        )
+
+    @torch.no_grad()
+    def _answers_of_detector(
+        self, detector: Detector, model: Hardened, cell: Cell, question: Question, images: Images
+    ) -> Answers:
+        """Let a detector that stands before no other defence answer and score each draw."""
+        generator = seeded(question.source, question.chunk, question.number, question.role)
+        each = [detector.predict(model, images, 1, generator) for _ in range(cell.draws)]
+        probabilities = torch.stack([prediction.probabilities for prediction in each])
+        return Answers(
+            single=torch.stack([prediction.labels for prediction in each]).cpu(),
+            mean=probabilities.mean(0).argmax(1).cpu(),
+            classes=probabilities.shape[2],
+            suspicion=torch.stack([prediction.suspicion for prediction in each]).cpu(),
         )
 
     @torch.no_grad()

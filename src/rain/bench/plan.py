@@ -13,8 +13,8 @@ from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
 from rain.bench.provenance import refused_fact
 from rain.defense import own_size
+from rain.detector import Detector
 from rain.errors import DatasetError, GateError, GridError, RainError, ResultError
-from rain.gate import Gated
 from rain.images import enter
 from rain.own_code import ENDINGS
 from rain.promises import check_promises
@@ -96,7 +96,7 @@ def settle(assets: Assets, cell: Cell, default_size: int | None = None) -> Cell:
     check_examples(assets, cell)
     if cell.size == OWN_SIZE:
         cell = replace(cell, size=own_size(assets.classifier(cell.classifier)) or default_size)
-    if isinstance(defense, Gated) and cell.size:
+    if isinstance(defense, Detector) and cell.size:
         defense.check_size(cell.size, cell.size)
     return cell if defense.random else replace(cell, draws=1, eot=1)
 
@@ -118,9 +118,9 @@ def without_uncalibrated(grid: Grid) -> Grid:
 def settle_gate(assets: Assets, cell: Cell) -> None:
     """Raise ``GateError`` for a gate without calibration, ``OptionError`` for an attack on no gate."""
     defense = assets.hardened(cell.classifier, cell.defense).defense
-    if isinstance(defense, Gated):
+    if isinstance(defense, Detector):
         defense.check_calibrated()
-    check_gate(cell, is_gated=isinstance(defense, Gated))
+    check_gate(cell, defense.gates if isinstance(defense, Detector) else ())
 
 
 def check_examples(assets: Assets, cell: Cell) -> None:

@@ -142,6 +142,16 @@ def none_around_the_gate(column: Column) -> Findings:
             yield Finding("warning", column.defense, f"{what}: {advice}")
 
 
+def none_below_the_alarm(column: Column) -> Findings:
+    """Adaptive attacks tried to fool the classifier behind a detector, and none to keep its score low."""
+    name, _ = parse(column.defense)
+    for budget, attacks in by_budget(column.bounded_adaptive).items() if name == "squeezing" else ():
+        if not any(traits(result).gate == "parts" for result in attacks):
+            what = f"no adaptive attack at {budget} kept the score of the detector below its threshold"
+            advice = "add gate(aim=close), which knows the score"
+            yield Finding("warning", column.defense, f"{what}: {advice}")
+
+
 def _goes_around(result: Result) -> bool:
     # Files of before say it by the attack's name only.
     return traits(result).gate == "around" or parse(result.cell.attack)[0] == "ungated"

@@ -1,4 +1,4 @@
-"""``rain calibrate``: learn from clean pictures when a gate lets the defence overrule the classifier."""
+"""``rain calibrate``: learn from clean pictures when a gate or another detector flags one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rain.calibration import Calibration
     from rain.datasets import Dataset
     from rain.defense import Hardened
+    from rain.detector import Detector
 
 IMAGES_HELP = "Clean pictures, without labels: a folder, or a dataset (rain list datasets)."
 OUT_HELP = "The file to write, for --calibration, harden(calibration=...) and gated(calibration=...)."
@@ -35,7 +36,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the pictures that are chosen, and of the draws.")] = 0,
     device: Device = None,
 ) -> None:
-    """Learn from clean pictures when a gate overrules the classifier.
+    """Learn from clean pictures when a gate overrules the classifier, or squeezing raises its alarm.
 
     The file serves every share and every score, for this classifier and this defence. A share of 0.02 needs
     at least 250 pictures. Take pictures of the kind that will be classified, and none that an attacker could
@@ -45,13 +46,13 @@ def calibrate(
         from rain.bench.cost import dataset_of
         from rain.checkpoints import warn_if_untrained
         from rain.defense import harden, own_size
-        from rain.registry import load_classifier, load_dataset, load_defense
+        from rain.registry import load_classifier, load_dataset
         from rain.runtime.memory import pick_device
 
         _check_writable(out)
         network = load_classifier(classifier)
         warn_if_untrained(classifier, network)
-        gate = load_defense("gated", defense=defense)
+        gate = _detector(defense)
         hardened = harden(network, gate).to(pick_device(device))
         own = own_size(network)
         side = own if size is None else size or None
@@ -62,7 +63,20 @@ def calibrate(
         rate = f"{100 * calibration.disagree:.1f} %"
         print(f"{out}: {calibration.pictures} pictures; classifier and defence disagree on {rate} of them")
         for share in SHARES:
-            print(f"  gate={share:g}: {_threshold_text(calibration, share)}")
+            print(f"  {gate.share_option}={share:g}: {_threshold_text(calibration, gate.score, share)}")
+
+
+def _detector(defense: str) -> "Detector":
+    """Build the detector that a spec names; before any other defence, a gate."""
+    from rain.detector import Detector
+    from rain.registry import load_defense
+
+    built = load_defense(defense)
+    if not isinstance(built, Detector):
+        built = load_defense("gated", defense=built)
+    assert isinstance(built, Detector)
+    built.refuse_fixed()
+    return built
 
 
 def _check_writable(out: Path) -> None:
@@ -90,14 +104,14 @@ def _compare(
     import torch
 
     from rain.calibration import summarize
-    from rain.gate import Gated
+    from rain.detector import Detector
     from rain.images import enter
     from rain.prediction import group_by_size
     from rain.runtime.forecast import Piece
     from rain.runtime.progress import bar
 
     gate = hardened.defense
-    assert isinstance(gate, Gated)
+    assert isinstance(gate, Detector)
     device = next(hardened.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     batches = [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
@@ -112,11 +126,9 @@ def _compare(
     return summarize(comparisons, *gate.place, origin)
 
 
-def _threshold_text(calibration: "Calibration", share: float) -> str:
-    """What the threshold of the default score is for a share, or why there is none."""
-    from rain.gate import DEFAULT
-
+def _threshold_text(calibration: "Calibration", score: str, share: float) -> str:
+    """What the threshold of a score is for a share, or why there is none."""
     try:
-        return f"flagged above {calibration.threshold(DEFAULT, share):.4g} ({DEFAULT})"
+        return f"flagged above {calibration.threshold(score, share):.4g} ({score})"
     except GateError as error:
         return str(error)

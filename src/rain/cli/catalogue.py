@@ -156,11 +156,13 @@ def _print_line(usage: str, group: str, kind: str | None, summary: str | None) -
 
 
 def _file_text(kind: str, name: str) -> str:
-    """The text of a shipped recipe or grid."""
+    """The text of a shipped recipe, with what its fields mean, or of a shipped grid."""
+    from rain.training.explanation import explain
+
     files = _files()[kind]
     if name not in files:
         raise UnknownNameError(f"no {kind.removesuffix('s')} {name!r}; {did_you_mean(name, files)}")
-    return read_text(files[name]).rstrip()
+    return explain(files[name]) if kind == "recipes" else read_text(files[name]).rstrip()
 
 
 def _entry_text(kind: str, name: str) -> str:

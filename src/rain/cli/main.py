@@ -10,12 +10,15 @@ from typer.core import TyperGroup
 
 from rain.cli.calibrating import calibrate
 from rain.cli.catalogue import list_names
+from rain.cli.certifying import certify
 from rain.cli.costing import cost
 from rain.cli.errors import checked_output, prepare_output
 from rain.cli.explaining import explain
+from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
 from rain.cli.reporting import report
+from rain.cli.serving import serve
 from rain.cli.training import train
 from rain.version import __version__
 
@@ -57,5 +60,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, explain, calibrate, cost, run, report, demo, train):
+for command in (predict, serve, explain, calibrate, cost, export, run, certify, report, demo, train):
     app.command()(command)

@@ -10,6 +10,7 @@ import typer
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.cli.reporting import print_report
+from rain.cli.serving import open_page
 from rain.files import to_path
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another da
 SKIP_HELP = "Leave out images whose files are damaged. The results and the report say which."
 
 SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help=SKIP_HELP)]
+PAGE_HELP = "Open a page in the browser instead, on which you attack pictures of your own."
 DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example package.module:function."
 
 
@@ -93,6 +95,7 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results and the report; by default one below runs.")
     ] = None,
+    page: Annotated[bool, typer.Option("--page", help=PAGE_HELP)] = False,
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
@@ -100,6 +103,10 @@ def demo(
 
     A real classifier, bare and behind four defences, and attackers who know ever more of them.
     """
+    if page:
+        with clean_errors():
+            open_page(classifier, device)
+        return
     out = to_path(out or Path("runs") / _demo_name(dataset, classifier, examples))
     with clean_errors(out):
         from rain.bench.grid import read
@@ -114,9 +121,9 @@ def demo(
             grid = without_uncalibrated(grid)
         _measure(prepare(grid, out, device=device, skip_damaged=skip_damaged), FEWER if dataset else ADVICE)
         print_report(out)
-        page = out / "report.html"
-        write_html(out, page)
-        print(f"\nreport: {page.resolve().as_uri()}")
+        file = out / "report.html"
+        write_html(out, file)
+        print(f"\nreport: {file.resolve().as_uri()}")
 
 
 def _demo_name(dataset: str | None, classifier: str | None, examples: int | None) -> str:

@@ -24,7 +24,7 @@ SEED_HELP = "For the same answer every time. Not where an attacker could learn i
 TOP_HELP = "Classes shown for each image; by default 3 of a file, and 1 of a picture in a folder."
 JSON_HELP = "One JSON object a line for each image: file, label, name, probability, agreement, error."
 GATE_HELP = "Share of clean images that the defence may overrule, such as 0.02; by default it always answers."
-CALIBRATION_HELP = "The gate's, by rain calibrate; by default the shipped one of classifier and defence."
+CALIBRATION_HELP = "Of gate or detector, by rain calibrate; by default the shipped one, if there is one."
 
 TOP = 3
 """Classes shown of an image that was named."""
@@ -74,12 +74,14 @@ class Answer:
         agreement: the share of draws that alone say the likeliest.
         gate: what it did; None without one.
         error: why it could not be classified; "" where it was.
+        overrules: whether the defence answers what is flagged; else that is an alarm alone.
     """
 
     guesses: tuple[Guess, ...] = ()
     agreement: float = 0.0
     gate: "Gating | None" = None
     error: str = ""
+    overrules: bool = True
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ class Oracle:
         best = probabilities.topk(min(count, len(probabilities)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         guesses = [Guess(label, _name(names, label), probability) for label, probability in pairs]
-        return Answer(tuple(guesses), float(prediction.agreement[0]), _gating(prediction, names))
+        overrules = getattr(self.hardened.defense, "overrules", True)
+        agreement = float(prediction.agreement[0])
+        return Answer(tuple(guesses), agreement, _gating(prediction, names), overrules=overrules)
 
 
 def predict(
@@ -208,7 +212,7 @@ def _oracle(
     """Build what is asked; warn where images enter at another size than the classifier sees."""
     from rain.checkpoints import warn_if_untrained
     from rain.defense import harden, own_size
-    from rain.gate import Gated
+    from rain.detector import Detector
     from rain.registry import load_classifier
     from rain.runtime.memory import pick_device
 
@@ -216,7 +220,7 @@ def _oracle(
     network = load_classifier(classifier)
     warn_if_untrained(classifier, network)
     hardened = harden(network, defense, gate=gate, calibration=calibration).to(target)
-    if isinstance(hardened.defense, Gated):
+    if isinstance(hardened.defense, Detector):
         hardened.defense.check_calibrated()
     own = own_size(hardened.classifier)
     if size and own and size != own:
@@ -256,6 +260,8 @@ def _how(answer: Answer, draws: int) -> str:
     agreement = f"{round(answer.agreement * draws)} of {draws} draws agree"
     if answer.gate is None:
         return agreement
+    if answer.gate.flagged and not answer.overrules:
+        return "flagged, to be refused: the classifier's own answer"
     if answer.gate.flagged:
         return f"flagged: the classifier alone says {answer.gate.bare}; {agreement}"
     return "not flagged: the classifier's own answer"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rain.bench.cells import Result
+    from rain.bench.certificates import CertifiedResult
     from rain.report.costs import CleanCost
     from rain.report.verdict import Headline
 
@@ -26,6 +27,10 @@ STREAMS_HELP = (
 DETECTION_HELP = (
     "Write here, as JSON, how well gates detect attacks, with ROC curves, and what corruptions do; - for "
     "standard output, and nothing else."
+)
+CERTIFICATES_HELP = (
+    "Write here, as JSON, what is proven (rain certify) beside what l2 attacks left; - for standard output, "
+    "and nothing else."
 )
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
 COLUMNS = 150
@@ -39,27 +44,30 @@ def report(
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
     streams: Annotated[Path | None, typer.Option(help=STREAMS_HELP)] = None,
     detection: Annotated[Path | None, typer.Option(help=DETECTION_HELP)] = None,
+    certificates: Annotated[Path | None, typer.Option(help=CERTIFICATES_HELP)] = None,
 ) -> None:
     """Print what results say, losses first.
 
     The verdict on each defence, the table, and what the checklist misses.
     """
     with clean_errors():
-        from rain.bench.cells import load
+        from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
         from rain.files import encode, to_path
+        from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
         from rain.report.exports import streams_to_json, to_json, write_html, write_output
         from rain.report.markdown import markdown as as_markdown
 
         folder = to_path(folder)
-        results = load(folder)
+        results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results)),
+            "tables": (markdown, as_markdown(results, certified)),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
+            "certificates": (certificates, to_json(certificate_rows(certified, results))),
         }
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
@@ -80,7 +88,7 @@ def print_report(folder: Path) -> None:
     """Print the verdict, the table and the checklist of the results in a folder."""
     from rich.console import Console
 
-    from rain.bench.cells import load
+    from rain.bench.certificates import load_both
     from rain.bench.checks import check
     from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
@@ -89,19 +97,22 @@ def print_report(folder: Path) -> None:
     from rain.report.table import table
     from rain.report.verdict import summary
 
-    every = load(folder)
+    every, certified = load_both(folder)
     results = without_corruptions(every)
-    labels = defense_labels(sorted({result.cell.defense for result in every}))
+    defenses = {result.cell.defense for result in every} | {result.cell.defense for result in certified}
+    labels = defense_labels(sorted(defenses))
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
     _print_costs(console, costs(every))
+    _print_submissions(console, results, labels)
     _print_mixed_traffic(console, results)
     _print_detectors(console, every, labels)
     console.print()
     if results:
         console.print(table(rows(results)))
     _print_corruptions(console, every, labels)
+    _print_certificates(console, certified, every, labels)
     for finding in check(every):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
         _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
@@ -131,6 +142,16 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     if costs:
         _print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
+
+
+def _print_submissions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print of each random defence what several submissions leave. The page and the Markdown have tables."""
+    from rain.report.submissions import submission_sections
+
+    for section in submission_sections(results, labels):
+        _print_plainly(console, f"\nSubmitted again: {section.place}")
+        for sentence in section.sentences:
+            _print_plainly(console, f"- {sentence}")
 
 
 def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
@@ -171,6 +192,40 @@ def _print_corruptions(console: "Console", results: "list[Result]", labels: dict
     for section in corruption_sections(results, labels):
         title = f"Corruptions (no attack): {section.place}"
         console.print(plain_table(title, section.header, section.body, CORRUPTIONS))
+        for sentence in section.sentences:
+            _print_plainly(console, sentence)
+
+
+def print_certificates(folder: Path, width: int = COLUMNS) -> None:
+    """Print what is proven of the results in a folder.
+
+    Args:
+        width: of the table where there is no terminal.
+    """
+    from rich.console import Console
+
+    from rain.bench.certificates import load_both
+    from rain.report.labels import defense_labels
+
+    results, certified = load_both(folder)
+    labels = defense_labels(sorted({result.cell.defense for result in certified}))
+    console = Console(width=None if sys.stdout.isatty() else width)
+    _print_certificates(console, certified, results, labels)
+
+
+def _print_certificates(
+    console: "Console",
+    certified: "list[CertifiedResult]",
+    results: "list[Result]",
+    labels: dict[str, str],
+) -> None:
+    """Print what is proven, as a table for each place."""
+    from rain.report.certificates import ABOUT, certificate_sections
+    from rain.report.table import plain_table
+
+    for section in certificate_sections(certified, results, labels):
+        console.print()
+        console.print(plain_table(f"Certified: {section.place}", section.header, section.body, ABOUT))
         for sentence in section.sentences:
             _print_plainly(console, sentence)
 

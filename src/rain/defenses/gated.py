@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rain.calibration import Calibration, load
+from rain.calibration import Calibration
 from rain.defense import Defense
 from rain.gate import DEFAULT, Gated
 from rain.registry import DEFENSES, load_defense
@@ -38,5 +38,4 @@ def gated(
     Differs: where the answers differ too much, the defence answers; feature squeezing rejects.
     """
     inner = load_defense(defense) if isinstance(defense, str) else defense
-    known = load(calibration) if isinstance(calibration, str | Path) else calibration
-    return Gated(inner, share, score, known, threshold)
+    return Gated(inner, share, score, calibration, threshold)

@@ -6,6 +6,7 @@ from torch import Generator
 from rain.defense import Defense, Draw
 from rain.defenses._options import check_number
 from rain.images import Images
+from rain.plans import Normal, Plan
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 
@@ -36,6 +37,10 @@ class Noise(Defense):
         place = drawing_from(generator, images.device)
         noise = torch.randn(images.shape, dtype=torch.float32, **place)
         return {"noise": noise.to(images.device)}
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how "noise" is drawn."""
+        return {"noise": Normal((3, "height", "width"))}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Add the noise of the draw, and clamp to [0, 1]."""

@@ -12,12 +12,17 @@ from rain.defense import Defense, Draw
 from rain.defenses._enhancing import build_enhancer, check_doubled
 from rain.errors import OptionError, did_you_mean
 from rain.images import Images
+from rain.plans import Cells, Offsets, Plan
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES
 
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
 SEAMS = ("mirrored", "wrapped")
+
+NO_GRAPH = (
+    'down = "scale" draws the size of the picture, and an exported model has one size: it cannot be exported'
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,11 @@ class Rain(Defense):
             what = f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that"
             warnings.warn(f"{what}: it will restore less", stacklevel=2)
 
+    @property
+    def ablating(self) -> int | None:
+        """2, where of each 2x2 cell one pixel is seen, in all its colours; else None."""
+        return 2 if self.down == "pixel" and self.keep == 1 else None
+
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in halved pixels)."""
         return self.spread(images, 1, generator)
@@ -165,6 +175,21 @@ class Rain(Defense):
             halved = images[:, :, :height, :width]  # of which only the shape counts
             draw["offsets"] = draw_offsets(halved, generator, fraction=self.shift, shared=self.shared_shift)
         return draw
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how "choice" and "offsets" are drawn.
+
+        Raises:
+            OptionError: down = "scale", whose size is no input of a graph.
+        """
+        if self.down == "scale":
+            raise OptionError(NO_GRAPH)
+        plans: dict[str, Plan] = {}
+        if self.down in PICKING:
+            plans["choice"] = Cells(channels=3 if self.down == "channel" else 1, keep=self.keep)
+        if self.shift > 0:
+            plans["offsets"] = Offsets(fraction=self.shift, shared=self.shared_shift)
+        return plans
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
         """Give the pictures after SRd and after DG.
@@ -218,8 +243,7 @@ class Rain(Defense):
             return pick(images, draw["choice"])
         if "size" in draw:
             if torch.compiler.is_exporting():
-                what = 'down = "scale" draws the size of the picture, and an exported model has one size'
-                raise OptionError(f"{what}: it cannot be exported")
+                raise OptionError(NO_GRAPH)
             return resize(images, draw["size"])
         return resize(_even(images), _half(images))
 

@@ -7,6 +7,7 @@ from torch import Generator
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
+from rain.plans import Plan, Uniform
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 
@@ -38,6 +39,10 @@ class ResizePad(Defense):
         """Draw "uniform": (N, 3), for each image its size, top and left, as fractions of what is possible."""
         uniform = torch.rand((images.shape[0], 3), **drawing_from(generator, images.device))
         return {"uniform": uniform.to(images.device)}
+
+    def plan(self) -> dict[str, Plan]:
+        """Say how "uniform" is drawn."""
+        return {"uniform": Uniform((3,))}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Resize and pad all images in one sampling, whose coordinates are whole-pixel sizes and places."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers.bicubic import upsample
+from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ENHANCERS
 from rain.tracing import is_channels_last
@@ -32,11 +33,14 @@ class Compact(nn.Module):
         near: residual blocks at the input's resolution.
         features: channels at half the input's resolution.
         blocks: residual blocks there.
+        scale: 2, the default, or 1 for a denoiser, as ``smooth`` takes one. It corrects its input, is not
+            told of picks, and may get values outside of [0, 1].
 
-    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]; an odd h or w is padded by repeating the edge,
-        and the result cropped.
+    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), or with scale = 1 to (N, 3, h, w), values in [0, 1]; an odd h or w
+        is padded by repeating the edge, and the result cropped.
 
     Raises:
+        OptionError: scale is neither 1 nor 2, or 1 and the file is of a network that doubles.
         WeightsError: the file cannot be read, or belongs to another architecture.
 
     Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
@@ -52,8 +56,12 @@ class Compact(nn.Module):
         near: int = 2,
         features: int = 48,
         blocks: int = 4,
+        scale: int = 2,
     ):
         super().__init__()
+        if type(scale) is not int or scale not in (1, 2):
+            raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {scale!r}")
+        informed = informed and scale == 2
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
@@ -62,10 +70,19 @@ class Compact(nn.Module):
             state, prefix = checkpoints.without_prefix(state, ["head.weight", "down.weight"])
             size = _size(state)
             if size is not None:
-                informed, head, near, features, blocks = size
+                if scale < size[-1]:
+                    advice = "give weights=PATH of a denoiser, or weights=None"
+                    raise OptionError(f"{path.name} is no denoiser, it doubles the sides: {advice}")
+                informed, head, near, features, blocks, scale = size
             with torch.device("meta"):
                 empty = Compact(
-                    None, informed=informed, head=head, near=near, features=features, blocks=blocks
+                    None,
+                    informed=informed,
+                    head=head,
+                    near=near,
+                    features=features,
+                    blocks=blocks,
+                    scale=scale,
                 )
             checkpoints.check(empty, state, str(path))
         self.informed = informed
@@ -74,15 +91,20 @@ class Compact(nn.Module):
         self.down = nn.Conv2d(4 * head, features, 3, padding=1)
         self.body = nn.Sequential(*[Block(features) for _ in range(blocks)])
         self.up = nn.Conv2d(features, 4 * head, 3, padding=1)
-        self.tail = nn.Conv2d(2 * head, 12, 3, padding=1)
+        self.tail = nn.Conv2d(2 * head, 3 * scale**2, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
         if weights is not None:
             checkpoints.load_state(self, state, str(path))
             checkpoints.warn_of_prefix(prefix, str(path))
 
+    @property
+    def scale(self) -> int:
+        """By how much the sides grow."""
+        return 2 if self.tail.out_channels == 12 else 1
+
     def forward(self, images: Images, choice: Tensor | None = None) -> Images:
-        """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w).
+        """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w), or denoise it.
 
         Args:
             images: what SRd gives: (N, 3, h, w), or, for an informed network, (N, keep * 3, h, w), as many
@@ -92,21 +114,22 @@ class Compact(nn.Module):
                 A network that is not informed does not look at it.
         """
         height, width = images.shape[2:]
+        scale = self.scale
         if not images.shape[0]:
-            return images.new_zeros(0, 3, 2 * height, 2 * width)
+            return images.new_zeros(0, 3, scale * height, scale * width)
         if self.informed:
             mean, mask, values = place_pixels(images, choice)
             skip = interpolate(values, mask)
             inputs = torch.cat([mean, mask, values - GREY * mask], 1)
         else:
-            skip = upsample(images)
+            skip = upsample(images) if scale == 2 else images
             inputs = images
         if height % 2 or width % 2:
             inputs = F.pad(inputs, (0, width % 2, 0, height % 2), mode="replicate")
         near = self.near(F.relu(self.head(inputs)))
         far = self.up(self.body(self.down(F.pixel_unshuffle(near, 2))))
-        detail = F.pixel_shuffle(self.tail(torch.cat([near, F.pixel_shuffle(far, 2)], 1)), 2)
-        return (skip + detail[..., : 2 * height, : 2 * width]).clamp(0, 1)
+        detail = F.pixel_shuffle(self.tail(torch.cat([near, F.pixel_shuffle(far, 2)], 1)), scale)
+        return (skip + detail[..., : scale * height, : scale * width]).clamp(0, 1)
 
 
 class Block(nn.Module):
@@ -122,8 +145,8 @@ class Block(nn.Module):
         return values + self.second(F.relu(self.first(values)))
 
 
-def _size(state: dict[str, Tensor]) -> tuple[bool, int, int, int, int] | None:
-    """How large the network is whose weights these are: informed, head, near, features, blocks.
+def _size(state: dict[str, Tensor]) -> tuple[bool, int, int, int, int, int] | None:
+    """How large the network is whose weights these are: informed, head, near, features, blocks, scale.
 
     None if they are another architecture's, which loading them will tell.
     """
@@ -134,7 +157,9 @@ def _size(state: dict[str, Tensor]) -> tuple[bool, int, int, int, int] | None:
     features = down.shape[0]
     if not head or not features:
         return None
-    return inputs == 27, head, _count_blocks(state, "near"), features, _count_blocks(state, "body")
+    tail = state.get("tail.weight")
+    scale = 1 if tail is not None and tail.shape[:1] == (3,) else 2
+    return inputs == 27, head, _count_blocks(state, "near"), features, _count_blocks(state, "body"), scale
 
 
 def _count_blocks(state: dict[str, Tensor], part: str) -> int:

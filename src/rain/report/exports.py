@@ -13,7 +13,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rain.bench.alarms import Alarms, alarms, most_clean
-from rain.bench.cells import Result, load
+from rain.bench.cells import Result
+from rain.bench.certificates import load_both
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
@@ -92,8 +93,8 @@ def write_html(folder: Path, path: Path) -> None:
         ResultError: no results, or a file that is not one of ours.
         RainError: the report's libraries are not installed.
     """
-    results = load(folder)
-    write_output(path, encode(html(results, read_galleries(folder, results))))
+    results, certified = load_both(folder)
+    write_output(path, encode(html(results, read_galleries(folder, results), certified)))
 
 
 def write_output(path: Path, content: bytes) -> None:

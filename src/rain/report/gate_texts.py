@@ -58,6 +58,13 @@ def gate_text(about: Explanation, gate: Gate, defense: str) -> str:
         f"Where the score of their difference ({gate.score}) is above the threshold, {gate.threshold:.3g}, "
         f"the defence answers; otherwise the classifier does.{share}"
     )
+    if not gate.overrules:
+        text = (
+            "A detector compares the classifier's answer to the picture with those to squeezed versions of "
+            f"it. Where the score of their difference ({gate.score}) is above the threshold, "
+            f"{gate.threshold:.3g}, it raises an alarm: the picture should be refused. The answer stays the "
+            f"classifier's.{share}"
+        )
     if gate.is_used:
         return f"{text} The adaptive attacker knows it."
     return (
@@ -97,6 +104,8 @@ def _scores_text(about: Explanation, gate: Gate, version: Version) -> str:
     answers = (
         f"{right} of {total} answers {are}" if total > 1 else f"the answer {'is' if right else 'is not'}"
     )
+    if not gate.overrules:
+        return f'{above}. {answers.capitalize()} "{about.held_name}".'
     text = f'{above}. With the gate {answers} "{about.held_name}".'
     if not flagged and not right and version.kind != CLEAN:
         text += " Both answers are wrong in the same way, so that the gate has nothing to see."

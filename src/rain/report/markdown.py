@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
+from rain.bench.certificates import CertifiedResult
 from rain.bench.checks import check
 from rain.bench.columns import grouped, without_corruptions
 from rain.bench.metrics import (
@@ -18,6 +19,8 @@ from rain.bench.metrics import (
     rows,
     unbounded,
 )
+from rain.report.certificates import ABOUT as CERTIFIED
+from rain.report.certificates import certificate_sections
 from rain.report.comparisons import compare_attacked, compare_clean, pairs_to_compare
 from rain.report.costs import costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, Section, corruption_sections, detectors
@@ -37,6 +40,7 @@ from rain.report.streams import (
     worst_alarms,
 )
 from rain.report.streams import overall as mixed_overall
+from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 WIDEST = 6
@@ -66,23 +70,38 @@ class Attack(NamedTuple):
     eot: int
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Sequence[Result], certified: Sequence[CertifiedResult] = ()) -> str:
     """Write what results say as Markdown, without a heading: the same results give the same text.
 
     Args:
         results: from ``rain.bench.cells.load``.
+        certified: from ``rain.bench.certificates.load_certified``.
     """
     # What was corrupted was not attacked: it has a table of its own.
     every, results = results, without_corruptions(results)
     headlines = summary(results)
     largest = at_largest_budgets(headlines)
-    labels = defense_labels(sorted({result.cell.defense for result in every}))
+    defenses = {result.cell.defense for result in every} | {result.cell.defense for result in certified}
+    labels = defense_labels(sorted(defenses))
     parts = [f"**{_escaped(overall(largest))}**" if largest else ""]
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
         parts += _setting(setting, labels, [one for one in largest if _is_of(one, setting)])
+    parts += submission_parts(results, labels)
     parts += detector_parts(every, labels)
+    proven = certificate_sections(certified, every, labels)
+    parts += ["What is proven:", CERTIFIED] if proven else []
+    for section in proven:
+        parts += _section(section)
     parts.append(_checklist(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def submission_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Say what is left of an image that is submitted several times; nothing without a random defence."""
+    parts: list[str] = []
+    for section in submission_sections(results, labels):
+        parts += _section(section._replace(sentences=[]))  # the table says them
+    return ["Submitted again:", SUBMISSIONS, *parts] if parts else []
 
 
 def detector_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:

@@ -10,9 +10,13 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Cell, Result, dump
+from rain.bench.certificates import CertifiedResult
 from rain.bench.checks import check
 from rain.bench.columns import grouped, without_corruptions
 from rain.bench.metrics import eps_text, percent_text, place_text, reading_order, rows, unbounded
+from rain.report.certificate_plot import certificate_plots
+from rain.report.certificates import ABOUT as CERTIFIED
+from rain.report.certificates import certificate_sections
 from rain.report.costs import UNATTACKED, costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption_sections, detectors
 from rain.report.detector_plot import roc_plots
@@ -37,6 +41,7 @@ from rain.report.streams import (
 from rain.report.streams import (
     overall as mixed_overall,
 )
+from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
 
 LONGEST = 20
@@ -90,7 +95,11 @@ class Mixed(NamedTuple):
     attacks: list[AttackLine]
 
 
-def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
+def html(
+    results: Sequence[Result],
+    galleries: Mapping[str, Gallery],
+    certified: Sequence[CertifiedResult] = (),
+) -> str:
     """Make the report: one HTML page that loads nothing and runs nothing.
 
     The same results give the same page.
@@ -98,6 +107,7 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     Args:
         results: from ``rain.bench.cells.load``.
         galleries: by the key of the cell, from ``rain.report.exports.read_galleries``.
+        certified: from ``rain.bench.certificates.load_certified``.
 
     Raises:
         RainError: jinja2 or matplotlib is not installed.
@@ -106,7 +116,8 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
     every, results = results, without_corruptions(results)
     headlines = summary(results)
     defenses = _in_order(every, headlines)
-    labels = defense_labels(defenses)
+    of_certified = {result.cell.defense for result in certified} - set(defenses)
+    labels = defense_labels([*defenses, *sorted(of_certified)])
     traffic = enumerate(sections(results, labels))
     page: str = (
         environment()
@@ -124,12 +135,19 @@ def html(results: Sequence[Result], galleries: Mapping[str, Gallery]) -> str:
             distances=distances(results, labels),
             mixed=[_mixed(section, results, labels, place) for place, section in traffic],
             mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
+            submissions=submission_sections(results, labels),
+            submissions_text=SUBMISSIONS,
             detectors=detectors(results, labels),
             rocs=roc_plots(results, labels),
             corruptions=corruption_sections(every, labels),
             detector_texts={"about": SUSPICION, "who": WHO, "beside": BESIDE, "corruptions": CORRUPTIONS},
+            certificates={
+                "about": CERTIFIED,
+                "sections": certificate_sections(certified, every, labels),
+                "plots": certificate_plots(certified, every, labels),
+            },
             galleries=shown_galleries(results, galleries, defenses),
-            made_by=_made_by(every),
+            made_by=_made_by([*every, *certified]),
             cells=[_cell_entry(result) for result in every],
             attacks=sorted({result.cell.attack for result in every} - {"none"}),
             meanings=meanings_of(result.cell.access for result in results),
@@ -222,7 +240,7 @@ def _blocks(lines: Iterable[Line], labels: Mapping[str, str]) -> list[Block]:
     return [Block(label, spec, by_defense[spec]) for spec, label in labels.items() if spec in by_defense]
 
 
-def _made_by(results: Iterable[Result]) -> dict[str, list[str]]:
+def _made_by(results: Iterable[Result | CertifiedResult]) -> dict[str, list[str]]:
     """What made the results: by name, in words, every value that occurs."""
     values: dict[str, set[str]] = {}
     for result in results:

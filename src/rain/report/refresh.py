@@ -32,6 +32,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rain.bench.cells import Result, load
+from rain.bench.certificates import load_certified
 from rain.bench.columns import clean_scores, grouped, is_adaptive
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.streams import streams
@@ -66,7 +67,8 @@ def refresh(text: str, root: Path) -> str:
     def write(mark: re.Match[str]) -> str:
         start, kind, arguments, _, end = mark.groups()
         if kind == "rain report":
-            return f"{start}\n\n{markdown(results(arguments))}\n{end}"
+            certified = load_certified(root / arguments)
+            return f"{start}\n\n{markdown(results(arguments), certified)}\n{end}"
         if kind == "rain streams":
             return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
         return f"{start}{_figure(arguments.split(), results)}{end}"

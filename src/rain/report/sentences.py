@@ -115,6 +115,9 @@ def _holds_text(headline: "Headline") -> str:
     remarks = [_few(headline.worst, headline)]
     if worst != level:
         remarks.append(f"{worst} when each image meets the worst of all attacks")
+    if headline.resubmitted is not None and _percent(headline.resubmitted) != level:
+        again = f"where each image may be submitted {headline.submissions} times"
+        remarks.append(f"{_percent(headline.resubmitted)} {again}")
     if headline.bare is not None:
         remarks.append(f"the bare classifier {_percent(headline.bare)}")
     attack = "an adaptive attack"

@@ -17,13 +17,13 @@ Row = Mapping[str, Any]
 SHARED = ("dataset", "size", "classifier", "norm", "images")
 """What stands in the title where all rows share it, else in a column."""
 
-FIGURES = ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %")
+FIGURES = ("eps", "access", "eot", "draws", "clean %", "robust %", "95 %", "on all %")
 WIDEST = 36
 """A longer name of a defence is folded."""
 
 EXPLANATION = (
     "access: what the attacker knows; eot: draws that he averages over at each step. Accuracies are of all "
-    "images; draws 1: mean over single draws, draws n: probabilities averaged."
+    "images; draws 1: mean over single draws, draws n: probabilities averaged; on all: right on each of them."
 )
 UNFINISHED = "*: not finished; run the same grid again."
 
@@ -82,11 +82,12 @@ def _texts(row: Row, labels: Mapping[str, str], varying: Sequence[str]) -> list[
     defense = label if row["complete"] else f"{label} *"
     budget = [eps_text(row["eps"], row["norm"]), row["access"]] if attacked else ["-", "-"]
     eot = str(row["eot"]) if row["access"] == "adaptive" else "-"
-    robust = ["-", "-"]
+    robust = ["-", "-", "-"]
     if attacked:
         robust = [
             percent_text(row["robust"]),
             f"{percent_text(row['low'])} to {percent_text(row['high'])}",
+            percent_text(row["worst"]),
         ]
     own = [str(row[name]) for name in varying]
     return [

@@ -20,6 +20,7 @@ from rain.bench.metrics import (
     unbounded,
     worst_images,
 )
+from rain.bench.submissions import counts_of, worst_on_all
 from rain.report.labels import defense_labels
 from rain.report.sentences import say
 
@@ -63,6 +64,9 @@ class Headline:
             (without one every attack).
         bare: that of the bare classifier at the same eps, on these images; None where it was not attacked.
         gain: ``worst`` minus that of the bare classifier; None where that was not attacked.
+        submissions: how many times an image may be submitted for ``resubmitted``; 1 where nothing is random.
+        resubmitted: the share of images that so many draws are all right on, under the worst adaptive attack
+            on each; None without one.
         most_images: the most that one of these figures could be of.
         complete: whether all attacks at this eps are finished.
     """
@@ -80,6 +84,8 @@ class Headline:
     worst: Figure
     bare: float | None
     gain: Paired | None
+    submissions: int
+    resubmitted: float | None
     most_images: int
     complete: bool
 
@@ -169,6 +175,9 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
     clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
     under = _by_access(column)
+    adaptive = [result for result in column if is_adaptive(result)]
+    submissions = max(counts_of(adaptive), default=1)
+    resubmitted = _mean(worst_on_all(adaptive, submissions))
     cell = column[0].cell
     return Headline(
         dataset=cell.dataset,
@@ -184,6 +193,8 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
         worst=_figure(_restricted(worst, images), len(judges)),
         bare=_mean(_restricted(bare_worst, images)),
         gain=_paired_on(images, worst, bare_worst),
+        submissions=submissions,
+        resubmitted=resubmitted,
         most_images=max(len(clean), *(figure.images for figure in under.values())),
         complete=all(result.complete for result in [*column, *bare]),
     )

@@ -13,6 +13,7 @@ DEFENSES = {
     "jpeg": ("JPEG", "#56b4e9"),
     "resize_pad": ("resize and pad", "#e69f00"),
     "rain": ("RAIN", "#0072b2"),
+    "gated(defense=rain, share=0.02)": ("RAIN with a gate of 2 %", "#009e73"),
 }
 """The defences of the plot, with what they are called and their colours (Okabe and Ito's)."""
 
@@ -24,7 +25,7 @@ ATTACKERS = {
 }
 
 INK, LINE = "#24292f", "#d0d7de"
-WIDTH = 0.19
+WIDTH = 0.165
 """Of a bar; the distance between two groups is 1."""
 
 

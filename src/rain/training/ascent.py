@@ -42,6 +42,10 @@ def read_ascent(config: Config) -> Ascent | None:
 def why_not_fixed(config: Config, objective: Objective) -> str:
     """Why a recipe's step cannot be one of fixed shapes; empty if it can."""
     defense = objective.defense
+    if config.eps_rise:
+        return "the budget rises"
+    if config.replays > 1:
+        return "batches are replayed"
     if config.trains != "enhancer":
         return "a classifier is trained"
     if config.optimizer != "adam":

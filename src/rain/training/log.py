@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,11 +75,12 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
         raise TrainError(f"{out / RECIPE} is damaged ({error}); {ELSEWHERE}") from None
     except OSError as error:
         raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
-    recipe = _recipe_of(config)
+    recipe, defaults = _recipe_of(config), {field.name: field.default for field in fields(Config)}
     changes = [
         f"{name} was {begun.get(name)!r} and is {value!r}"
         for name, value in recipe.items()
-        if begun.get(name) != value
+        # A field that is younger than the run had its default.
+        if begun.get(name, defaults[name]) != value
     ]
     if changes:
         what = f"{out} was begun with another recipe ({'; '.join(changes[:3])})"

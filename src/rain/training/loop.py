@@ -246,7 +246,12 @@ class _Loop:
         return bool(self.fabric.all_reduce(own, reduce_op="sum"))
 
     def _save_now_and_then(self, interrupted: bool) -> None:
-        """Write a checkpoint if it is time for one, or if the run is interrupted, which ends it."""
+        """Write a checkpoint if it is time for one, or if the run is interrupted, which ends it.
+
+        Not within the replays of a batch: where its attack stands is in no checkpoint.
+        """
+        if self.progress.step % self.config.replays:
+            return
         if interrupted or time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
             self._save()
             self.saved_at = time.monotonic()

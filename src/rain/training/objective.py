@@ -201,7 +201,13 @@ class Objective(nn.Module):
         return RandomPipeline(self.classify, self.defense, generator)(images)
 
     def attacked(
-        self, clean: Images, labels: Tensor, share: float, generator: Generator, first: int = 0
+        self,
+        clean: Images,
+        labels: Tensor,
+        share: float,
+        generator: Generator,
+        first: int = 0,
+        eps: float | None = None,
     ) -> Images:
         """Attack a share of a batch as the recipe says; the rest comes back as it was.
 
@@ -213,6 +219,7 @@ class Objective(nn.Module):
             share: of the run's samples that are attacked (``evenly_chosen``).
             generator: of the defence's draws, and the attack's.
             first: the number of the batch's first image among all samples of the run.
+            eps: the budget; None is the recipe's.
         """
         chosen = evenly_chosen(share, first, len(clean)).to(clean.device)
         if self.attack is None or not chosen.any():
@@ -224,7 +231,8 @@ class Objective(nn.Module):
             view = self._as_attacked(clean, chosen, generator)
             targets = self._labels_or_answers(images, labels[chosen])
             options = keyword_for(self.attack, generator)
-            adversarial = self.attack(view, images, targets, eps=config.eps, norm=config.norm, **options)
+            radius = config.eps if eps is None else eps
+            adversarial = self.attack(view, images, targets, eps=radius, norm=config.norm, **options)
         entering = clean.clone()
         entering[chosen] = adversarial.detach()
         return entering

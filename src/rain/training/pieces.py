@@ -138,7 +138,7 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         module=module,
         optimizer=optimizer,
         average=MovingAverage(learner, config.average) if config.average else None,
-        steps=config.steps or config.epochs * math.ceil(len(sources) / config.batch),
+        steps=config.steps or config.epochs * config.replays * math.ceil(len(sources) / config.batch),
         start=getattr(learner, "card", None) or {},
         is_captured=is_captured,
     )

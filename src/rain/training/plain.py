@@ -15,6 +15,7 @@ from rain.training.checks import check_labels
 from rain.training.feed import Feed, batches
 from rain.training.optimizer import rate
 from rain.training.pieces import Pieces
+from rain.training.replaying import Replay, budget
 
 Losses = dict[str, float]
 """The losses of a step by their names in a recipe, and "loss", their weighted sum."""
@@ -50,7 +51,9 @@ class PlainStep:
     def __init__(self, pieces: Pieces):
         self.pieces = pieces
         self.samples: Iterator[tuple[Images, Tensor]] | None = None
-        self.next_step = self.last = 0
+        self.replay = Replay(pieces.config) if pieces.config.replays > 1 else None
+        self.batch: tuple[Images, Tensor] | None = None
+        self.number = self.last = -1
 
     def make(self, step: int, is_due: bool) -> Losses | None:
         """Make one optimiser step on one batch.
@@ -66,15 +69,19 @@ class PlainStep:
         """Do nothing: each step has looked at its losses."""
 
     def _batch(self, step: int) -> tuple[Images, Tensor]:
-        """The batch of a step; they are read in order."""
+        """The batch of a step; they are read in order, and each serves all its replays."""
         pieces, fabric = self.pieces, self.pieces.fabric
-        if self.samples is None or step != self.next_step or step >= self.last:
+        number = step // pieces.config.replays
+        if self.batch is not None and number == self.number:
+            return self.batch
+        if self.samples is None or number != self.number + 1 or number >= self.last:
             # Trials may go on past the end of a short recipe.
-            self.last = pieces.steps if step < pieces.steps else step + 10**6
+            whole = math.ceil(pieces.steps / pieces.config.replays)
+            self.last = whole if number < whole else number + 10**6
             feed = Feed(pieces.sources, pieces.config)
-            self.samples = batches(feed, step, self.last, fabric.global_rank, fabric.world_size)
-        self.next_step = step + 1
-        return next(self.samples)
+            self.samples = batches(feed, number, self.last, fabric.global_rank, fabric.world_size)
+        self.number, self.batch = number, next(self.samples)
+        return self.batch
 
     def _learn(self, step: int, clean: Images, labels: Tensor) -> Losses:
         pieces, config, fabric = self.pieces, self.pieces.config, self.pieces.fabric
@@ -86,9 +93,13 @@ class PlainStep:
             group["lr"] = rate(config, step, pieces.steps)
         torch.manual_seed(config.seed * 1_000_003 + step * 1009 + rank)  # for networks with dropout
         generator = generator_for(config.seed, "step", step, rank)
-        first = step * config.batch + rank * len(clean)
+        first = step // config.replays * config.batch + rank * len(clean)
+        eps = budget(config, step, pieces.steps)
         with autocast(fabric.device, pieces.mixed):
-            entering = pieces.objective.attacked(clean, labels, config.attacked, generator, first)
+            if self.replay:
+                entering = self.replay.enter(step, clean, first, eps, generator)
+            else:
+                entering = pieces.objective.attacked(clean, labels, config.attacked, generator, first, eps)
             losses = pieces.module(entering, clean, labels, generator)
         pieces.optimizer.zero_grad(set_to_none=True)
         fabric.backward(losses["loss"])
@@ -96,6 +107,8 @@ class PlainStep:
         values = {name: loss.item() for name, loss in losses.items()}
         self._check_finite(step, values["loss"], norm.item())
         pieces.optimizer.step()
+        if self.replay:
+            self.replay.climb(clean, eps)
         if pieces.average:
             pieces.average.update(pieces.learner, step)
         return values

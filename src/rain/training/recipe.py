@@ -66,18 +66,25 @@ class Config:
         access: "adaptive" attacks through the defence, as its random self; "known" through the very draw that
             is then learnt from, which no attacker has in practice: stronger than EOT of many draws, at the
             price of one; "transfer" attacks the bare classifier, which is much cheaper.
-        eps, norm: its budget, in the unit of images in [0, 1].
+        eps, norm: the budget of the attack, in the unit of images in [0, 1], and its norm.
         eot: draws that an adaptive attack averages over at each step.
+        eps_rise: the share of the run over which the budget rises evenly from nothing to eps; 0 for all of
+            it from the first step.
+        replays: above 1, training is "free" (Shafahi et al., arXiv 1904.12843): each batch is learnt from so
+            many times in a row, and each time the pass back that moves the weights also moves the attacked
+            images, by one step of the attack. The others of its steps are made in validations only.
         attacked: the share of each batch that is attacked.
         steps: optimiser steps; 0 if ``epochs`` says it.
-        epochs: passes over ``images``, used when ``steps`` is 0.
+        epochs: passes over ``images``, used when ``steps`` is 0; replays belong to a pass.
         batch: images in a step, over all processes.
         optimizer: "adam" or "sgd".
-        rate: learning rate; ``warmup`` steps of linear rise come first.
-        momentum, weight_decay: of the optimiser (momentum for "sgd").
+        rate: learning rate.
+        warmup: the first so many steps, in which the rate rises evenly.
+        momentum, weight_decay: of the optimiser; "adam" has no momentum to set.
         schedule: "cosine" falls to a hundredth of the rate; "steps" multiplies by ``decay`` at each of
             ``milestones``.
         milestones: as fractions of the run.
+        decay: what "steps" multiplies the rate by.
         clip: largest norm of the gradient; 0 for any.
         average: decay of the running mean of the weights that is validated and saved; 0 for the weights
             themselves.
@@ -89,7 +96,8 @@ class Config:
         seed: of everything that is random.
         precision: "32-true", "bf16-mixed", or "auto": the latter on GPUs that have it, and on CPUs with
             instructions for it (AMX, AVX-512 BF16).
-        accelerator, devices, nodes: as in Lightning Fabric ("auto", "cpu", "cuda").
+        accelerator, devices, nodes: where, as in Lightning Fabric: "auto", "cpu" or "cuda", how many of them
+            on a machine, and how many machines.
         workers: processes that read pictures, for each training process.
         launch: how a GPU is told what to do: "graph" keeps the pictures in its memory, captures a step once
             and replays it (one CUDA device, an enhancer, "adam", PGD of linf); "compile" also compiles it
@@ -121,6 +129,8 @@ class Config:
     eps: float = 4 / 255
     norm: str = "linf"
     eot: int = 1
+    eps_rise: float = 0.0
+    replays: int = 1
     attacked: float = 1.0
     steps: int = 0
     epochs: int = 0

@@ -26,6 +26,7 @@ LOSSES = ("pixel", "cross_entropy", "distillation", "feature", "trades")
 LEAST = {
     "batch": 1,
     "eot": 1,
+    "replays": 1,
     "devices": 1,
     "nodes": 1,
     "validate_every": 1,
@@ -49,10 +50,10 @@ NOT_NEGATIVE = (
 )
 """Fields that are finite, and at least 0."""
 
-MOST = {"zoom": 1.0, "attacked": 1.0, "decay": 1.0, "rate": 100.0, "average": 0.99999}
+MOST = {"zoom": 1.0, "attacked": 1.0, "decay": 1.0, "rate": 100.0, "average": 0.99999, "eps_rise": 1.0}
 """The largest value of a field that is above 0."""
 
-MAY_BE_ZERO = ("average",)
+MAY_BE_ZERO = ("average", "eps_rise")
 """Of the fields in ``MOST`` the ones that 0 switches off."""
 
 
@@ -143,8 +144,11 @@ def _check_attack(config: "Config") -> None:
         raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
     if config.attack:
         return
-    if config.trades:
-        raise RecipeError("trades needs an attack")
+    for name in ("trades", "eps_rise"):
+        if getattr(config, name):
+            raise RecipeError(f"{name} needs an attack")
+    if config.replays > 1:
+        raise RecipeError("replays needs an attack")
     if config.choose in ("robust", "balance"):
         raise RecipeError(f"choose = {config.choose!r} needs an attack")
 

@@ -1,0 +1,295 @@
+"""``rain.deploy.export``: a hardened classifier as a folder that runs without torch."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from torch import nn
+
+from rain.calibration import identity
+from rain.defense import Hardened, duplicate, own_size
+from rain.deploy.comparing import CHECKS, compare, compare_labels, noise, samples_of
+from rain.deploy.graphs import MULTIPLE, modules_of, trace, write
+from rain.deploy.manifest import FORMATS, NAME, PARTS, Gate, Graph, Manifest, Origin, digest_file
+from rain.deploy.reasons import is_one_by_one, why_not
+from rain.errors import ExportError, ImageError, OptionError, did_you_mean
+from rain.files import is_file, to_path
+from rain.gate import Gated
+from rain.images import Images, check_images
+from rain.plans import Plan
+from rain.seeds import is_integer
+from rain.version import __version__
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
+"""Whose versions the manifest names, where they are installed."""
+
+FILES = frozenset(f"{part}{suffix}" for part in PARTS for suffix in (".onnx", ".xml", ".bin", ".pt2"))
+"""Every file that an exported model may have besides its manifest."""
+
+LEAST = 16
+"""Pictures by which the ranges of 8 bits are found."""
+
+
+def export(
+    hardened: Hardened,
+    out: str | Path,
+    *,
+    format: str = "onnx",
+    size: int | tuple[int, int] | None = None,
+    int8: Images | None = None,
+    classifier: str = "",
+    defense: str = "",
+) -> Manifest:
+    """Write a hardened classifier as a folder for ``rain.deploy.Runtime``.
+
+    Any number of images is a batch of it. Draws are inputs of its graph: it never holds one. Without a gate
+    there is one graph. With a gate there are two, the defence and the classifier, since the classifier is
+    asked alone, too: so its weights are on the disk and in memory once, and no pass of it is in vain.
+
+    Args:
+        hardened: by ``rain.harden``; is not changed.
+        out: the folder; it is made, and an exported model that is in it gives way.
+        format: "onnx", "openvino" or "torch" (a program of ``torch.export``, which ``Runtime`` does not run).
+        size: side of the images in pixels, or (height, width); None for what the classifier sees; 0 for any
+            size whose sides are multiples of four.
+        int8: pictures of the kind that will be classified, (N, 3, H, W) in [0, 1], at least 16 of them, for
+            "openvino": the convolutions of classifier and defence then compute in 8 bits. None, the default,
+            leaves them in float32.
+        classifier, defense: their specs, for the manifest; by default the names of their classes.
+
+    Returns: the manifest, as it is in the folder. Its ``measured`` says how far the logits are from torch's.
+
+    Raises:
+        OptionError: no such format, the defence cannot be exported, or size is none, or is needed.
+        ExportError: ``torch.export`` or the format cannot take classifier or defence; a package is missing;
+            the folder cannot be written, or holds other files; or the exported model answers otherwise.
+        GateError: the gate is not calibrated, or for another size.
+    """
+    if not isinstance(hardened, Hardened):
+        raise OptionError(f"export takes what rain.harden gives, got {type(hardened).__name__}")
+    if format not in FORMATS:
+        raise OptionError(f"no format {format!r}; {did_you_mean(str(format), FORMATS)}")
+    reason = why_not(hardened.defense, format)
+    if reason:
+        raise OptionError(reason)
+    sides = _sides(size, hardened.classifier)
+    if int8 is not None:
+        _check_int8(int8, hardened, format, sides)
+    gate = _gate(hardened, sides)
+    origin = _origin(hardened, classifier, defense)
+    # Its own copy: on the CPU, and in the precision in which everything is checked.
+    model = duplicate(hardened).to("cpu", torch.float32)
+    assert isinstance(model, Hardened)
+    folder = to_path(out)
+    temporary = _open(folder)
+    try:
+        exported = _write(model, temporary, format, sides, gate, origin, int8)
+        _move(temporary, folder, exported)
+    except OSError as error:
+        why = error.strerror or error
+        raise ExportError(f"{error.filename or folder}: cannot be written: {why}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return exported
+
+
+def _write(
+    model: Hardened,
+    folder: Path,
+    format: str,
+    size: tuple[int, int] | None,
+    gate: Gate | None,
+    origin: Origin,
+    int8: Images | None,
+) -> Manifest:
+    """Trace, write and check."""
+    plans = model.defense.plan()
+    batch = 1 if is_one_by_one(model.defense) else None
+    behind = Hardened(model.classifier, model.defense.defense) if isinstance(model.defense, Gated) else model
+    graphs, programs = {}, {}
+    for part, module in modules_of(behind, apart=gate is not None or int8 is not None).items():
+        programs[part] = trace(part, module, plans, size, batch)
+        samples = None if int8 is None else samples_of(behind, part, plans, int8)
+        files = write(programs[part], part, format, folder, samples)
+        digests = {name: digest_file(folder / name) for name in files}
+        graphs[part] = Graph(digests, _inputs(part, plans))
+    classes = behind.classify(noise(1, size)).shape[1]
+    manifest = Manifest(
+        format=format,
+        graphs=graphs,
+        size=size,
+        multiple=1 if size else MULTIPLE,
+        batch=batch,
+        classes=classes,
+        categories=tuple(getattr(model.classifier, "categories", ())),
+        preprocessing=_preprocessing(model.classifier, size),
+        draws=plans,
+        random=model.defense.random,
+        independent=model.defense.independent,
+        gate=gate,
+        precision="float32" if int8 is None else "int8",
+        origin=origin,
+        measured={},
+    )
+    manifest.save(folder)
+    measured: dict[str, Any] = {"against": f"torch {torch.__version__}"}
+    if int8 is None:
+        measured["logit_difference"] = compare(behind, folder, programs, manifest)
+        measured["images"] = sum(CHECKS)
+    else:
+        measured["equal_labels"] = compare_labels(behind, folder, manifest, int8)
+        measured["images"] = len(int8)
+    manifest = replace(manifest, measured=measured)
+    manifest.save(folder)
+    return manifest
+
+
+def _inputs(part: str, plans: Mapping[str, Plan]) -> dict[str, str]:
+    """Names and types of a graph's inputs."""
+    inputs = {"images": "float32"}
+    if part != "classifier":
+        inputs |= {f"draw_{name}": plan.type for name, plan in plans.items()}
+    return inputs
+
+
+# --- what the manifest says
+
+
+def _check_int8(images: Images, hardened: Hardened, format: str, size: tuple[int, int] | None) -> None:
+    """Check the pictures by which a model is brought to 8 bits, and that this can be done.
+
+    Raises:
+        OptionError: another format, any size, too few pictures, or a defence that answers itself.
+        ImageError: the pictures break the convention, or have another size than the model.
+    """
+    if format != "openvino":
+        raise OptionError(f'int8 goes with format="openvino", not with {format!r}')
+    if size is None:
+        raise OptionError("int8 needs one size: give it, in the place of 0")
+    inner = hardened.defense.defense if isinstance(hardened.defense, Gated) else hardened.defense
+    if inner.answers_itself:
+        name = type(inner).__name__
+        raise OptionError(f"{name} cannot be brought to 8 bits: it answers by more than one picture")
+    check_images(images, "int8")
+    if len(images) < LEAST:
+        what = f"int8 needs at least {LEAST} pictures of the kind that will be classified"
+        raise OptionError(f"{what}, these are {len(images)}")
+    if tuple(images.shape[2:]) != size:
+        own = "x".join(map(str, images.shape[2:]))
+        raise ImageError(f"int8 holds pictures of {own}, the model takes {size[0]}x{size[1]}: resize them")
+
+
+def _sides(size: object, classifier: nn.Module) -> tuple[int, int] | None:
+    """Height and width in pixels; None for any.
+
+    Raises:
+        OptionError: it is none, or the classifier does not say what it sees.
+    """
+    if size is None:
+        own = own_size(classifier)
+        if own is None:
+            what = "this classifier does not say what size it sees"
+            raise OptionError(f"{what}: give size=224, or another side in pixels; 0 for any size")
+        return own, own
+    if is_integer(size) and isinstance(size, int):
+        size = (size, size) if size else None
+    if size is None:
+        return None
+    if isinstance(size, tuple) and len(size) == 2:
+        height, width = size
+        if is_integer(height) and is_integer(width) and min(height, width) >= 2:
+            return int(height), int(width)
+    what = "size must be a number of pixels, (height, width), or 0 for any size"
+    raise OptionError(f"{what}; got {size!r}")
+
+
+def _gate(hardened: Hardened, size: tuple[int, int] | None) -> Gate | None:
+    """When the defence overrules the classifier.
+
+    Raises:
+        GateError: the gate is not calibrated, or for another size.
+    """
+    gate = hardened.defense
+    if not isinstance(gate, Gated):
+        return None
+    gate.check_calibrated()
+    if size is not None:
+        gate.check_size(*size)
+    origin = gate.calibration.origin if gate.calibration is not None else ""
+    share = None if gate.is_fixed else gate.share
+    return Gate(gate.score, gate.threshold, share, gate.sizes, origin)
+
+
+def _origin(hardened: Hardened, classifier: str, defense: str) -> Origin:
+    inner = hardened.defense.defense if isinstance(hardened.defense, Gated) else hardened.defense
+    return Origin(
+        classifier=classifier or type(hardened.classifier).__name__,
+        defense=defense or type(inner).__name__,
+        classifier_digest=identity(hardened.classifier),
+        defense_digest=identity(inner),
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"rain": __version__}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _preprocessing(classifier: nn.Module, size: tuple[int, int] | None) -> str:
+    """What is done with a picture before it enters, in words."""
+    colour = "RGB, 8-bit values divided by 255; mean and std are the model's own"
+    side = own_size(classifier)
+    if size is None:
+        return f"{colour}; any size whose sides are multiples of {MULTIPLE}"
+    if size == (side, side):
+        how = "bicubic with antialiasing"
+        return f"{colour}; the shorter side resized to {side} pixels ({how}), then the centre {side}x{side}"
+    return f"{colour}; {size[0]} pixels high and {size[1]} wide"
+
+
+# --- the folder
+
+
+def _open(folder: Path) -> Path:
+    """Make the folder, and one within it to write into.
+
+    Raises:
+        ExportError: it cannot be made or written, or holds other files.
+    """
+    if is_file(folder):
+        raise ExportError(f"{folder}: a file, and the exported model is a folder: give another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in folder.iterdir())
+        if names and NAME not in names:
+            what = f"holds other files ({', '.join(names[:3])})"
+            raise ExportError(f"{folder}: {what}; give a folder that is new, empty or of an exported model")
+        return Path(mkdtemp(prefix=".export-", dir=folder))
+    except OSError as error:
+        raise ExportError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _move(temporary: Path, folder: Path, manifest: Manifest) -> None:
+    """Put the files in their place. The manifest goes first and comes last: without it there is no model.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    (folder / NAME).unlink(missing_ok=True)
+    names = [name for graph in manifest.graphs.values() for name in graph.files]
+    for old in folder.iterdir():
+        if old.name in FILES and old.name not in names:
+            old.unlink()
+    for name in [*names, NAME]:
+        os.replace(temporary / name, folder / name)
