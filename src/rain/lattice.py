@@ -86,7 +86,7 @@ class LatticeNoise:
         return images + (rounded - images).detach()
 
     def draw(self, shape: tuple[int, ...], device: torch.device, generator: Generator | None) -> Tensor:
-        """Draw noise, float32: whole multiples of ``step``; on the generator's device, or else on this one."""
+        """Draw noise, float32: multiples of ``step``; on the generator's device, or else on this one."""
         uniform = torch.randint(0, 2**RANDOM, shape, **drawing_from(generator, device)).flatten()
         column = uniform & (2**CELLS - 1)
         entry = self._on(uniform.device).index_select(0, column)
