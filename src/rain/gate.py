@@ -233,7 +233,7 @@ class Gated(Detector):
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
             draws: that are averaged for an image that is flagged.
-            generator: of the draws, or a list of one for each image; by default, torch's own.
+            generator: of the draws, or a list of one for each image; by default, one that nobody can foresee.
 
         Raises:
             GateError: the gate is not calibrated, or for another size.
@@ -279,7 +279,7 @@ class Gated(Detector):
         Args:
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw; by default, torch's own.
+            generator: of the draw; by default, one that nobody can foresee.
 
         Raises:
             ClassifierError: an answer is no number, which no threshold could be above.

@@ -94,11 +94,8 @@ def test_a_network_that_fails_on_one_picture_goes_on(album: Path, monkeypatch: p
 
     monkeypatch.setattr(Hardened, "predict", fail_on_squares)
     errors = [one["error"] for one in objects(album, status=1)]
-    assert errors == [
-        f"{album / 'a.png'}: RuntimeError: mat1 and mat2 shapes cannot be multiplied",
-        None,
-        None,
-    ]
+    assert errors[0].startswith(f"{album / 'a.png'}: RuntimeError: mat1 and mat2 shapes cannot be multiplied")
+    assert errors[1:] == [None, None]
 
 
 def test_another_size_than_the_classifier_sees_is_said(album: Path) -> None:

@@ -13,8 +13,8 @@ from rain.bench.cells import Cell
 from rain.bench.measure import unattacked
 from rain.bench.plan import Plan
 from rain.bench.workload import describe
-from rain.errors import RainError
 from rain.images import Images, enter
+from rain.own_code import ENDINGS
 from rain.runtime.precision import autocast
 from rain.runtime.rehearsal import seconds_for
 
@@ -89,7 +89,7 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
     pace = _pace_of_defense if is_small else _pace
     try:
         paces = {model: pace(plan.assets, cell) for model, cell in (cells | by_gradient).items()}
-    except RainError:
+    except ENDINGS:
         return None  # the run says of which cells that is the end
     seconds = [paces[part.model].seconds(part) for part in parts]
     if not parts or (is_small and sum(seconds) < NOTICE):

@@ -10,6 +10,7 @@ from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import GateError
+from rain.files import to_path, try_to_write
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -49,6 +50,7 @@ def calibrate(
         from rain.registry import load_classifier, load_dataset
         from rain.runtime.memory import pick_device
 
+        _check_writable(out)
         network = load_classifier(classifier)
         warn_if_untrained(classifier, network)
         gate = _detector(defense)
@@ -77,6 +79,15 @@ def _detector(defense: str) -> "Detector":
     assert isinstance(built, Detector)
     built.refuse_fixed()
     return built
+
+
+def _check_writable(out: Path) -> None:
+    """Raise ``GateError`` before the work if the file cannot be written."""
+    path = to_path(out)
+    try:
+        try_to_write(path)
+    except OSError as error:
+        raise GateError(f"{out}: cannot be written: {error.strerror or error}; give another file") from None
 
 
 def _choice(length: int, count: int | None, seed: int) -> list[int]:

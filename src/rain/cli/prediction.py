@@ -123,6 +123,7 @@ class Oracle:
     def answer(self, item: Item, count: int) -> Answer:
         """Classify one file, and give so many guesses. What goes wrong is part of the answer."""
         from rain.images import enter
+        from rain.own_code import ENDINGS, describe
         from rain.pictures import read_image
 
         if item.fault:
@@ -134,9 +135,9 @@ class Oracle:
         except RainError as error:
             message = str(error)
             return Answer(error=message if str(path) in message else f"{path}: {message}")
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        except ENDINGS as error:
             # A network that takes some sizes only, or a picture that is too large: the others are not.
-            return Answer(error=f"{path}: {type(error).__name__}: {error}")
+            return Answer(error=f"{path}: {describe(error)}")
         names: Sequence[str] = getattr(self.hardened.classifier, "categories", ())
         probabilities = prediction.probabilities[0]
         best = probabilities.topk(min(count, len(probabilities)))

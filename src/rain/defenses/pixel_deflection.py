@@ -13,7 +13,7 @@ from rain.defenses._wavelets import denoiser
 from rain.errors import OptionError, did_you_mean
 from rain.images import Images
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 MAPS = ("cam", "none")
 
@@ -88,10 +88,9 @@ class PixelDeflection(Defense):
         [0, 1)): what the map must not exceed at the place.
         """
         count, _, height, width = images.shape
-        device = generator.device if generator is not None else images.device
         has_map = self.map != "none"
         shape = (5, count, CANDIDATES * self.deflections) if has_map else (4, count, self.deflections)
-        uniform = torch.rand(shape, device=device, dtype=torch.float64, **keyword(generator))
+        uniform = torch.rand(shape, dtype=torch.float64, **drawing_from(generator, images.device))
         row, column = _within(uniform[0], 0, height - 1), _within(uniform[1], 0, width - 1)
         row_from, column_from = self._near(uniform[2], row, height), self._near(uniform[3], column, width)
         places = row * width + column
