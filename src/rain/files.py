@@ -7,6 +7,7 @@ Python writes the bytes that are none as lone surrogates, which cannot be encode
 import errno
 import os
 import secrets
+import stat
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,38 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def read_foreign(path: Path, most: int) -> bytes:
+    """Read a file that somebody else may have written, or put there.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: with the reason: it is no regular file (a pipe would be waited for, a device never ends), or
+            it is larger.
+    """
+    # Without waiting: a pipe that nobody writes to opens, too, and is refused then.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a device, a pipe or a folder, and no file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, and at most {most:,} are read")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
+def leaves(path: Path, folder: Path) -> bool:
+    """Whether a link on the way from a folder to a path leads out of that folder."""
+    inside = os.path.join(os.path.realpath(folder), "")
+    return not os.path.realpath(path).startswith(inside)
 
 
 def read_text(path: Path) -> str:

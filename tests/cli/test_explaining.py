@@ -84,7 +84,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_no_page(picture: Path, tmp_path:
     (tmp_path / "text.png").write_text("no picture")
     page = tmp_path / "page.html"
     for arguments, words in [
-        ((tmp_path / "text.png",), "text.png: not an image that Pillow can read"),
+        ((tmp_path / "text.png",), "text.png: not an image of a format that is read here"),
         ((tmp_path / "nowhere.png",), "nowhere.png: no such file"),
         ((tmp_path,), "cannot be opened as a file"),
         ((picture, "--eps", "four"), "'four' is not a number; write 4/255"),

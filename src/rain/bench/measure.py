@@ -17,7 +17,7 @@ from rain.bench.access import (
 )
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
-from rain.bench.gallery import draw_gallery
+from rain.bench.gallery import draw_gallery, most_pictures
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
@@ -230,6 +230,9 @@ class Bench:
     def gallery(self, cell: Cell, chunk: int, batch: Batch, adversarial: Images, pictures: int) -> bytes:
         """Draw the first pictures of a batch for the report, as an .npz file."""
         bare = self.assets.hardened(cell.classifier, "none")
+        pictures = min(pictures, most_pictures(batch.images))
+        if not pictures:
+            return b""
         return draw_gallery(
             bare,
             self.assets.hardened(cell.classifier, cell.defense),
