@@ -152,6 +152,14 @@ def test_openvino_is_torch(tmp_path: Path) -> None:
         assert_same(runtime, hardened, batch_of(count))
 
 
+def test_openvino_takes_a_defence_that_does_nothing(tmp_path: Path) -> None:
+    needs_onnx()
+    pytest.importorskip("openvino")
+    hardened = rain.harden(tiny(), load_defense("gated", defense="none", threshold=0.1))
+    export(hardened, tmp_path, format="openvino", size=SIZE)
+    assert_same(Runtime(tmp_path), hardened, batch_of(2))
+
+
 def test_8_bits_say_how_often_the_label_is_torchs(tmp_path: Path) -> None:
     needs_onnx()
     pytest.importorskip("nncf")
