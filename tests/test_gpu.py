@@ -47,6 +47,21 @@ def test_a_defense_draws_and_does_the_same(spec: str, images: Tensor) -> None:
     assert (there.cpu() - here).abs().mean() < (1e-2 if "jpeg" in spec else 1e-5)
 
 
+@pytest.mark.parametrize("spec", ["rain(enhancer=bicubic)", "noise", "tv(steps=1)"])
+def test_without_a_seed_nobody_foresees_a_draw_there_either(spec: str, images: Tensor) -> None:
+    defense, batch = load_defense(spec), images.cuda()
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        draws.append(defense.draw(batch))
+    assert all(tensor.device.type == "cuda" for tensor in draws[0].values())
+    assert not all(torch.equal(tensor, draws[1][name]) for name, tensor in draws[0].items())
+    graph = torch.cuda.CUDAGraph()  # which can hold no generator but torch's own
+    with torch.cuda.graph(graph):
+        defense.draw(batch)
+    graph.replay()
+
+
 def test_an_image_with_its_own_seed_draws_the_same_there(images: Tensor) -> None:
     model, seeds = rain.harden(tiny(), "rain(enhancer=bicubic)"), [3, 4, 3]
     here = model.predict(images, seed=seeds)

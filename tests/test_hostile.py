@@ -20,7 +20,7 @@ from synthetic import gallery, three_columns, write, write_gallery
 
 import rain
 from rain import registry, specs
-from rain.bench import cells, grid
+from rain.bench import cells, certificates, grid
 from rain.bench.access import try_options
 from rain.errors import (
     DatasetError,
@@ -161,6 +161,18 @@ def test_links_out_of_a_folder_of_results_are_refused(tmp_path: Path, of_folder:
     (tmp_path / "door").symlink_to(tmp_path / "elsewhere")
     assert cells.load(tmp_path / "door")  # who names a link means what it leads to
     assert not leaves(tmp_path / "elsewhere" / "x", tmp_path)
+
+
+def test_certificates_ask_for_no_memory_either(tmp_path: Path) -> None:
+    cell = certificates.CertifiedCell("samples", 32, "c", "smooth", 0.25, 10, 100, 0.001, 0, 10**12, 10**12)
+    image = certificates.CertifiedImage(0, 1, 1, 0.1, 1, 90)
+    certificates.save(tmp_path, cell, 0, [image], {"rain": "1"})
+    with pytest.raises(ResultError, match="images that are not those of the chunk"):
+        certificates.load_certified(tmp_path)
+    path = certificates.path_of(tmp_path, cell, 0)
+    path.write_text(path.read_text().replace('"votes":90', f'"votes":{"9" * 400}'))
+    with pytest.raises(ResultError, match=r"votes is 999.* not an integer"):
+        certificates.load_certified(tmp_path)
 
 
 # --- galleries

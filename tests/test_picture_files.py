@@ -272,7 +272,7 @@ def test_a_name_may_begin_with_the_sign_of_home(tmp_path: Path, monkeypatch: pyt
         (7, "got int"),
         (None, "got NoneType"),
         (Image.new("RGB", (0, 5)), "a picture of 0 x 5 pixels shows nothing"),
-        ("a\0b.png", "embedded null"),
+        ("a\0b.png", "no name of a file holds a zero byte"),
         ("x" * 300 + ".png", "cannot be opened as a file"),
     ],
 )

@@ -17,7 +17,7 @@ from torch import nn
 
 from rain.checkpoints import digest, digest_options
 from rain.errors import GateError
-from rain.files import read_text, to_path, write_atomically
+from rain.files import read_text, to_path, write_named
 
 FORMAT = 1
 
@@ -97,7 +97,7 @@ class Calibration:
         """
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=None, separators=(",", ":"))
         try:
-            write_atomically(to_path(path), (text + "\n").encode())
+            write_named(to_path(path), (text + "\n").encode())
         except OSError as error:
             raise GateError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -7,6 +7,7 @@ Source: Cohen, Rosenfeld, Kolter, "Certified adversarial robustness via randomiz
     (arXiv 1902.02918), Certify; Voracek and Hein (arXiv 2207.07209) for floating point (``rain.lattice``).
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -192,7 +193,7 @@ def _generators(seed: Any, images: Images) -> list[Generator]:
     count = len(images)
     seeds = None if seed is None else seeds_of(seed, count)
     if seeds is None:
-        first = int(torch.randint(2**62, ())) if seed is None else check_seed(as_number(seed))
+        first = secrets.randbits(62) if seed is None else check_seed(as_number(seed))
         seeds = [seed_for(first, "certificate", place) for place in range(count)]
     return [Generator(images.device).manual_seed(value) for value in seeds]
 

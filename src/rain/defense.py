@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from rain.answers import logits_of, refuse_broken, warn_if_probabilities
 from rain.errors import ImageError, OptionError, RainError
+from rain.foreign import guard
 from rain.images import Images, check_images
 from rain.lattice import LatticeNoise
 from rain.plans import Plan
@@ -33,6 +34,10 @@ Classify = Callable[[Images], Tensor]
 """A bare classifier: from images (N, 3, H, W) in [0, 1] to logits (N, classes)."""
 
 
+NO_MEMORY = "can't allocate memory"
+"""What torch says where a CPU's memory does not suffice."""
+
+
 class Defense(nn.Module, ABC):
     """Images to images, in the same range, in two steps.
 
@@ -52,6 +57,12 @@ class Defense(nn.Module, ABC):
     independent: bool = True
     turn: int = 1
     differentiable: bool = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """See that a class of another package can be foreseen by nobody, and spoils no images."""
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] != "rain":  # ours see to it themselves
+            guard(cls)
 
     @property
     def answers_itself(self) -> bool:
@@ -91,7 +102,7 @@ class Defense(nn.Module, ABC):
         Args:
             images: (copies * N, 3, H, W), one copy of the batch after the other.
             copies: at least 1.
-            generator: of the draw; by default, torch's own.
+            generator: of the draw; by default, one that nobody can foresee.
         """
         return self.draw(images, generator)
 
@@ -137,7 +148,7 @@ class Defense(nn.Module, ABC):
             model: this defence before a classifier.
             images: (N, 3, H, W) in [0, 1].
             draws: at least 1; a defence without randomness needs one.
-            generator: of the draws, or a list of one for each image; by default, torch's own.
+            generator: of the draws, or a list of one for each image; by default, one that nobody can foresee.
         """
         count = draws if self.random else 1
         each = [probabilities_of(model(images, generator=generator), model) for _ in range(count)]
@@ -163,7 +174,7 @@ class Defense(nn.Module, ABC):
 
         Args:
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw, or a list of one for each image; by default, torch's own.
+            generator: of the draw, or a list of one for each image; by default, one that nobody can foresee.
             copies: above 1, the batch is so many repetitions of one, and ``spread`` draws.
 
         Shape: returns (N, 3, H, W).
@@ -251,7 +262,8 @@ class Hardened(nn.Module):
             ClassifierError: the answer is no tensor of logits.
         """
         try:
-            return logits_of(self.classifier(images), images.shape[0])
+            # A copy: a network may work in place, and others are asked about the same images.
+            return logits_of(self.classifier(images.clone()), images.shape[0])
         except RuntimeError as error:
             explain(images, self.classifier, "the classifier", error)
             raise
@@ -367,7 +379,8 @@ class Hardened(nn.Module):
                 are answered as one batch, and the answers come in the order of the list.
             draws: fresh draws to average over; a defence without randomness needs one, and gets one.
             seed: for the same answer every time, on any device. Do not use one where an attacker could learn
-                it. An integer seeds the batch as a whole: what an image draws depends on how many stand
+                it. None, the default, draws what nobody can foresee, whatever ``torch.manual_seed`` was
+                given. An integer seeds the batch as a whole: what an image draws depends on how many stand
                 before it, so that a batch and its images one by one differ. With a list, one integer for
                 each image, what an image draws depends on its own seed and size alone: a batch of one with
                 that integer draws the same. Its logits then differ by no more than the network's rounding,
@@ -507,7 +520,7 @@ def kind_of(value: object) -> str:
 
 
 def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -> None:
-    """Raise ``ImageError`` where images and a module's weights differ in device or type.
+    """Raise ``ImageError`` where images and a module's weights differ in device or type, or memory ran out.
 
     That will be why it failed.
 
@@ -515,8 +528,14 @@ def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -
         images: what was computed on.
         module: what computed.
         name: what the error calls it.
-        error: how it failed. One that says itself what is wrong, or that memory ran out, is left alone.
+        error: how it failed. One that says itself what is wrong, or that a GPU's memory ran out, is left
+            alone.
     """
+    if NO_MEMORY in str(error):
+        count, _, height, width = images.shape
+        what = f"memory ran out in {name}, on images of {height} x {width} pixels, {count} at a time"
+        advice = "bring each to the size that the classifier sees, by rain.images.enter(image, side)"
+        raise ImageError(f"{what}: {advice}, or take fewer at a time") from error
     weight = _first_weight(module)
     is_clear = isinstance(error, RainError | torch.OutOfMemoryError)
     if weight is None or is_clear or (images.device, images.dtype) == (weight.device, weight.dtype):

@@ -176,7 +176,7 @@ class Detector(Defense):
             model: this detector before a classifier.
             images: (N, 3, H, W) in [0, 1], or a list of pictures (3, H, W).
             origin: what pictures they are, in words, for the file.
-            generator: of the draws; by default, torch's own.
+            generator: of the draws; by default, one that nobody can foresee.
 
         Raises:
             GateError: they are fewer than 5 / share, hardly differ, or look attacked; or the detector has a

@@ -15,7 +15,7 @@ from typing import Any
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean, shown
 from rain.hints import unknown
-from rain.own_code import import_definition, is_place
+from rain.own_code import ENDINGS, describe, import_definition, is_place
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
@@ -212,9 +212,8 @@ class Registry:
             raise
         except TypeError as error:
             raise OptionError(f"{self.kind} {shown(spec)}: {error}") from error
-        except Exception as error:  # whatever a constructor stumbles over, values and memory
-            what = f"{self.kind} {shown(spec)} raised {type(error).__name__}"
-            raise OptionError(f"{what}: {_first_line(error)}") from error
+        except ENDINGS as error:  # whatever a constructor stumbles over, values and memory
+            raise OptionError(f"{self.kind} {shown(spec)} raised {describe(error)}") from error
         self._check_built(spec, built)
         return built
 
@@ -240,9 +239,9 @@ class Registry:
     def _load(self, name: str, entry: Any) -> Callable[..., Any]:
         try:
             definition: Callable[..., Any] = entry.load()
-        except Exception as error:  # whatever another package's import raises
+        except ENDINGS as error:  # whatever another package's import raises
             what = f"{self.kind} {name!r} ({entry.value}) cannot be loaded"
-            raise PluginError(f"{what}: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{what}: {describe(error)}") from error
         return definition
 
     def _wrapped(self, definition: Callable[..., Any]) -> Callable[..., Any]:

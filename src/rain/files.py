@@ -8,22 +8,30 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
+
+LONGEST_NAME = 255
+"""Bytes that the name of a file has at most, on usual systems."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file: to a temporary name beside it, then ``os.replace``. Its content is on the disk then.
 
+    A link of that name gives way to the file, and what it leads to stays: a folder may be somebody else's.
+    What a person names is written by ``write_named``.
+
     Raises:
         OSError: with the system's reason; the old file stays, and nothing else is left behind. A device or a
             pipe is not replaced, either: that would take /dev/null from everybody.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, "there is a device or a pipe of that name, and no file")
-    # No two writers share it: threads, and containers on one folder, have one process number.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    check_name(path)
+    # No two writers share it: threads, and containers on one folder, have one process number. It is short,
+    # so that every name that a file can have can be written.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -37,6 +45,76 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def write_named(path: Path, content: bytes) -> None:
+    """Write a file that a person named, as ``write_atomically`` does; of a link, what it leads to.
+
+    Raises:
+        OSError: with the system's reason.
+    """
+    check_name(path)
+    write_atomically(destination(path), content)
+
+
+def try_to_write(path: Path) -> None:
+    """See, before long work, that ``write_named`` will be able to write; makes the folder.
+
+    Raises:
+        OSError: with the system's reason.
+    """
+    check_name(path)
+    place = destination(path)
+    if len(os.fsencode(place.name)) > LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".", suffix=".tmp"):
+        pass
+
+
+def destination(path: Path) -> Path:
+    """What a link leads to, through all of its kind; any other path is its own destination."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def check_name(path: Path) -> None:
+    """See that a file can be written at a path, as far as its name tells.
+
+    Raises:
+        OSError: it names a folder, a device or a pipe; or ``~`` of nobody; or it is no name.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "no name of a file holds a zero byte")
+    if not path.name or is_folder(path):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    check_home(path)
+    if os.path.exists(path) and not is_file(path):
+        raise OSError(errno.EINVAL, "there is a device or a pipe of that name, and no file")
+
+
+def check_home(path: Path) -> None:
+    """Raise ``OSError`` for a path below the home of nobody: a folder ``~nobody`` would be made here."""
+    first, *rest = path.parts or ("",)
+    if first.startswith("~") and rest and not is_folder(first):
+        raise OSError(errno.ENOENT, f"there is no home of {first}")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading that anybody may have put there.
+
+    Raises:
+        OSError: with the reason: it is no regular file, among others; a pipe would be waited for, and a
+            device never ends.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "no name of a file holds a zero byte")
+    # Without waiting: a pipe that nobody writes to opens, too, and is refused then.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a folder, and no file")
+    return file
+
+
 def read_foreign(path: Path, most: int) -> bytes:
     """Read a file that somebody else may have written, or put there.
 
@@ -45,22 +123,13 @@ def read_foreign(path: Path, most: int) -> bytes:
         most: bytes that it may have.
 
     Raises:
-        OSError: with the reason: it is no regular file (a pipe would be waited for, a device never ends), or
-            it is larger.
+        OSError: with the reason: it is no regular file, or it is larger.
     """
-    # Without waiting: a pipe that nobody writes to opens, too, and is refused then.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is a device, a pipe or a folder, and no file")
-        if status.st_size > most:
-            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, and at most {most:,} are read")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(most)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read")
+        return file.read(most)
 
 
 def leaves(path: Path, folder: Path) -> bool:
@@ -76,7 +145,8 @@ def read_text(path: Path) -> str:
         OSError: with the system's reason.
         UnicodeDecodeError: it is no UTF-8; ``not_utf8`` says so.
     """
-    return path.read_text(encoding="utf-8-sig")
+    with open_regular(path) as file:
+        return file.read().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

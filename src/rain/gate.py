@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.calibration import Calibration, Comparison
-from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
+from rain.defense import Classify, Defense, Draw, Hardened, kind_of, probabilities_of
 from rain.detector import Detector
 from rain.errors import GateError, OptionError, did_you_mean
 from rain.images import Images
@@ -144,6 +144,8 @@ class Gated(Detector):
         threshold: float | None = None,
         view: str = "hard",
     ):
+        if not isinstance(defense, Defense):
+            raise OptionError(f"a gate stands around a defence (rain list defenses), got {kind_of(defense)}")
         if isinstance(defense, Gated):
             raise OptionError("this defence is gated already: give the one behind the gate")
         if isinstance(defense, Detector):
@@ -231,7 +233,7 @@ class Gated(Detector):
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
             draws: that are averaged for an image that is flagged.
-            generator: of the draws, or a list of one for each image; by default, torch's own.
+            generator: of the draws, or a list of one for each image; by default, one that nobody can foresee.
 
         Raises:
             GateError: the gate is not calibrated, or for another size.
@@ -277,7 +279,7 @@ class Gated(Detector):
         Args:
             model: this gate before a classifier.
             images: (N, 3, H, W) in [0, 1].
-            generator: of the draw; by default, torch's own.
+            generator: of the draw; by default, one that nobody can foresee.
 
         Raises:
             ClassifierError: an answer is no number, which no threshold could be above.

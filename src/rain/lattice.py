@@ -29,7 +29,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.images import Images
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 CELLS = 18
 """The table has 2**18 lattice points."""
@@ -86,10 +86,10 @@ class LatticeNoise:
         return images + (rounded - images).detach()
 
     def draw(self, shape: tuple[int, ...], device: torch.device, generator: Generator | None) -> Tensor:
-        """Draw noise of a shape on a device, float32: whole multiples of ``step``."""
-        uniform = torch.randint(0, 2**RANDOM, shape, device=device, **keyword(generator)).flatten()
+        """Draw noise, float32: multiples of ``step``; on the generator's device, or else on this one."""
+        uniform = torch.randint(0, 2**RANDOM, shape, **drawing_from(generator, device)).flatten()
         column = uniform & (2**CELLS - 1)
-        entry = self._on(device).index_select(0, column)
+        entry = self._on(uniform.device).index_select(0, column)
         # An entry is a threshold and a way to the alias in one number: one look into the table, not two.
         way = entry & (2**CELLS - 1)
         leaves = uniform >= entry.sub_(way)

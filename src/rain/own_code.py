@@ -1,13 +1,30 @@
-"""Your own code by its place: ``package.module:name``. Never imports torch."""
+"""Your own code: found by its place, ``package.module:name``, and named where it fails.
+
+Never imports torch.
+"""
 
 import importlib
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rain.errors import OptionError, UnknownNameError, did_you_mean
+
+ENDINGS = (Exception, SystemExit)
+"""What other people's code may raise that shall not end ours; Ctrl-C shall."""
+
+LONGEST = 400
+"""Letters of others' messages that ours hold at most: some are pages long."""
+
+INSTALLED = tuple(
+    os.path.realpath(sysconfig.get_path(place)) + os.sep for place in ("stdlib", "purelib", "platlib")
+)
+"""Folders of what was installed, and is nobody's own code."""
 
 
 def import_definition(kind: str, target: str) -> Callable[..., Any]:
@@ -20,7 +37,7 @@ def import_definition(kind: str, target: str) -> Callable[..., Any]:
 
     Raises:
         UnknownNameError: no such module, or nothing of this name in it that can be called.
-        OptionError: the module raises when it is imported.
+        OptionError: the module raises when it is imported, or ends Python.
     """
     path, _, name = target.partition(":")
     home = _import(kind, path, target)
@@ -54,10 +71,37 @@ def _import(kind: str, path: str, target: str) -> ModuleType:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(path)
-    except Exception as error:
+    except ENDINGS as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (path == missing or path.startswith(f"{missing}.")):
             what = f"no module {missing!r}, neither in {here} nor installed"
             raise UnknownNameError(f"{kind} {target!r}: {what}") from None
-        what = f"importing {path} raised {type(error).__name__}: {error}"
+        what = f"importing {path} raised {describe(error)}"
         raise OptionError(f"{kind} {target!r}: {what}") from error
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what others' code raised, and where: ``KeyError: 'weights' (mine.py, line 9)``."""
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST:
+        text = text[:LONGEST] + " ..."
+    what = f"{type(error).__name__}: {text}"
+    if isinstance(error, SystemExit):
+        what = f"SystemExit: it ends Python, by sys.exit({error.code!r})"
+    place = place_of(error)
+    return f"{what} ({place})" if place else what
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost line of somebody's own code that an error came from; "" if it came through none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _is_own(frame.filename):
+            return f"{Path(frame.filename).name}, line {frame.lineno}"
+    return ""
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is neither ours nor installed."""
+    path = os.path.realpath(file)
+    ours = os.path.realpath(Path(__file__).parent) + os.sep
+    return os.path.isfile(path) and not path.startswith((ours, *INSTALLED))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
-from rain.files import to_path, write_atomically
+from rain.files import open_regular, to_path, write_named
 from rain.images import MAX_PIXELS, check_images, quantize
 from rain.pixels import decode, read_header, read_orientation
 
@@ -180,7 +180,7 @@ def _file(path: str | os.PathLike[str], name: str) -> IO[bytes]:
         ImageError: with the system's reason.
     """
     try:
-        return to_path(path).open("rb")
+        return open_regular(to_path(path))
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except OSError as error:
@@ -313,6 +313,6 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, lossy: bool = Fal
     content = io.BytesIO()
     picture.save(content, formats[suffix], **options)
     try:
-        write_atomically(to_path(path), content.getvalue())
+        write_named(to_path(path), content.getvalue())
     except OSError as error:
         raise ImageError(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from None

@@ -5,8 +5,8 @@ Source: RAIN (arXiv 2004.14798), section 3.1: random down-sampling (RdmDU) and r
 Convention:
     The functions named ``draw_*`` are the only place where anything is random. They draw on the generator's
     device and move the draw to the images, so that a CPU generator gives the same draw for images on a GPU.
-    Without a generator, torch's default one serves. Everything else is exact, differentiable in ``images``,
-    and made of gathers: there is no loop over images.
+    Without a generator they draw what nobody can foresee (``rain.seeding``). Everything else is exact,
+    differentiable in ``images``, and made of gathers: there is no loop over images.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from rain.errors import ImageError
 from rain.images import Images, resample
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 from rain.tracing import value_of
 
 ORDERS = torch.tensor(list(permutations(range(4))))
@@ -203,8 +203,7 @@ def draw_size(
         it is a shape.
     """
     low, high = scale
-    device = generator.device if generator is not None else "cpu"
-    uniform = torch.rand((), device=device, dtype=torch.float64, **keyword(generator)).cpu()
+    uniform = torch.rand((), dtype=torch.float64, **drawing_from(generator, torch.device("cpu"))).cpu()
     factor = low + (high - low) * uniform
     sides = torch.tensor(images.shape[2:], dtype=torch.float64)
     return (sides / factor).round().clamp_min(1).long()
@@ -219,8 +218,7 @@ def resize(images: Images, size: Tensor | tuple[int, int]) -> Images:
 def _randint(
     low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None
 ) -> Tensor:
-    device = generator.device if generator is not None else images.device
-    return torch.randint(low, high, shape, device=device, **keyword(generator)).to(images.device)
+    return torch.randint(low, high, shape, **drawing_from(generator, images.device)).to(images.device)
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:

@@ -1,7 +1,15 @@
-"""Seeds and generators: every random number of the package comes from one of these."""
+"""Seeds and generators: every random number of the package comes from one of these.
+
+Convention:
+    A defence that is given neither a seed nor a generator draws from one that the operating system seeds,
+    anew for each draw. So threads and forked processes have nothing in common, ``torch.manual_seed`` does not
+    reach it, and who has seen one draw knows nothing of the next. That is a property of security: a draw that
+    an attacker can foresee is no defence.
+"""
 
 import hashlib
 import inspect
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +24,7 @@ from rain.seeds import is_integer as is_integer
 from rain.seeds import seeds_of as seeds_of
 
 Generators = Generator | Sequence[Generator] | None
-"""What a batch draws from: one generator for all of it, one for each image, or torch's own."""
+"""What a batch draws from: one generator for all of it, one for each image, or what nobody can foresee."""
 
 
 def generator_for(seed: int, *what: object) -> Generator:
@@ -30,9 +38,45 @@ def seed_for(seed: int, *what: object) -> int:
     return int.from_bytes(hashlib.sha256(identify(text)).digest()[:8], "big") >> 1
 
 
-def keyword(generator: Generator | None) -> dict[str, Any]:
-    """The keyword that hands a generator on; nothing for None, which ``torch.compile`` cannot trace."""
-    return {} if generator is None else {"generator": generator}
+def unforeseen(device: torch.device | str = "cpu") -> Generator:
+    """A generator that nobody can foresee: the operating system seeds it, anew at each call.
+
+    Args:
+        device: of the generator; where tensors have no values ("meta"), that is the CPU.
+
+    Differs: torch's generator on a CPU heeds 32 bits of a seed. Hence a new one for each draw: who guesses
+        them learns of a draw that is over.
+    """
+    if torch.compiler.is_dynamo_compiling():  # its graph breaks here, and goes on behind the draw
+        return torch.compiler.disable(_seeded_by_the_system)(torch.device(device))
+    return _seeded_by_the_system(torch.device(device))
+
+
+def _seeded_by_the_system(device: torch.device) -> Generator:
+    generator = Generator("cpu" if device.type == "meta" else device)
+    return generator.manual_seed(secrets.randbits(63))
+
+
+def drawing_from(generator: Generator | None, device: torch.device) -> dict[str, Any]:
+    """The keywords, device and generator, of a torch function that draws for a defence.
+
+    Args:
+        generator: where a draw shall be repeated; it is drawn on its device. None for what nobody can
+            foresee, except in a graph that is exported or captured: that draws from torch's own.
+        device: of the images.
+    """
+    if generator is None and not is_graph(device):
+        generator = unforeseen(device)
+    if generator is None:
+        return {"device": device}
+    return {"device": generator.device, "generator": generator}
+
+
+def is_graph(device: torch.device) -> bool:
+    """Whether a graph is exported or captured at this moment: it can hold no generator."""
+    if torch.compiler.is_exporting():
+        return True
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def takes_generator(attack: Callable[..., Any]) -> bool:
@@ -50,7 +94,7 @@ def generators_of(seed: object, count: int) -> Generators:
 
     Args:
         seed: an integer for one generator; a list, an array or a tensor of integers for one generator for
-            each image; None for torch's own.
+            each image; None for what nobody can foresee.
         count: how many images there are.
 
     Raises:

@@ -53,10 +53,10 @@ def test_csv_keeps_the_order_of_the_table(table: Path) -> None:
         ("file,label,category\none.png,99999999999,cat\n", "must be a whole number from 0 to 999999"),
         (f"file,label\n{300 * 'x'}.png,1\n", "neither beside the table nor in images/"),
         ("file,label\none.png,\n", r"entry 1 \(about line 2\) has no label"),
-        ("file,class\none.png,1\n", "no column 'label' among file, class"),
-        ("file;label\none.png;1\n", "among file;label; they are separated by ';', and must be by commas"),
+        ("file,class\none.png,1\n", "no column 'label' in its first line, which has 2 columns"),
+        ("file;label\none.png;1\n", "1 column; they are separated by ';', and must be by commas"),
         ("file,label\n", "no entries"),
-        ("", "no column 'file' among none"),
+        ("", "no column 'file' in its first line, which has 0 columns"),
         (b"file,label\n\xff\xfe,1\n", "not text in UTF-8 .byte 12 is 0xff.; save the file as UTF-8"),
     ],
 )

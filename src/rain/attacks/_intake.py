@@ -160,8 +160,11 @@ class Attended:
 
     def __call__(self, images: Images, **more: Any) -> Tensor:
         """Classify images; logits (N, classes)."""
+        # A copy in any case: a network may work in place, and the attack goes on from its images.
         if images.requires_grad and torch.is_grad_enabled():
             images = _Finite.apply(images, self)
+        else:
+            images = images.clone()
         answer = self.model(images, **more)
         logits = check_logits(answer, len(images)) if self.strict else logits_of(answer, len(images))
         if self.is_new and len(images):
@@ -204,12 +207,12 @@ class Attended:
 
 
 class _Finite(torch.autograd.Function):
-    """The identity, with what is not finite taken out of the gradient."""
+    """A copy, with what is not finite taken out of the gradient."""
 
     @staticmethod
     def forward(context: Any, images: Images, attended: Attended) -> Images:
         context.attended = attended
-        return images.view_as(images)
+        return images.clone()
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -69,7 +69,7 @@ def ensemble(
     highest = int(labels.max()) if len(labels) else 0
 
     def mean(batch: Images) -> Tensor:
-        logits = [_classifier(spec, batch.device, batch.dtype)(batch) for spec in specs]
+        logits = [_classifier(spec, batch.device, batch.dtype)(batch.clone()) for spec in specs]
         classes = [answer.shape[1] for answer in logits]
         if len(set(classes)) > 1:
             counts = ", ".join(map(str, classes))

@@ -15,6 +15,7 @@ from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError, shown
 from rain.images import Images, distance
+from rain.own_code import ENDINGS
 from rain.registry import load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
@@ -133,7 +134,7 @@ def try_options(cell: Cell) -> None:
         attack(lambda images: images.flatten(1)[:, :answers], empty, torch.zeros(0, dtype=torch.long))
     except RainError:
         raise
-    except Exception as error:
+    except ENDINGS as error:
         own = load_attack(cell.attack)
         if not getattr(own, "func", own).__module__.startswith("rain."):
             return  # it need not know of empty batches; its faults show at work, with their traceback

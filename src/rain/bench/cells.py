@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rain.bench.schema import ACCESSES as ACCESSES
 from rain.bench.schema import FILE_BYTES, fault_of
 from rain.errors import ResultError, shown
-from rain.files import leaves, read_foreign, write_atomically
+from rain.files import check_home, is_folder, leaves, read_foreign, write_atomically
 from rain.tables import parse_json_table
 
 FORMAT = 1
@@ -216,6 +216,7 @@ def make_folder(folder: Path) -> None:
         ResultError: it cannot be made.
     """
     try:
+        check_home(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultError(
@@ -243,7 +244,7 @@ def load(folder: Path) -> list[Result]:
         ResultError: no such folder, nothing in it, or a file that is not a chunk of the cell that its folder
             names.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
     chunks: dict[Cell, list[Chunk]] = {}
     for path in chunk_files(folder):

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.cells import Cell, Result, load, path_of, save, write_file
+from rain.bench.cells import Cell, Outcome, Result, load, path_of, save, write_file
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.plan import Plan, prepare
 from rain.bench.workload import pieces
 from rain.errors import AttackError, ClassifierError, OptionError, RainError
-from rain.runtime.progress import bar
+from rain.own_code import ENDINGS, describe
+from rain.runtime.progress import Tick, bar
 
 PICTURED = ("transfer", "adaptive")
 """The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
@@ -51,8 +52,9 @@ def run(
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not
             there; said before anything is computed.
-        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked, or a
-            classifier answered NaN; the cell is left where it was, and all others are done first.
+        AttackError: an attack broke its promise, or found only at work that it cannot do what is asked; or a
+            classifier answered NaN; or one of them, or a defence, raised whatever it likes, or ended Python.
+            The cell is left where it was, and all others are done first.
         ImageError: an image is damaged.
         ResultError: a result file cannot be written or read, or was made with other images or weights than
             there are now.
@@ -91,7 +93,7 @@ def measure_pending(plan: Plan, progress: bool) -> dict[Cell, RainError]:
                 continue
             kept = plan.pictures if chunk == 0 and cell in shown else 0
             try:
-                outcomes, gallery = bench.measure(cell, chunk, pictures=kept, tick=tick)
+                outcomes, gallery = _measured(bench, cell, chunk, kept, tick)
             except (AttackError, OptionError, ClassifierError) as error:
                 # What fails for one reason in many cells is said once now, and in the end with their number.
                 if str(error) not in map(str, broken.values()):
@@ -103,6 +105,20 @@ def measure_pending(plan: Plan, progress: bool) -> dict[Cell, RainError]:
                 write_file(path_of(plan.folder, cell, chunk).with_name("gallery.npz"), gallery)
             save(plan.folder, cell, chunk, outcomes, plan.assets.made_by(cell))
     return broken
+
+
+def _measured(bench: Bench, cell: Cell, chunk: int, pictures: int, tick: Tick) -> tuple[list[Outcome], bytes]:
+    """Measure a chunk; ``Bench.measure`` says how.
+
+    Raises:
+        AttackError: also where a classifier, a defence or an attack raises whatever it likes, or ends Python.
+    """
+    try:
+        return bench.measure(cell, chunk, pictures=pictures, tick=tick)
+    except RainError:
+        raise
+    except ENDINGS as error:
+        raise AttackError(describe(error)) from error
 
 
 def reasons(broken: Mapping[Cell, RainError]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from rain.errors import OptionError
-from rain.own_code import import_definition
+from rain.own_code import ENDINGS, describe, import_definition
 from rain.registry import CLASSIFIERS
 
 
@@ -42,8 +42,8 @@ def module(target: str, /, **options: Any) -> nn.Module:
         raise OptionError(f"classifier {target!r}: {error}; its signature is {name}{signature}") from None
     try:
         network = function(**options)
-    except Exception as error:  # whatever the user's code raises, the cause is shown below ours
-        raise OptionError(f"classifier {target!r} raised {type(error).__name__}: {error}") from error
+    except ENDINGS as error:  # whatever the user's code raises, the cause is shown below ours
+        raise OptionError(f"classifier {target!r} raised {describe(error)}") from error
     if not isinstance(network, nn.Module):
         raise OptionError(f"classifier {target!r} returned {type(network).__name__}, not an nn.Module")
     return network.eval()

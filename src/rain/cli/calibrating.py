@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rain.bench.metrics import size_text
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import GateError
+from rain.files import to_path, try_to_write
 
 if TYPE_CHECKING:
     from rain.calibration import Calibration
@@ -48,6 +50,7 @@ def calibrate(
         from rain.registry import load_classifier, load_dataset
         from rain.runtime.memory import pick_device
 
+        _check_writable(out)
         network = load_classifier(classifier)
         warn_if_untrained(classifier, network)
         gate = _detector(defense)
@@ -56,6 +59,7 @@ def calibrate(
         side = own if size is None else size or None
         dataset = load_dataset(dataset_of(images))
         indices = _choice(len(dataset), count, seed)
+        _announce(hardened, dataset, indices, side, defense)
         calibration = _compare(hardened, dataset, indices, side, seed)
         calibration.save(out)
         rate = f"{100 * calibration.disagree:.1f} %"
@@ -77,6 +81,15 @@ def _detector(defense: str) -> "Detector":
     return built
 
 
+def _check_writable(out: Path) -> None:
+    """Raise ``GateError`` before the work if the file cannot be written."""
+    path = to_path(out)
+    try:
+        try_to_write(path)
+    except OSError as error:
+        raise GateError(f"{out}: cannot be written: {error.strerror or error}; give another file") from None
+
+
 def _choice(length: int, count: int | None, seed: int) -> list[int]:
     """The indices of the pictures that are compared: all, or so many drawn at random."""
     import torch
@@ -84,6 +97,19 @@ def _choice(length: int, count: int | None, seed: int) -> list[int]:
     if count is None or count >= length:
         return list(range(length))
     return torch.randperm(length, generator=torch.Generator().manual_seed(seed))[:count].tolist()
+
+
+def _announce(
+    hardened: "Hardened", dataset: "Dataset", indices: list[int], side: int | None, defense: str
+) -> None:
+    """Say how long a slow defence will take for all pictures."""
+    from rain.runtime.rehearsal import seconds_for
+
+    if not indices:
+        return
+    size = (side, side) if side else tuple(dataset[indices[0]][0].shape[1:])
+    device = next(hardened.parameters()).device
+    announce(defense, seconds_for(hardened.defense, (size[0], size[1]), device), len(indices))
 
 
 def _compare(

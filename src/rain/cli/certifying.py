@@ -1,12 +1,11 @@
 """``rain certify``: prove within which radius no attack can change an answer."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rain.cli.errors import clean_errors
+from rain.cli.errors import clean_errors, print_aside
 from rain.cli.measuring import SkipDamaged
 from rain.cli.options import Device
 from rain.cli.reporting import COLUMNS, print_certificates
@@ -97,7 +96,7 @@ def certify(
         )
         for spec, reason in reasons.items():
             if spec != "none":
-                print(f"{spec} is left out: {reason}", file=sys.stderr)
+                print_aside(f"{spec} is left out: {reason}")
         _announce(plan)
         certifying.run(plan, progress=True)
         print_certificates(out, COLUMNS)

@@ -1,15 +1,16 @@
 """``rain explain``: one picture, attacked and defended, as a page that says what happens."""
 
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import ResultError
-from rain.files import encode, is_folder, to_path, write_atomically
+from rain.files import encode, is_folder, to_path, try_to_write, write_named
 
 HTML_HELP = "Write the page here: one file, which loads nothing."
 ATTACK_HELP = "See: rain list attacks. none leaves the picture alone."
@@ -38,7 +39,8 @@ def explain(
     """Explain on a page what a defence does to a picture of yours.
 
     The picture is attacked twice: by who knows only the classifier, and by who knows the defence, too. It
-    takes less than half a minute on two cores, with the classifier and the attack that are the default.
+    takes less than half a minute on two cores, with what is the default. A slow defence says how long it
+    takes.
     """
     with clean_errors():
         path = to_path(html)
@@ -68,10 +70,11 @@ def explain(
             label=label,
             device=device,
             progress=True,
+            tell=partial(announce, defense),
         )
         page = encode(explanation_html(about))
         try:
-            write_atomically(path, page)
+            write_named(path, page)
         except OSError as error:
             raise _unwritable(path, error) from None
         print(in_short(about))
@@ -89,10 +92,7 @@ def _check_writable(path: Path) -> None:
     if is_folder(path):
         raise ResultError(f"{path}: is a folder; give the name of a file, such as {path / 'page.html'}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under the longest name that will be needed.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix="00000000.tmp"):
-            pass
+        try_to_write(path)
     except OSError as error:
         raise _unwritable(path, error) from None
 

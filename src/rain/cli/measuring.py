@@ -11,6 +11,7 @@ from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.cli.reporting import print_report
 from rain.cli.serving import open_page
+from rain.files import to_path
 
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
@@ -69,6 +70,7 @@ def run(
 
     Ctrl-C keeps what is finished; the same command goes on from there.
     """
+    out = to_path(out)
     with clean_errors(out):
         from rain.bench.grid import read
         from rain.bench.plan import prepare
@@ -105,7 +107,7 @@ def demo(
         with clean_errors():
             open_page(classifier, device)
         return
-    out = out or Path("runs") / _demo_name(dataset, classifier, examples)
+    out = to_path(out or Path("runs") / _demo_name(dataset, classifier, examples))
     with clean_errors(out):
         from rain.bench.grid import read
         from rain.bench.plan import prepare, without_uncalibrated

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rain.cli.errors import clean_errors
+from rain.cli.errors import clean_errors, print_aside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,16 +51,16 @@ def report(
     The verdict on each defence, the table, and what the checklist misses.
     """
     with clean_errors():
-        from rain.bench.cells import write_file
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
-        from rain.files import encode
+        from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
-        from rain.report.exports import streams_to_json, to_json, write_html
+        from rain.report.exports import streams_to_json, to_json, write_html, write_output
         from rain.report.markdown import markdown as as_markdown
 
+        folder = to_path(folder)
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
@@ -72,11 +72,11 @@ def report(
         # Files first: who pipes the output into head ends the command.
         for name, (path, text) in texts.items():
             if path and str(path) != "-":
-                write_file(path, encode(text))
-                print(f"{name}: {path}", file=sys.stderr)
+                write_output(path, encode(text))
+                print_aside(f"{name}: {path}")
         if html:
             write_html(folder, html)
-            print(f"report: {html.resolve().as_uri()}", file=sys.stderr)
+            print_aside(f"report: {to_path(html).resolve().as_uri()}")
         to_output = [text for path, text in texts.values() if str(path) == "-"]
         if to_output:
             print("".join(to_output), end="")

@@ -1,13 +1,13 @@
 """``rain train``: train DG, or a classifier, as a recipe says."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rain.cli.errors import clean_errors
+from rain.cli.errors import clean_errors, print_aside
+from rain.files import to_path
 
 if TYPE_CHECKING:
     from rain.train import Config, Trained
@@ -42,7 +42,7 @@ def train(
 
     Ctrl-C keeps the run; --resume goes on with it, on a CPU with the same bits.
     """
-    out = out or Path("runs") / Path(recipe).stem
+    out = to_path(out or Path("runs") / Path(recipe).stem)
     with clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
         from rain.runtime.memory import keep_freed_memory
         from rain.train import fit, read
@@ -87,7 +87,7 @@ def _print_outcome(config: "Config", trained: "Trained") -> None:
     print(f"weights: {trained.weights}")
     if not _is_better(config.choose, trained):
         what = f"by {config.choose}, nothing was better than what it began with"
-        print(f"warning: {what}: train for longer, or at another rate", file=sys.stderr)
+        print_aside(f"warning: {what}: train for longer, or at another rate")
 
 
 def _is_better(choose: str, trained: "Trained") -> bool:

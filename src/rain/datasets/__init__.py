@@ -5,12 +5,14 @@ logits.
 """
 
 import hashlib
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 
 # Not "import csv": that name becomes our own csv.py as soon as it is loaded.
 from csv import DictReader
 from csv import Error as CsvError
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +20,13 @@ from typing import Protocol
 from torch import Tensor
 
 from rain.errors import DatasetError
-from rain.files import identify, not_utf8
+from rain.files import identify, not_utf8, open_regular
 from rain.pictures import SUFFIXES, read_image
 
 SMALL_BYTES = 256 * 2**20
+
+MOST_COLUMNS = 1000
+"""Of a table. Each row has a value for each."""
 
 
 class Dataset(Protocol):
@@ -132,27 +137,54 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         DatasetError: the file is missing, is not such a table, is empty, or lacks a column or a value.
     """
     needs = f"it needs a first line with the columns {', '.join(columns)} and one line for each entry"
+    rows: list[dict[str, str]] = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = DictReader(file, strict=True)
-            rows, header = list(reader), reader.fieldnames or []
+            _check_header(path, reader.fieldnames or [], columns, needs)
+            for number, row in enumerate(reader, 1):
+                _check_row(path, row, number, columns)
+                rows.append(row)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; {needs}") from None
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: {not_utf8(error)}; {needs}") from None
-    except (OSError, CsvError) as error:
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); {needs}") from None
+    except CsvError as error:
         raise DatasetError(f"{path}: not a CSV file ({error}); {needs}") from None
-    for column in columns:
-        if column not in header:
-            names = ", ".join(header) or "none"
-            raise DatasetError(f"{path}: no column {column!r} among {names}{_separator(header)}; {needs}")
     if not rows:
         raise DatasetError(f"{path}: no entries; {needs}")
-    for line, row in enumerate(rows, 2):
-        for column in columns:
-            if not row[column]:
-                raise DatasetError(f"{path}: entry {line - 1} (about line {line}) has no {column}")
     return rows
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str], needs: str) -> None:
+    """Raise ``DatasetError`` for a header without the columns.
+
+    It shows of the file only what is nearly the name of a column: whoever may name a path to somebody else's
+    program must not learn the first line of any file.
+    """
+    if len(header) > MOST_COLUMNS:
+        raise DatasetError(f"{path}: {len(header)} columns are too many for a table; {needs}")
+    for column in columns:
+        if column not in header:
+            count = f"{len(header)} column" + ("" if len(header) == 1 else "s")
+            what = f"no column {column!r} in its first line, which has {count}"
+            raise DatasetError(f"{path}: {what}{_near(column, header)}{_separator(header)}; {needs}")
+
+
+def _near(column: str, header: Sequence[str]) -> str:
+    """Name the column that may be meant, which is written nearly the same."""
+    plain = {name.strip().lower(): name for name in header}
+    near = get_close_matches(column, plain, n=1, cutoff=0.75)
+    return f"; {plain[near[0]]!r} must be {column!r}" if near else ""
+
+
+def _check_row(path: Path, row: Mapping[str, str], number: int, columns: Sequence[str]) -> None:
+    """Raise ``DatasetError`` for an entry without a value; of the first one, so that no more are kept."""
+    for column in columns:
+        if not row[column]:
+            raise DatasetError(f"{path}: entry {number} (about line {number + 1}) has no {column}")
 
 
 def _separator(header: Sequence[str]) -> str:

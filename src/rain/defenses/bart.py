@@ -9,7 +9,7 @@ from rain.defenses._options import check_integer
 from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 NAMES = tuple(FAMILIES)
 
@@ -54,8 +54,7 @@ class Bart(Defense):
         Gaussian and even noise, float32.
         """
         count, families = images.shape[0], len(NAMES)
-        device = generator.device if generator is not None else images.device
-        options = {"device": device, "dtype": torch.float32, **keyword(generator)}
+        options = {"dtype": torch.float32, **drawing_from(generator, images.device)}
         drawn = {
             "order": torch.rand((count, families), **options).argsort(1),
             "members": torch.rand((count, families), **options),

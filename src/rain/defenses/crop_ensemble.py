@@ -13,7 +13,7 @@ from rain.defenses._options import check_integer, check_number
 from rain.gate import log_probabilities
 from rain.images import Images
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 AT_ONCE = 2**21
 """Pixels of the crops that are classified at a time: 41 crops of 224x224, and never less than one crop."""
@@ -51,9 +51,9 @@ class CropEnsemble(Defense):
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "places" (N, crops, 2): top and left of each crop, as fractions of what is possible."""
-        device = generator.device if generator is not None else images.device
         shape = (images.shape[0], self.crops, 2)
-        return {"places": torch.rand(shape, device=device, **keyword(generator)).to(images.device)}
+        places = torch.rand(shape, **drawing_from(generator, images.device))
+        return {"places": places.to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Give the first crop of each image, enlarged."""

@@ -8,7 +8,7 @@ from rain.defenses._options import check_number
 from rain.images import Images
 from rain.plans import Normal, Plan
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 
 @DEFENSES.register
@@ -34,8 +34,8 @@ class Noise(Defense):
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "noise": (N, 3, H, W), float32, of standard deviation 1."""
-        device = generator.device if generator is not None else images.device
-        noise = torch.randn(images.shape, device=device, dtype=torch.float32, **keyword(generator))
+        place = drawing_from(generator, images.device)
+        noise = torch.randn(images.shape, dtype=torch.float32, **place)
         return {"noise": noise.to(images.device)}
 
     def plan(self) -> dict[str, Plan]:

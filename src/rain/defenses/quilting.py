@@ -13,7 +13,7 @@ from rain.defenses._stitching import stitch
 from rain.errors import DatasetError, OptionError
 from rain.images import Images, enter
 from rain.registry import DEFENSES, load_dataset
-from rain.seeding import generator_for, keyword
+from rain.seeding import drawing_from, generator_for
 
 SIDE = 224
 """Of the pictures from which the bank is cut, in pixels."""
@@ -77,9 +77,9 @@ class Quilting(Defense):
         """Draw "uniform" (N, rows, columns): for each patch, which of its neighbours replaces it."""
         if not self.random:
             return {}
-        device = generator.device if generator is not None else images.device
         rows, columns = (self._count(side) for side in images.shape[2:])
-        uniform = torch.rand((images.shape[0], rows, columns), device=device, **keyword(generator))
+        shape = (images.shape[0], rows, columns)
+        uniform = torch.rand(shape, **drawing_from(generator, images.device))
         return {"uniform": uniform.to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:

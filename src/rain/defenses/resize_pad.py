@@ -9,7 +9,7 @@ from rain.errors import OptionError
 from rain.images import Images
 from rain.plans import Plan, Uniform
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 
 @DEFENSES.register
@@ -37,8 +37,7 @@ class ResizePad(Defense):
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "uniform": (N, 3), for each image its size, top and left, as fractions of what is possible."""
-        device = generator.device if generator is not None else images.device
-        uniform = torch.rand((images.shape[0], 3), device=device, **keyword(generator))
+        uniform = torch.rand((images.shape[0], 3), **drawing_from(generator, images.device))
         return {"uniform": uniform.to(images.device)}
 
     def plan(self) -> dict[str, Plan]:

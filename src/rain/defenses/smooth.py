@@ -49,8 +49,7 @@ class Smooth(Defense):
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "noise": (N, 3, H, W), float32, in the unit of the images."""
-        device = generator.device if generator is not None else images.device
-        noise = self._noise.draw(tuple(images.shape), device, generator)
+        noise = self._noise.draw(tuple(images.shape), images.device, generator)
         return {"noise": noise.to(images.device)}
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:

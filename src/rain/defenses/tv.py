@@ -10,7 +10,7 @@ from rain.defense import Defense, Draw
 from rain.defenses._options import check_integer, check_number
 from rain.images import Images
 from rain.registry import DEFENSES
-from rain.seeding import keyword
+from rain.seeding import drawing_from
 
 NORM = math.sqrt(8)
 """A bound on how much the differences of neighbours can lengthen a picture."""
@@ -54,8 +54,7 @@ class Tv(Defense):
         """Draw "kept": (N, 3, H, W), true where a value stays."""
         if not self.random:
             return {}
-        device = generator.device if generator is not None else images.device
-        uniform = torch.rand(images.shape, device=device, **keyword(generator))
+        uniform = torch.rand(images.shape, **drawing_from(generator, images.device))
         return {"kept": (uniform >= self.drop).to(images.device)}
 
     def transform(self, images: Images, draw: Draw) -> Images:

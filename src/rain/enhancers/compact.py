@@ -67,7 +67,7 @@ class Compact(nn.Module):
         super().__init__()
         if type(scale) is not int or scale not in (1, 2):
             raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {scale!r}")
-        informed = informed and scale == 2
+        informed = check_flag(informed, "informed") and scale == 2
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
@@ -91,7 +91,7 @@ class Compact(nn.Module):
                     scale=scale,
                 )
             checkpoints.check(empty, state, str(path))
-        self.informed = check_flag(informed, "informed")
+        self.informed = informed
         check_integer(head, "head", 1, CHANNELS)
         check_integer(near, "near", 0, BLOCKS)
         check_integer(features, "features", 1, CHANNELS)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rain.bench.alarms import Alarms, alarms, most_clean
-from rain.bench.cells import Result, check_inside, write_file
+from rain.bench.cells import Result, check_inside
 from rain.bench.certificates import load_both
 from rain.bench.schema import GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
-from rain.files import encode, read_foreign
+from rain.files import encode, read_foreign, to_path, write_named
 from rain.report.page import html
 from rain.report.pictures import Gallery
 
@@ -106,7 +106,20 @@ def write_html(folder: Path, path: Path) -> None:
         RainError: the report's libraries are not installed.
     """
     results, certified = load_both(folder)
-    write_file(path, encode(html(results, read_galleries(folder, results), certified)))
+    write_output(path, encode(html(results, read_galleries(folder, results), certified)))
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a person named; of a link, what it leads to.
+
+    Raises:
+        ResultError: with the system's reason.
+    """
+    try:
+        write_named(to_path(path), content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultError(f"{path}: cannot be written: {reason}; give another file") from error
 
 
 def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery]:

@@ -38,6 +38,7 @@ from rain.bench.metrics import eps_text, interval, percent_text, place_order, un
 from rain.bench.streams import streams
 from rain.bench.worth import worth
 from rain.errors import ResultError
+from rain.files import write_named
 from rain.report.labels import defense_labels
 from rain.report.markdown import markdown, mixed_traffic
 from rain.report.streams import pays_text
@@ -83,7 +84,7 @@ def refresh_file(path: Path, root: Path) -> bool:
     text = path.read_text(encoding="utf-8")
     fresh = refresh(text, root)
     if fresh != text:
-        path.write_text(fresh, encoding="utf-8")
+        write_named(path, fresh.encode())
     return fresh != text
 
 

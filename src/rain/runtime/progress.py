@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -147,7 +147,8 @@ def _printed_now_and_then(print_line: Callable[[], None]) -> Iterator[None]:
 
     def log() -> None:
         while not over.wait(LOG_SECONDS):
-            print_line()
+            with suppress(OSError):  # a full disk behind standard error
+                print_line()
 
     thread = Thread(target=log, daemon=True)
     thread.start()

@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rain.errors import TrainError, shown
-from rain.files import read_foreign, write_atomically
+from rain.files import check_home, read_foreign, write_atomically
 from rain.tables import TOML_BYTES, parse_json_table
 from rain.training.recipe import PLACES, Config
 
@@ -25,10 +27,11 @@ LOG_BYTES = 2**30
 ELSEWHERE = "choose another folder by --out"
 
 
-def lock(out: Path) -> IO[str] | None:
+def lock(out: Path) -> IO[bytes] | None:
     """Keep other processes out of a run's folder for as long as the returned file is open.
 
-    A killed process lets go by itself. On Windows there is no such lock.
+    A killed process lets go by itself. On Windows there is no such lock. A link of that name is not
+    followed, and what is in the file stays: the folder may be somebody else's.
 
     Raises:
         TrainError: another one is at it, or the folder cannot be written.
@@ -38,9 +41,14 @@ def lock(out: Path) -> IO[str] | None:
     except ImportError:  # Windows
         return None
     try:
-        file = (out / LOCK).open("w", encoding="utf-8")
+        number = os.open(out / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
+        what = f"{out / LOCK} is a link:" if (out / LOCK).is_symlink() else f"{out}:"
+        raise _cannot_write(what, error, ELSEWHERE) from None
+    file = os.fdopen(number, "rb")
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        file.close()
+        raise TrainError(f"{out / LOCK} is a device or a pipe, and no file; {ELSEWHERE}")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -60,6 +68,7 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
             cannot be written.
     """
     try:
+        check_home(out)
         out.mkdir(parents=True, exist_ok=True)
         if not (out / STATE).is_file():
             return
@@ -152,7 +161,7 @@ class Journal:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
         try:
-            (self.out / SHEETS / f"{step:07d}.png").write_bytes(file.getvalue())
+            write_atomically(self.out / SHEETS / f"{step:07d}.png", file.getvalue())
         except OSError as error:
             what = f"{self.out}: a contact sheet"
             raise _cannot_write(what, error, "make room, and add --resume") from error

@@ -194,7 +194,7 @@ class Objective(nn.Module):
         is_window = images.shape[3] == self.config.window
         classify = self._classify_window if is_window else self._classify_whole
         assert classify is not None  # the recipe was checked
-        return classify(images)
+        return classify(images.clone())  # a network may work in place
 
     def answer(self, images: Images, generator: Generator) -> Tensor:
         """Classify behind the defence, with one draw; logits (N, classes)."""
