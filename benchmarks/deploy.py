@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from forward import pictures
+from forward import SIDE, pictures
 
 import rain
 from rain.deploy import Runtime, export
@@ -89,7 +89,7 @@ def opened(hardened: rain.Hardened, folder: Path, format: str, precision: str, t
     out = folder / f"{type(hardened.defense).__name__}-{format}{'-int8' if is_int8 else ''}"
     if not out.exists():
         import_runtime("nncf" if is_int8 else PACKAGES[format])
-        export(hardened, out, format=format, int8=pictures(SAMPLES) if is_int8 else None)
+        export(hardened, out, format=format, size=SIDE, int8=pictures(SAMPLES) if is_int8 else None)
     return Runtime(out, precision="float32" if is_int8 else precision, threads=threads)
 
 

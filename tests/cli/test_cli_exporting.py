@@ -18,9 +18,9 @@ def run(*options: str) -> tuple[int, str]:
 def test_export_writes_a_model_and_says_how_it_is_used(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    code, output = run("--out", str(tmp_path / "model"), "--size", "16x24")
+    code, output = run("--out", str(tmp_path / "model"), "--size", "16x24", "--defense", "none")
     assert code == 0, output
-    assert "models:tiny behind noise, for images of 16x24" in output
+    assert "models:tiny behind none, for images of 16x24" in output
     assert "hardened.onnx (0.0 MB), rain.json" in output
     assert "logits differ from torch" in output
     assert f"use: rain.deploy.Runtime('{tmp_path / 'model'}').predict(images)" in output

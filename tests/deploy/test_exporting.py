@@ -152,6 +152,14 @@ def test_openvino_is_torch(tmp_path: Path) -> None:
         assert_same(runtime, hardened, batch_of(count))
 
 
+def test_openvino_takes_a_defence_that_does_nothing(tmp_path: Path) -> None:
+    needs_onnx()
+    pytest.importorskip("openvino")
+    hardened = rain.harden(tiny(), load_defense("gated", defense="none", threshold=0.1))
+    export(hardened, tmp_path, format="openvino", size=SIZE)
+    assert_same(Runtime(tmp_path), hardened, batch_of(2))
+
+
 def test_8_bits_say_how_often_the_label_is_torchs(tmp_path: Path) -> None:
     needs_onnx()
     pytest.importorskip("nncf")
@@ -242,16 +250,19 @@ def test_the_manifest_says_what_the_model_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in DEFENSES.names() if name not in ("quilting", "gated", "chain")]
 )
-@pytest.mark.parametrize("format", ["onnx", "torch"])
-def test_every_defence_can_be_exported_or_says_why(name: str, format: str) -> None:
+def test_every_defence_can_be_exported_or_says_why(name: str) -> None:
     """Those that can are traced one by one in tests/test_export.py."""
-    reason = why_not(load_defense(name), format)
-    is_listed = name in REASONS or (name in NO_WORD and format != "torch")
-    assert bool(reason) is is_listed
-    assert name in reason or not is_listed
+    defense = load_defense(name)
+    for format in ("onnx", "torch"):
+        reason = why_not(defense, format)
+        is_listed = name in REASONS or (name in NO_WORD and format != "torch")
+        assert bool(reason) is is_listed
+        assert name in reason or not is_listed
 
 
-def test_the_lists_name_defences() -> None:
+def test_the_lists_name_defences_and_the_guide_names_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "export.md").read_text()
+    assert all(f"`{name}`" in page for name in (*REASONS, *NO_WORD, *ONE_BY_ONE))
     assert {*REASONS, *NO_WORD, *ONE_BY_ONE} < set(DEFENSES.names())
 
 

@@ -93,7 +93,10 @@ class OpenVino:
         request = getattr(self._own, "request", None)
         if request is None:
             request = self._own.request = self._model.create_infer_request()
-        request.infer(dict(inputs), share_inputs=True)
+        # Where a graph hands its only input on, as the defence none does, the name of that is lost.
+        is_alone = len(self._model.inputs) == 1
+        by_name: dict[Any, Array] = {0: inputs["images"]} if is_alone else dict(inputs)
+        request.infer(by_name, share_inputs=True)
         return np.array(request.get_output_tensor(0).data, dtype=np.float32)
 
 
