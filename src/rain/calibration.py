@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from rain.checkpoints import digest, digest_options
-from rain.errors import GateError
+from rain.errors import LONGEST_SHOWN, GateError
 from rain.files import read_text, to_path, write_atomically
 
 FORMAT = 1
@@ -181,7 +181,7 @@ def _parse(text: str, source: str) -> Calibration:
         calibration = Calibration(**content)
         _check_fields(calibration)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        what = f"not a calibration ({type(error).__name__}: {error})"
+        what = f"not a calibration ({type(error).__name__}: {str(error)[:LONGEST_SHOWN]})"
         raise GateError(f"{source}: {what}; rain calibrate makes one") from None
     return calibration
 
