@@ -72,12 +72,13 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if it has none).
 
     Raises:
+        OptionError: it is no path.
         WeightsError: the file is missing, a pickle (.pt, .pth, .ckpt, .bin), truncated, or not safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
     if not isinstance(path, str | os.PathLike):
-        raise WeightsError(f"weights are the path of a safetensors file, got {shown(path)}")
+        raise OptionError(f"weights are the path of a safetensors file, got {shown(path)}")
     path = Path(path)
     if not is_file(path):
         raise WeightsError(f"{path}: no such weight file")
