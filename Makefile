@@ -20,6 +20,7 @@ check: .venv/dev
 # What is generated in the documents: figures, tables and plots, from the result files in studies/.
 docs: .venv/dev
 	$(BIN)/python docs/method.py
+	$(BIN)/python docs/defenses.py
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python docs/study/make.py
 
