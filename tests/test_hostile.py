@@ -459,6 +459,8 @@ def test_a_defense_has_a_range_for_each_option(spec: str, says: str) -> None:
         "pgd(steps=10000000000000)",
         "pgd(steps=True)",
         "pgd(confidence=x)",
+        "simba(confidence=1000000000000000000000)",
+        "meta(weights=3)",
         "nes(samples=100000000000)",
         "apgd(restarts=100000000000)",
         "aggmo(memories=1000000000)",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from rain.checkpoints import digest, digest_options
-from rain.errors import GateError
+from rain.errors import LONGEST_SHOWN, GateError, shown
 from rain.files import read_text, to_path, write_named
 
 FORMAT = 1
@@ -181,7 +181,7 @@ def _parse(text: str, source: str) -> Calibration:
         calibration = Calibration(**content)
         _check_fields(calibration)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        what = f"not a calibration ({type(error).__name__}: {error})"
+        what = f"not a calibration ({type(error).__name__}: {str(error)[:LONGEST_SHOWN]})"
         raise GateError(f"{source}: {what}; rain calibrate makes one") from None
     return calibration
 
@@ -221,14 +221,16 @@ def check_share(share: float, option: str = "gate") -> None:
     is_number = isinstance(share, int | float) and not isinstance(share, bool)
     if not is_number or not 0 < share <= MOST:
         what = f"{option} must be a share of clean images, above 0 and at most {MOST}"
-        raise GateError(f"{what}, such as 0.02; got {share!r}")
+        raise GateError(f"{what}, such as 0.02; got {shown(share)}")
 
 
 def check_threshold(threshold: float) -> None:
     """Raise ``GateError`` unless it is a number that a score can be above."""
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     if not is_number or math.isnan(threshold):
-        raise GateError(f"threshold must be a number, in the unit of the gate's score; got {threshold!r}")
+        raise GateError(
+            f"threshold must be a number, in the unit of the gate's score; got {shown(threshold)}"
+        )
 
 
 def check_count(pictures: int, share: float) -> None:

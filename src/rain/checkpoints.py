@@ -5,6 +5,7 @@ Nothing is ever unpickled: a pickle can run code when it is opened.
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rain.errors import LONGEST_SHOWN, OptionError, WeightsError, did_you_mean
+from rain.errors import LONGEST_SHOWN, OptionError, WeightsError, did_you_mean, shown
 from rain.files import is_file, is_text, to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -53,10 +54,8 @@ def find(architecture: str, weights: str | Path) -> Path:
     path = to_path(weights)
     if is_file(path):
         return path
-    near = did_you_mean(str(weights), list(named))
-    raise WeightsError(
-        f"{architecture!r} ships no weights {str(weights)!r}, and there is no such file; {near}"
-    )
+    near, name = did_you_mean(str(weights), list(named)), shown(str(weights))
+    raise WeightsError(f"{architecture!r} ships no weights {name}, and there is no such file; {near}")
 
 
 def is_pickle(content: bytes) -> bool:
@@ -73,10 +72,13 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if it has none).
 
     Raises:
+        OptionError: it is no path.
         WeightsError: the file is missing, a pickle (.pt, .pth, .ckpt, .bin), truncated, or not safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"weights are the path of a safetensors file, got {shown(path)}")
     path = Path(path)
     if not is_file(path):
         raise WeightsError(f"{path}: no such weight file")

@@ -77,5 +77,7 @@ def _fault(name: str, value: Any) -> str:
         return "" if is_integer and value <= most else f"an integer of at least {least} and at most {most}"
     if name in NUMBERS:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if is_number and value <= NUMBERS[name] else f"a number of at most {NUMBERS[name]:g}"
+        # An integer of 400 digits is less than infinity, and no float.
+        is_float = is_number and (isinstance(value, float) or abs(value) < 2**63)
+        return "" if is_float and value <= NUMBERS[name] else f"a number of at most {NUMBERS[name]:g}"
     return ""

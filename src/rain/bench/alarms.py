@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.metrics import interval, place_order
-from rain.errors import ResultError
+from rain.errors import ResultError, shown
 
 SHARE = 1e-4
 """Of a stream that is adversarial, unless another is named."""
@@ -123,7 +123,7 @@ def _threshold(result: Result) -> float:
     except ValueError:
         threshold = float("nan")
     if isnan(threshold):
-        what = f"the threshold of the gate is {texts[0]!r}, and must be a number"
+        what = f"the threshold of the gate is {shown(texts[0])}, and must be a number"
         raise ResultError(f"{result.cell.key}: {what}; {advice}")
     return threshold
 

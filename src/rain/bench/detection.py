@@ -19,7 +19,7 @@ from rain.bench.cells import Cell, Outcome, Result
 from rain.bench.columns import grouped, is_attacked, traits
 from rain.bench.metrics import access_order, place_order
 from rain.bench.roc import Quality, Rate, Scores, flagged_share, quality
-from rain.errors import OptionError, ResultError
+from rain.errors import OptionError, ResultError, shown
 from rain.specs import parse, write
 
 Method = Literal["gate", "agreement", "label"]
@@ -142,7 +142,7 @@ def threshold_of(result: Result) -> float | None:
     except ValueError:
         threshold = inf
     if not isfinite(threshold):
-        what = f"{result.cell.key}: its gate_threshold is {texts[0]!r}, which is no number"
+        what = f"{result.cell.key}: its gate_threshold is {shown(texts[0])}, which is no number"
         raise ResultError(f"{what}; delete it and run the grid again")
     return threshold
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
 from rain.defenses._enhancing import build_enhancer, check_doubled
-from rain.errors import OptionError, did_you_mean
+from rain.errors import OptionError, did_you_mean, shown
 from rain.images import Images
 from rain.plans import Cells, Offsets, Plan
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
@@ -46,17 +46,17 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.down not in DOWN:
-            raise OptionError(f"down must be one of {', '.join(DOWN)}, got {self.down!r}")
+            raise OptionError(f"down must be one of {', '.join(DOWN)}, got {shown(self.down)}")
         if not isinstance(self.shared_shift, bool):
-            raise OptionError(f"shared_shift must be true or false, got {self.shared_shift!r}")
+            raise OptionError(f"shared_shift must be true or false, got {shown(self.shared_shift)}")
         if type(self.keep) is not int or self.keep not in (1, 2, 3):
-            raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {self.keep!r}")
+            raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {shown(self.keep)}")
         if self.keep > 1 and self.down not in PICKING:
             raise OptionError(f"keep says how many pixels are picked, and down = {self.down!r} picks none")
         if not 0 <= self.shift <= 1:
-            raise OptionError(f"shift must be a fraction of the side in [0, 1], got {self.shift!r}")
+            raise OptionError(f"shift must be a fraction of the side in [0, 1], got {shown(self.shift)}")
         if self.seam not in SEAMS:
-            raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {self.seam!r}")
+            raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {shown(self.seam)}")
         if self.seam == "mirrored" and self.shift >= 0.5:
             what = f"a shift of {self.shift} leaves nothing to mirror"
             raise OptionError(f"{what}: make it less than 0.5, or give seam=wrapped")
