@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check docs site dist slow gpu clean
+.PHONY: demo test check docs site dist slow fuzz gpu clean
 
 demo: .venv/demo
 	$(BIN)/rain demo
@@ -20,6 +20,7 @@ check: .venv/dev
 # What is generated in the documents: figures, tables and plots, from the result files in studies/.
 docs: .venv/dev
 	$(BIN)/python docs/method.py
+	$(BIN)/python docs/defenses.py
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python docs/study/make.py
 
@@ -37,6 +38,10 @@ dist: .venv/dev
 # Needs the development images and weights; an hour or more.
 slow: .venv/dev
 	$(BIN)/pytest -m slow
+
+# Broken files and odd options through every reader: ten minutes at most.
+fuzz: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py --cases 20000 --minutes 10
 
 # On a machine with a GPU.
 gpu: .venv/dev

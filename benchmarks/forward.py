@@ -1,15 +1,18 @@
-"""Time SRd, the hardened forward pass and a gate, side by side with the bare classifier, on clean pictures.
+"""Time every defence, every enhancer behind SRd, and a gate, side by side with the bare classifier.
 
-    python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2]
+    python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2] [--only tv --only rain] [--no-memory]
 
-All candidates run in turn, round after round, so that a disturbance of the machine meets all of them; the
-median of each is printed, and its ratio to the bare classifier's.
+All candidates run in turn, round after round, on clean pictures, so that a disturbance of the machine meets
+all of them; the median of each is printed, and its ratio to the bare classifier's. The memory is the most
+that a process of its own had in use, with the libraries and the weights in it; on a GPU, what lay in the
+GPU's memory. Enhancers have the weights that they ship, or none: that does not change what they cost.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -18,27 +21,15 @@ from torch import Tensor
 import rain
 from rain.images import enter
 from rain.randomize import draw_choice, draw_offsets, pick, shift
+from rain.registry import DEFENSES, ENHANCERS
+from rain.training.machine import peak_memory_mb
 
 SIDE = 224
 DRAWS = 8
-DEFENSES = (
-    "jpeg",
-    "resize_pad",
-    "noise",
-    "bit_depth",
-    "median",
-    "jpeg_soft",
-    "nlm",
-    "tv",
-    "pixel_deflection",
-    "wavelet_sr",
-    "quilting",
-    "bart",
-    "crop_ensemble",
-    "rain(enhancer=bicubic)",
-    "rain",
-    "rain(enhancer=edsr(weights=None))",
-)
+BARE = "none"
+
+NEEDS = {"gated": "gated(threshold=0.5)", "squeezing": "squeezing(threshold=1)"}
+"""What a defence needs besides its name, before any classifier."""
 
 
 def main() -> None:
@@ -49,30 +40,62 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", action="append", help="a defence or enhancer; again for more of them")
+    parser.add_argument("--no-memory", dest="memory", action="store_false")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
+    specs = [spec for spec in rows() if is_asked_for(spec, arguments.only)]
+    memory: dict[str, float] = {}
+    if arguments.memory:
+        # Before this process is large itself: on Linux its size counts as its children's first.
+        memory = {spec: memory_of(arguments, spec) for spec in (BARE, *specs)}
     images = pictures(arguments.images).to(arguments.device)
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
     work: dict[str, Callable[[Tensor], object]] = {
-        f"{arguments.classifier}, bare": classifier,
-        "SRd: pick and shift": randomize,
+        spec: rain.harden(classifier, spec).to(arguments.device) for spec in (BARE, *specs)
     }
-    for defense in DEFENSES:
-        work[f"hardened with {defense}"] = rain.harden(classifier, defense).to(arguments.device)
-    for gate, name in ((None, "rain"), (0.02, "rain, gate 0.02")):
-        hardened = rain.harden(classifier, "rain", gate=gate).to(arguments.device)
-        work[f"predict with {DRAWS} draws, {name}"] = partial(hardened.predict, draws=DRAWS)
-    alarmed = rain.harden(classifier, "squeezing(threshold=1)").to(arguments.device)
-    work["predict with its alarm, squeezing"] = alarmed.predict  # the pass alone would be the bare one
+    if not arguments.only:
+        work |= others(classifier, arguments.device)
     seconds = measure(work, images, arguments.rounds)
-    bare = statistics.median(next(iter(seconds.values())))
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
     print(f"{arguments.images} images of {SIDE}x{SIDE}, {arguments.rounds} rounds, {where}")
-    print(f"{'':40} {'ms an image':>12} {'ratio to bare':>14}")
+    print(f"{arguments.classifier} behind {'':28} {'ms an image':>12} {'ratio to bare':>14} {'MiB':>8}")
+    bare = statistics.median(seconds[BARE])
     for name, times in seconds.items():
         median = statistics.median(times)
-        print(f"{name:40} {1000 * median / arguments.images:12.2f} {median / bare:14.2f}")
+        line = f"{name:48} {1000 * median / arguments.images:12.2f} {median / bare:14.2f}"
+        print(f"{line} {memory[name]:8.0f}" if name in memory else line)
+
+
+def rows() -> list[str]:
+    """Every registered defence, then ``rain`` with every registered enhancer that needs no file."""
+    defenses = [NEEDS.get(name, name) for name in DEFENSES.names() if name != BARE]
+    enhancers = [name for name in ENHANCERS.names() if ENHANCERS.usage(name) == name]
+    return [*defenses, *map(behind_srd, enhancers)]
+
+
+def behind_srd(enhancer: str) -> str:
+    """RAIN's spec with an enhancer, untrained if it ships no weights of its own accord."""
+    network = ENHANCERS.build(enhancer)
+    has_weights = any(True for _ in network.parameters())
+    untrained = has_weights and getattr(network, "card", {}) is None
+    return f"rain(enhancer={enhancer}{'(weights=None)' if untrained else ''})"
+
+
+def is_asked_for(spec: str, names: Iterable[str] | None) -> bool:
+    return names is None or any(name in spec for name in names)
+
+
+def others(classifier: torch.nn.Module, device: str) -> dict[str, Callable[[Tensor], object]]:
+    """SRd alone, and the answer of many draws with and without a gate."""
+    work: dict[str, Callable[[Tensor], object]] = {"SRd alone: pick and shift": randomize}
+    for gate, name in ((None, "rain"), (0.02, "rain, gate 0.02")):
+        hardened = rain.harden(classifier, "rain", gate=gate).to(device)
+        work[f"predict with {DRAWS} draws, {name}"] = partial(hardened.predict, draws=DRAWS)
+    alarmed = rain.harden(classifier, NEEDS["squeezing"]).to(device)
+    work["predict with its alarm, squeezing"] = alarmed.predict  # the pass alone would be the bare one
+    return work
 
 
 def pictures(count: int) -> Tensor:
@@ -100,6 +123,22 @@ def measure(
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
+
+
+def memory_of(arguments: argparse.Namespace, spec: str) -> float:
+    """The most memory in MiB that a process of its own needs for one forward pass behind a defence."""
+    options = (arguments.classifier, spec, arguments.images, arguments.threads, arguments.device)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(pass_once, options)
+
+
+@torch.no_grad()
+def pass_once(classifier: str, spec: str, count: int, threads: int, device: str) -> float:
+    """Do one forward pass, and say how much memory this process has had in use."""
+    torch.set_num_threads(threads)
+    hardened = rain.harden(rain.load_classifier(classifier), spec).to(device)
+    hardened(pictures(count).to(device))
+    return peak_memory_mb(torch.device(device))
 
 
 if __name__ == "__main__":

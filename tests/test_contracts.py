@@ -25,6 +25,8 @@ from rain.registry import (
 )
 from rain.seeding import keyword_for
 
+pytestmark = pytest.mark.filterwarnings("ignore:rain halves by bicubic, and its DG was not trained")
+
 PRESETS = [f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")]
 UNTRAINED = "enhancer=compact(weights=None)"
 FURTHER = [

@@ -262,3 +262,26 @@ def test_jpeg_keeps_white_white_in_half_precision() -> None:
 def test_what_is_no_defence_is_refused(wrong: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         rain.harden(tiny(), wrong)
+
+
+class TooLarge(rain.Defense):
+    """Its memory does not suffice."""
+
+    random = False
+
+    def draw(self, images, generator=None):
+        return {}
+
+    def transform(self, images, draw):
+        what = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        raise RuntimeError(f"{what} to allocate 768000000 bytes.")
+
+
+def test_memory_that_ran_out_is_told_with_what_to_do() -> None:
+    images = torch.rand(2, 3, 40, 30)
+    hardened = rain.harden(tiny().eval(), TooLarge())
+    for call in (TooLarge(), hardened, hardened.predict):
+        with pytest.raises(
+            ImageError, match="memory ran out in the defence, on images of 40 x 30 pixels, 2 at"
+        ):
+            call(images)

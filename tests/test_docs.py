@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import rain
 from rain.cli.main import app
 from rain.deploy.service import KNOWN_PATHS
+from rain.registry import DEFENSES
 
 ROOT = Path(__file__).parents[1]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
@@ -107,3 +108,9 @@ def test_the_grids_of_a_page_can_be_read(page: Path) -> None:
     assert blocks(page, "toml")
     for block in blocks(page, "toml"):
         assert rain.grid.expand(BASE | tomllib.loads(block)).cells
+
+
+def test_the_page_of_the_defences_names_every_one() -> None:
+    page = (ROOT / "docs" / "guide" / "defenses.md").read_text()
+    for defense in DEFENSES.names():
+        assert f"| `{defense}` |" in page, f"docs/guide/defenses.md and docs/defenses.png lack {defense}"

@@ -90,7 +90,9 @@ def test_a_name_that_the_output_has_no_letters_for_ends_nothing(
     lines = output.getvalue().decode("cp1252").splitlines()
     heads = [line.partition(":")[0] for line in lines if "agree" in line]
     assert heads == [r"\u56fe.png", r"gr\udcfcn.png", "last.png"]
-    assert errors.getvalue().splitlines() == [rb"error: \u574f.png: not an image that Pillow can read"]
+    assert errors.getvalue().splitlines() == [
+        rb"error: \u574f.png: not an image of a format that is read here"
+    ]
 
 
 def test_a_grid_in_utf8_is_measured_in_a_locale_of_ascii(tmp_path: Path) -> None:

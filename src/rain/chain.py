@@ -17,6 +17,9 @@ from rain.registry import load_defense
 
 Value = TypeVar("Value")
 
+MOST = 32
+"""Parts, at most."""
+
 
 class Chain(Defense):
     """Defences one after the other: each gets the images that the one before it gives.
@@ -41,6 +44,8 @@ class Chain(Defense):
         super().__init__()
         if not parts:
             raise OptionError('a chain needs at least one defence, Chain("jpeg", "rain")')
+        if len(parts) > MOST:
+            raise OptionError(f"a chain has at most {MOST} defences, got {len(parts)}")
         defenses = [_defense(part) for part in parts]
         _check_parts(defenses)
         self.parts = nn.ModuleList(defenses)

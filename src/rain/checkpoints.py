@@ -7,18 +7,29 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from rain.errors import WeightsError, did_you_mean
+from rain.errors import LONGEST_SHOWN, OptionError, WeightsError, did_you_mean
 from rain.files import is_file, is_text, to_path, write_atomically
 
 PICKLE_MARKS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """What pickles begin with: zip files, as torch writes them, and the protocols 2 to 5."""
+
+
+TENSORS = 20_000
+"""In a file, at most: a network of a thousand layers has fewer, and each is looked at several times."""
+
+NAME = 500
+"""Characters of a tensor's name, at most."""
+
+HINTED = 5000
+"""Of more tensors than these, nobody is told which part would fit: that takes the square of their number."""
 
 
 def shipped(architecture: str) -> dict[str, Path]:
@@ -81,10 +92,37 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return _read_whole(path.read_bytes())
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
+            check_names(names, str(path))
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except WeightsError:
+        raise
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, MemoryError) as error:
         raise WeightsError(
-            f"{path}: not a readable safetensors file, truncated or damaged ({error})"
+            f"{path}: not a readable safetensors file, truncated or damaged ({str(error)[:LONGEST_SHOWN]})"
+        ) from None
+
+
+def check_names(names: Collection[str], source: str) -> None:
+    """Raise ``WeightsError`` for more names, or longer ones, than weights have; ``source`` is the file."""
+    if len(names) > TENSORS:
+        raise WeightsError(f"{source}: {len(names)} tensors, and no more than {TENSORS} are read")
+    longest = max(map(len, names), default=0)
+    if longest > NAME:
+        raise WeightsError(f"{source}: the name of a tensor has {longest} characters, more than {NAME}")
+
+
+@contextmanager
+def promised(source: str) -> Iterator[None]:
+    """Build a network of the sizes that a file's names and shapes say; ``source`` is the file.
+
+    Raises:
+        WeightsError: no network has such sizes.
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise WeightsError(
+            f"{source}: not weights of a network of ours: by its names and shapes, {error}"
         ) from None
 
 
@@ -93,6 +131,7 @@ def _read_whole(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors.torch import load as from_bytes
 
     tensors = from_bytes(content)
+    check_names(tensors, "the file")
     end = 8 + int.from_bytes(content[:8], "little")
     return tensors, json.loads(content[8:end]).get("__metadata__", {})
 
@@ -203,6 +242,8 @@ def _needed(targets: dict[str, Tensor]) -> set[str]:
 
 def _hint_of_part(state: dict[str, Tensor], needed: set[str]) -> str:
     """Say which part of a larger file fits, if one does: of a hardened model, the classifier."""
+    if len(state) > HINTED:
+        return ""
     for prefix in sorted({name[: place + 1] for name in state for place in _dots(name)}):
         inside = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
         if needed and needed <= inside:

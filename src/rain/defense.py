@@ -34,6 +34,10 @@ Classify = Callable[[Images], Tensor]
 """A bare classifier: from images (N, 3, H, W) in [0, 1] to logits (N, classes)."""
 
 
+NO_MEMORY = "can't allocate memory"
+"""What torch says where a CPU's memory does not suffice."""
+
+
 class Defense(nn.Module, ABC):
     """Images to images, in the same range, in two steps.
 
@@ -516,7 +520,7 @@ def kind_of(value: object) -> str:
 
 
 def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -> None:
-    """Raise ``ImageError`` where images and a module's weights differ in device or type.
+    """Raise ``ImageError`` where images and a module's weights differ in device or type, or memory ran out.
 
     That will be why it failed.
 
@@ -524,8 +528,14 @@ def explain(images: Images, module: nn.Module, name: str, error: RuntimeError) -
         images: what was computed on.
         module: what computed.
         name: what the error calls it.
-        error: how it failed. One that says itself what is wrong, or that memory ran out, is left alone.
+        error: how it failed. One that says itself what is wrong, or that a GPU's memory ran out, is left
+            alone.
     """
+    if NO_MEMORY in str(error):
+        count, _, height, width = images.shape
+        what = f"memory ran out in {name}, on images of {height} x {width} pixels, {count} at a time"
+        advice = "bring each to the size that the classifier sees, by rain.images.enter(image, side)"
+        raise ImageError(f"{what}: {advice}, or take fewer at a time") from error
     weight = _first_weight(module)
     is_clear = isinstance(error, RainError | torch.OutOfMemoryError)
     if weight is None or is_clear or (images.device, images.dtype) == (weight.device, weight.dtype):

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from rain import specs
-from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean
+from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean, shown
 from rain.hints import unknown
 from rain.own_code import ENDINGS, describe, import_definition, is_place
 
@@ -197,24 +197,23 @@ class Registry:
 
         Raises:
             UnknownNameError: no such name.
-            OptionError: no such option, or the argument is missing or surplus.
+            OptionError: no such option, the argument is missing or surplus, or the definition raises what
+                is no error of ours.
         """
         name, argument, own = self.look_up(spec)
         definition, needed = self.get(name, specs.parse(spec)[0]), bool(self.about(name).argument)
         if needed != (argument is not None) or argument == "":
-            raise OptionError(f"{self.kind} {spec!r}: write {self.usage(name)}")
+            raise OptionError(f"{self.kind} {shown(spec)}: write {self.usage(name)}")
         options = own | options
         self.check_options(name, options)
         try:
             built = definition(argument, **options) if needed else definition(**options)
-        except RainError:
+        except (RainError, Warning):
             raise
         except TypeError as error:
-            raise OptionError(f"{self.kind} {spec!r}: {error}") from error
-        except ENDINGS as error:
-            if not self.is_own_code(name) and isinstance(error, Exception):
-                raise
-            raise OptionError(f"{self.kind} {spec!r} raised {describe(error)}") from error
+            raise OptionError(f"{self.kind} {shown(spec)}: {error}") from error
+        except ENDINGS as error:  # whatever a constructor stumbles over, values and memory
+            raise OptionError(f"{self.kind} {shown(spec)} raised {describe(error)}") from error
         self._check_built(spec, built)
         return built
 
@@ -255,7 +254,9 @@ class Registry:
         """Raise ``OptionError`` for a thing of another kind."""
         if self.builds and not isinstance(built, _at(self.builds)):
             needed = self.builds.partition(":")[2]
-            raise OptionError(f"{self.kind} {spec!r} gives a {type(built).__name__}, not a rain.{needed}")
+            raise OptionError(
+                f"{self.kind} {shown(spec)} gives a {type(built).__name__}, not a rain.{needed}"
+            )
 
     def _own(self) -> set[str]:
         package = importlib.import_module(self.folder)

@@ -98,9 +98,24 @@ class ClassifierError(RainError, RuntimeError):
     """A classifier answered with NaN, with infinite logits, or with something that is no logits."""
 
 
+LONGEST_SHOWN = 200
+"""Characters of a value that an error quotes."""
+
+
+def shown(value: object) -> str:
+    """Write a value as errors quote it: on one line, and short, whatever somebody sent."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes; lists without end
+        return f"a value of the type {type(value).__name__} that is too long to write"
+    rest = f"... ({len(text)} characters)" if len(text) > LONGEST_SHOWN else ""
+    return text[:LONGEST_SHOWN] + rest
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """End an error about an unknown name: with the nearest one, or the list."""
     names = list(names)
+    name = name[:LONGEST_SHOWN]  # comparing takes the product of the lengths
     near = difflib.get_close_matches(name, names, n=1)
     if not near:  # EPS means eps
         small_names = {other.lower(): other for other in names}

@@ -108,11 +108,35 @@ def open_regular(path: Path) -> IO[bytes]:
         raise OSError(errno.EINVAL, "no name of a file holds a zero byte")
     # Without waiting: a pipe that nobody writes to opens, too, and is refused then.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "it is a device, a pipe or a folder, and no file")
-    return file
+    return os.fdopen(descriptor, "rb")
+
+
+def read_foreign(path: Path, most: int) -> bytes:
+    """Read a file that somebody else may have written, or put there.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: with the reason: it is no regular file (a pipe would be waited for, a device never ends), or
+            it is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most:,} are read")
+        return file.read(most)
+
+
+def leaves(path: Path, folder: Path) -> bool:
+    """Whether a link on the way from a folder to a path leads out of that folder."""
+    inside = os.path.join(os.path.realpath(folder), "")
+    return not os.path.realpath(path).startswith(inside)
 
 
 def read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.calibration import Calibration, Comparison
-from rain.defense import Classify, Defense, Draw, Hardened, probabilities_of
+from rain.defense import Classify, Defense, Draw, Hardened, kind_of, probabilities_of
 from rain.detector import Detector
 from rain.errors import GateError, OptionError, did_you_mean
 from rain.images import Images
@@ -144,6 +144,8 @@ class Gated(Detector):
         threshold: float | None = None,
         view: str = "hard",
     ):
+        if not isinstance(defense, Defense):
+            raise OptionError(f"a gate stands around a defence (rain list defenses), got {kind_of(defense)}")
         if isinstance(defense, Gated):
             raise OptionError("this defence is gated already: give the one behind the gate")
         if isinstance(defense, Detector):

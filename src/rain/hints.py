@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rain.errors import did_you_mean
+from rain.errors import did_you_mean, shown
 from rain.files import is_file, is_folder, to_path
 
 PICTURES = (
@@ -21,7 +21,7 @@ def unknown(kind: str, head: str, name: str, names: Iterable[str]) -> str:
         name: the part of it that should name an entry.
         names: of all entries.
     """
-    hints = [f"no {kind} {head!r}", did_you_mean(name.partition(":")[0], names)]
+    hints = [f"no {kind} {shown(head)}", did_you_mean(name.partition(":")[0], names)]
     if kind == "dataset":
         hints.append(_as_dataset(head))
     if kind == "classifier":

@@ -5,7 +5,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -36,6 +36,23 @@ LOSSLESS = {
 }
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG"}
 
+USUAL = ("BMP", "GIF", "JPEG", "PNG", "PPM")
+"""Formats, as Pillow calls them, that it knows from the start."""
+
+OTHERS = ("AVIF", "DIB", "EPS", "HEIF", "JPEG2000", "MPO", "PCX", "QOI", "SGI", "TGA", "TIFF", "WEBP")
+
+FORMATS = (*USUAL, *OTHERS)
+"""What is read, and PostScript, to say why it is not. Of Pillow's other readers some inflate without end."""
+
+MOST_BYTES = 980_000_000
+"""What reading a picture may take, in memory."""
+
+PIXEL_BYTES = 12 + 4
+"""What a pixel takes: three floats, and what Pillow holds."""
+
+TWICE = ("AVIF", "HEIF", "JPEG2000", "WEBP")
+"""Formats whose decoders hold all pixels once more."""
+
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """How the content of such a file says what it is, from its ninth byte on."""
 
@@ -52,10 +69,12 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
 
     Args:
         source: a path, in which ``~`` is the home folder; the bytes of a file; a file that was opened for
-            reading bytes, read from its beginning; or a ``PIL.Image``. Any format that Pillow reads, except
-            PostScript; HEIC where the package pillow-heif is installed.
-        max_pixels: a larger picture is refused from its header, before anything is decoded. Pillow's own
-            limit, twice its ``MAX_IMAGE_PIXELS`` (179 million unless it was changed), stays in force.
+            reading bytes, read from its beginning; or a ``PIL.Image``. The formats are those of
+            ``SUFFIXES``; HEIC where the package pillow-heif is installed. Another one may be opened by Pillow
+            and given as ``PIL.Image``.
+        max_pixels: a larger picture is refused from its header, before anything is decoded; and so is one
+            that would take more than 0.98 GB of memory. Pillow's own limit, twice its ``MAX_IMAGE_PIXELS``
+            (179 million unless it was changed), stays in force.
 
     Shape: returns (3, H, W), float32, at the picture's own size.
 
@@ -89,7 +108,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not an image that Pillow can read") from None
+        raise ImageError(f"{name}: not an image of a format that is read here") from None
     except Image.DecompressionBombError as error:
         what = f"far more pixels than the limit of {max_pixels:,}"
         raise ImageError(f"{name}: {what}; {smaller} ({error})") from None
@@ -177,12 +196,22 @@ def _identified(file: IO[bytes], name: str, remarks: list[str]) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     with _recorded(remarks):
-        try:
-            return Image.open(file)
-        except UnidentifiedImageError:
-            _teach_format(file, name)
+        with suppress(UnidentifiedImageError):
+            return Image.open(file, formats=USUAL)
+        Image.init()
+        with suppress(UnidentifiedImageError):
             file.seek(0)
-            return Image.open(file)
+            return Image.open(file, formats=_known_formats())
+        _teach_format(file, name)
+        file.seek(0)
+        return Image.open(file, formats=_known_formats())
+
+
+def _known_formats() -> list[str]:
+    """Those of ``FORMATS`` that this Pillow has."""
+    from PIL import Image
+
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _teach_format(file: IO[bytes], name: str) -> None:
@@ -233,6 +262,10 @@ def _check_header(picture: "Image", name: str, max_pixels: int) -> None:
     if picture.width * picture.height > max_pixels:
         what = f"{picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}"
         raise ImageError(f"{name}: {what}; scale the picture down first")
+    needed = picture.width * picture.height * (PIXEL_BYTES + (16 if picture.format in TWICE else 0))
+    if needed > MOST_BYTES:
+        what = f"{picture.width} x {picture.height} pixels of {picture.format} take {needed / 1e9:.2f} GB"
+        raise ImageError(f"{name}: {what}, and more than {MOST_BYTES / 1e9:.2f} are not spent on a picture")
     if not picture.width * picture.height:
         raise ImageError(f"{name}: a picture of {picture.width} x {picture.height} pixels shows nothing")
     if picture.format == "EPS":

@@ -1,6 +1,7 @@
 """From an opened picture to its pixels in [0, 1]; what its file says of white, clear and colour holds."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,13 @@ SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 GREY = ("1", "L", "LA", "La", "I;16")
 """Modes of grey pictures."""
+
+
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""EXIF orientations whose rows are the upright picture's columns."""
+
+BAND = 1_000_000
+"""Pixels that are converted at a time."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +127,14 @@ def decode(picture: "Image", header: Header, name: str, remarks: list[str]) -> T
     """
     import numpy as np
 
-    upright = _turned(picture, header.orientation)
-    if upright.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
-        return _wide_grey(upright, header, name, remarks)
-    colours = np.array(_colour(upright, header, remarks))
-    if header.cut and 0 < colours.max() < 16:
-        what = f"its colours reach {colours.max()} of 255, after 16 bits were cut to 8"
-        remarks.append(
-            f"{what}, and it comes out nearly black; if they are of 12 bits, save them shifted by 4"
-        )
-    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
+    width, height = picture.size
+    size = (width, height) if header.orientation in ON_THEIR_SIDE else (height, width)
+    values = np.empty((3, *size), np.float32)
+    if picture.mode[0] in "IF":  # I;16, I;16B and I are integers of more than 8 bits, F is floating point
+        _fill_with_wide_grey(values, picture, header, name, remarks)
+        return torch.from_numpy(values)
+    _fill_with_colours(values, picture, header, remarks)
+    return torch.from_numpy(values).div_(255)
 
 
 def _turned(picture: "Image", orientation: int) -> "Image":
@@ -146,27 +152,78 @@ def _turned(picture: "Image", orientation: int) -> "Image":
     return picture.transpose(methods[orientation]) if orientation in methods else picture
 
 
-def _wide_grey(upright: "Image", header: Header, name: str, remarks: list[str]) -> Tensor:
-    """Grey of more than 8 bits, or of floats."""
+def _bands(picture: "Image", orientation: int = 1) -> "Iterator[tuple[tuple[slice, slice], Image]]":
+    """Cut a picture into bands of whole rows: a large one is never there in several forms at once.
+
+    Returns: the rows and columns of each band in the upright picture, and the band, upright.
+    """
+    width, height = picture.size
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        is_whole = bottom - top == height
+        band = picture if is_whole else picture.crop((0, top, width, bottom))
+        is_from_the_end = orientation in (3, 4, 6, 7)
+        place = slice(height - bottom, height - top) if is_from_the_end else slice(top, bottom)
+        across = orientation in ON_THEIR_SIDE
+        yield (slice(None), place) if across else (place, slice(None)), _turned(band, orientation)
+
+
+def _fill_with_colours(
+    upright: "NDArray[np.float32]", picture: "Image", header: Header, remarks: list[str]
+) -> None:
+    """Fill in colours of 8 bits, 0 to 255."""
     import numpy as np
 
-    values = np.array(upright, dtype=np.float32)
-    white = header.white if upright.mode[0] == "I" else 1
-    low, high = float(values.min()), float(values.max())
+    highest = 0
+    for (rows, columns), band in _bands(picture, header.orientation):
+        colours = np.asarray(_colour(band, header, remarks))
+        upright[:, rows, columns] = colours.transpose(2, 0, 1)
+        if header.cut:
+            highest = max(highest, int(colours.max()))
+    if 0 < highest < 16:
+        what = f"its colours reach {highest} of 255, after 16 bits were cut to 8"
+        remarks.append(
+            f"{what}, and it comes out nearly black; if they are of 12 bits, save them shifted by 4"
+        )
+
+
+def _fill_with_wide_grey(
+    upright: "NDArray[np.float32]", picture: "Image", header: Header, name: str, remarks: list[str]
+) -> None:
+    """Fill in grey of more than 8 bits, or of floats, in [0, 1]."""
+    import numpy as np
+
+    white = header.white if picture.mode[0] == "I" else 1
+    low, high = _range_of(picture)
     if not (low >= 0 and high <= white):
         what = f"grey values span [{low:.4g}, {high:.4g}], not [0, {white}]"
         raise ImageError(f"{name}: {what}; save the picture as 8- or 16-bit PNG")
     if white == WHITE and 0 < high < (WHITE + 1) / 16:
         remarks.append(_dark(high))
-    shown = white - values if header.inverted else values
-    grey = torch.from_numpy(shown / white)
-    image = grey.expand(3, -1, -1).contiguous()
-    if header.profile and upright.mode[0] == "I":
-        levels = (grey * WHITE).round().to(torch.int32).numpy().astype(np.uint16)
-        image = _wide_grey_in_srgb(levels, image, header.profile, remarks)
-    if isinstance(header.clear, int):
-        image[:, torch.from_numpy(values == header.clear)] = 1
-    return image
+    for (rows, columns), band in _bands(picture, header.orientation):
+        place = upright[:, rows, columns]
+        values = np.array(band, dtype=np.float32)
+        grey = (white - values if header.inverted else values) / white
+        place[:] = grey
+        if header.profile and picture.mode[0] == "I":
+            levels = np.round(grey * np.float32(WHITE)).astype(np.uint16)
+            converted = _wide_grey_in_srgb(levels, header.profile, remarks)
+            if converted is not None:
+                place[:] = converted
+        if isinstance(header.clear, int):
+            place[:, values == header.clear] = 1
+
+
+def _range_of(picture: "Image") -> tuple[float, float]:
+    """The lowest and the highest value of a grey picture; NaN where there is one."""
+    import numpy as np
+
+    bounds = []
+    for _, band in _bands(picture):
+        values = np.array(band, dtype=np.float32)
+        bounds += [values.min(), values.max()]
+    return float(np.min(bounds)), float(np.max(bounds))
 
 
 def _dark(high: float) -> str:
@@ -177,17 +234,17 @@ def _dark(high: float) -> str:
 
 
 def _wide_grey_in_srgb(
-    levels: "NDArray[np.uint16]", image: Tensor, profile: bytes, remarks: list[str]
-) -> Tensor:
-    """Grey of 16 bits by its colour profile; ``image`` where the profile is of no use."""
+    levels: "NDArray[np.uint16]", profile: bytes, remarks: list[str]
+) -> "NDArray[np.float32] | None":
+    """Grey of 16 bits (h, w) by its colour profile, (3, h, w) in [0, 1]; None where that is of no use."""
     import numpy as np
     from PIL import Image, ImageCms
 
     transform = _transform_or_remark(profile, "I;16", remarks)
     if transform is None:
-        return image
+        return None
     converted = np.array(ImageCms.applyTransform(Image.fromarray(levels), transform))
-    return torch.from_numpy(converted).permute(2, 0, 1).contiguous().float() / 255
+    return converted.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
 def _colour(upright: "Image", header: Header, remarks: list[str]) -> "Image":

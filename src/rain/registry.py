@@ -19,7 +19,7 @@ from rain import specs
 from rain.entries import About as About
 from rain.entries import Registry as Registry
 from rain.entries import Traits as Traits
-from rain.errors import OptionError, UnknownNameError
+from rain.errors import OptionError, UnknownNameError, shown
 from rain.own_code import module_of
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
     definition = ATTACKS.get(name)
     options = own | options
     if argument is not None:
-        raise OptionError(f"attack {spec!r}: write {name}")
+        raise OptionError(f"attack {shown(spec)}: write {name}")
     ATTACKS.check_options(name, options)
     for option in options.keys() & set(CALLED_WITH):
         raise OptionError(
-            f"attack {spec!r}: {option} is given with the call, or by the grid, not as an option"
+            f"attack {shown(spec)}: {option} is given with the call, or by the grid, not as an option"
         )
     _check_call(spec, definition, options)
     bound = partial(definition, **options)
@@ -86,7 +86,7 @@ def _check_call(spec: str, attack: Callable[..., Any], options: Mapping[str, Any
     try:
         inspect.signature(attack).bind(None, None, None, eps=0.0, norm="linf", **options)
     except TypeError as error:
-        raise OptionError(f"attack {spec!r}: {error}; an attack is called as {call}") from None
+        raise OptionError(f"attack {shown(spec)}: {error}; an attack is called as {call}") from None
 
 
 def options_in_full(spec: str) -> dict[str, Any]:

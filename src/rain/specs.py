@@ -8,10 +8,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rain.errors import OptionError
+from rain.errors import OptionError, shown
 
 NORMS = ("linf", "l2")
 """linf: the largest absolute difference. l2: Euclidean, over all values of an image."""
+
+LONGEST = 20_000
+"""Characters of a spec, those of all specs in it included."""
+
+DEEPEST = 32
+"""Brackets within one another in a spec."""
+
+LARGEST = 2**63
+"""No integer in a spec is as large, or smaller than what 64 bits hold."""
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 """What to compute in; ``rain.runtime.precision`` says what each is."""
@@ -24,8 +33,10 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     TOML; anything else is text.
 
     Raises:
-        OptionError: the brackets hold something else than ``key=value`` pairs.
+        OptionError: the brackets hold something else than ``key=value`` pairs, the spec is too long, or its
+            brackets stand too deep in one another.
     """
+    check_size(spec)
     if not spec.endswith(")") or "(" not in spec:
         return spec, {}
     start = _opening(spec)
@@ -35,16 +46,33 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     if may_be_path and not all(re.match(r"\s*\w+\s*=", pair) for pair in pairs):
         return spec, {}  # the path itself ends in brackets
     if "(" in name and not may_be_path:
-        raise OptionError(f"{spec!r}: a bracket is opened that is not closed")
+        raise OptionError(f"{shown(spec)}: a bracket is opened that is not closed")
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not key.isidentifier():
-            raise OptionError(f"{spec!r}: write options as name(key=value, key=value)")
+            raise OptionError(f"{shown(spec)}: write options as name(key=value, key=value)")
         if key in options:
-            raise OptionError(f"{spec!r}: {key} is given twice")
+            raise OptionError(f"{shown(spec)}: {key} is given twice")
         options[key] = _value(value)
+        if isinstance(options[key], int) and not -LARGEST <= options[key] < LARGEST:
+            raise OptionError(f"{shown(spec)}: {key} is no integer of 64 bits")
     return name.strip(), options
+
+
+def check_size(spec: str) -> None:
+    """Raise ``OptionError`` for a spec that nobody writes: each bracket costs a look at all within."""
+    if not isinstance(spec, str):
+        raise OptionError(f"a spec is text, name(option=value), got {shown(spec)}")
+    if len(spec) > LONGEST:
+        raise OptionError(f"{shown(spec)} is longer than the {LONGEST} characters that a spec may have")
+    depth = deepest = 0
+    if spec.count("(") > DEEPEST:
+        for letter in spec:
+            depth += (letter == "(") - (letter == ")")
+            deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise OptionError(f"{shown(spec)} has more than {DEEPEST} brackets within one another")
 
 
 def split(head: str) -> tuple[str, str, str]:
@@ -70,7 +98,7 @@ def write(name: str, options: Mapping[str, Any]) -> str:
     for key, value in sorted(options.items()):
         if not can_be_written(value):
             kinds = "a number, True, False, None, or text without commas outside of brackets"
-            raise OptionError(f"{name}: option {key} = {value!r} must be {kinds}")
+            raise OptionError(f"{name}: option {key} = {shown(value)} must be {kinds}")
         pairs.append(f"{key}={number(value) if isinstance(value, float) else value}")
     return f"{name}({', '.join(pairs)})" if pairs else name
 
@@ -128,7 +156,7 @@ def fraction(text: str) -> float:
     try:
         return float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
-        raise OptionError(f"{text!r} is not a number; write 4/255 or 0.0157") from None
+        raise OptionError(f"{shown(text)} is not a number; write 4/255 or 0.0157") from None
 
 
 def _opening(spec: str) -> int:
@@ -142,7 +170,7 @@ def _opening(spec: str) -> int:
         depth += (spec[place] == ")") - (spec[place] == "(")
         if depth == 0:
             return place
-    raise OptionError(f"{spec!r}: a bracket is closed that was not opened")
+    raise OptionError(f"{shown(spec)}: a bracket is closed that was not opened")
 
 
 def _split(text: str) -> list[str]:

@@ -14,7 +14,8 @@ NOT_COMPUTING = (
     *("bench/metrics.py", "bench/provenance.py", "bench/workload.py", "bench/gallery.py"),
     *("bench/outlook.py", "bench/cost.py"),
     *("bench/explainer.py", "bench/explanation.py", "bench/frequencies.py"),
-    *("runtime/progress.py", "runtime/forecast.py", "training/card.py", "training/log.py"),
+    *("runtime/progress.py", "runtime/forecast.py", "runtime/rehearsal.py"),
+    *("training/card.py", "training/log.py"),
     *("__init__.py", "__main__.py", "errors.py", "hints.py", "version.py", "grid.py", "train.py"),
 )
 """Paths in the package that ``revision`` leaves out: git patterns, whose ``*`` also crosses folders.

@@ -61,3 +61,15 @@ def test_results_say_which_attacks_computed_in_bfloat16(pictures: Path, tmp_path
 def test_an_unknown_precision() -> None:
     with pytest.raises(OptionError, match="precision must be one of auto, 32-true, bf16-mixed, got 'half'"):
         Assets(CPU, "half")
+
+
+def test_a_result_says_where_dg_was_trained_for_something_else(pictures: Path) -> None:
+    assets = Assets(torch.device("cpu"))
+    fitting, behind_gate = (
+        "rain(enhancer=bicubic, down=bicubic)",
+        "gated(defense=rain(down=bicubic), threshold=1)",
+    )
+    assert "unfit" not in assets._facts_of_defense("models:tiny", fitting)
+    with pytest.warns(UserWarning, match="halves by bicubic"):
+        facts = assets._facts_of_defense("models:tiny", behind_gate)
+    assert facts["unfit"].startswith("rain halves by bicubic, and its DG was not trained for that")

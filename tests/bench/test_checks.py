@@ -397,3 +397,17 @@ def test_gradients_that_are_all_zero() -> None:
     what = "(adaptive) was exactly 0 for 30 of 200 images, which hold: take loss=margin"
     assert what in texts(with_flat(30), "warning")
     assert "exactly 0" not in texts(with_flat(10), "warning")
+
+
+def test_an_ablation_behind_a_dg_of_another_is_warned_of() -> None:
+    reason = "rain halves by bicubic, and its DG was not trained for that, but for one pixel"
+    told = [with_facts(one, unfit=reason) if one.cell.defense != "none" else one for one in measured()]
+    assert texts(told, "warning").startswith(f"{reason}: it restores less")
+    assert "what picking, or keeping fewer pixels, is worth" in texts(told, "warning")
+    of_before = [
+        of_cell(one, defense="rain(preset=no_pick)") if one.cell.defense != "none" else one for one in told
+    ]
+    silent = [
+        replace(one, made_by={k: v for k, v in one.made_by.items() if k != "unfit"}) for one in of_before
+    ]
+    assert "rain halves by bicubic, and its DG was not trained for that" in texts(silent, "warning")

@@ -271,3 +271,21 @@ def test_gradients_that_vanish_are_kept_in_mind(
     assert sure
     assert all(outcome.flat is flat for outcome in sure)
     assert load(tmp_path) == [found]
+
+
+def test_progress_is_told_of_each_draw(pictures: Path) -> None:
+    cells = [cell for cell in grid(pictures, size=24).cells if cell.defense.startswith("rain")]
+    clean = next(cell for cell in cells if cell.attack == "none")
+    told: list[float] = []
+    Bench(Assets(CPU)).measure(clean, 0, tick=told.append)
+    assert told == [8, 8, 8, 0]  # of four images, whose answers count twice
+    told.clear()
+    adaptive = next(cell for cell in cells if cell.access == "adaptive")
+    bench = Bench(Assets(CPU))
+    bench.measure(adaptive, 0, tick=told.append)
+    assert told[:3] == [4, 4, 4]
+    assert told[-4:] == [4, 4, 4, 0]
+    assert sum(told[3:-4]) <= workload.cost(adaptive, 0)
+    told.clear()
+    bench.measure(replace(adaptive, eps=1 / 255), 0, tick=told.append)
+    assert told[-1] == 12  # the clean answers were there

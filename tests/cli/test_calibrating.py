@@ -68,6 +68,18 @@ def test_what_cannot_be_calibrated_is_said_in_one_line(album: Path, tmp_path: Pa
     assert not out.exists()
 
 
+def test_a_slow_defence_says_what_it_will_take(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gate.json"
+    quick = call("calibrate", "--images", album, "--out", out, *TINY)
+    assert "itself" not in quick
+    monkeypatch.setattr("rain.runtime.rehearsal.seconds_for", lambda *_: 2.0)
+    slow = call("calibrate", "--images", album, "--out", tmp_path / "slow.json", *TINY)
+    assert "rain(enhancer=bicubic) itself will take about 2 min: 2 s for an image and a draw" in slow
+    assert (tmp_path / "slow.json").read_bytes() == out.read_bytes()
+
+
 def test_squeezing_is_calibrated_and_raises_its_alarm(album: Path, tmp_path: Path) -> None:
     out, squeezers = tmp_path / "squeezing.json", "squeezers=bit_depth(bits=3)+median"
     own = ("--classifier", "models:tiny", "--size", 16)

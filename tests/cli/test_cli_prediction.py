@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +105,39 @@ def test_another_size_than_the_classifier_sees_is_said(album: Path) -> None:
         assert CliRunner().invoke(app, [*command, "--size", "32"]).exit_code == 0
     for size in ("24", "0"):
         assert CliRunner().invoke(app, [*command, "--size", size]).exit_code == 0
+
+
+def test_a_slow_defence_says_what_it_will_take_and_shows_progress(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, errors = predict(album)
+    assert not errors
+    monkeypatch.setattr("rain.runtime.rehearsal.seconds_for", lambda *_: 2.0)
+    shown: list[bool] = []
+    told: list[float] = []
+
+    @contextmanager
+    def bar(work: list[Any], visible: bool) -> Iterator[Iterator[Any]]:
+        shown.append(visible)
+        yield iter([told.append] * len(work))
+
+    monkeypatch.setattr("rain.runtime.progress.bar", bar)
+    assert predict(album / "a.png")[1] == (
+        "rain(enhancer=bicubic) itself will take about 16 s: 2 s for an image and a draw\n"
+    )
+    assert shown == [True]
+    assert told == [1 / 8] * 8 + [1]
+    slow_output, slow_errors = predict(album)
+    assert "about 48 s" in slow_errors
+    assert slow_output == output
+    (album / "a.png").write_bytes(b"no picture")
+    assert "48 s" not in predict(album / "a.png", "--size", 0, status=1)[1]
+    for one in objects(album / "b.png"):
+        assert one["error"] is None
+
+
+def test_with_a_gate_one_draw_is_expected(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rain.runtime.rehearsal.seconds_for", lambda *_: 4.0)
+    gated = ("--defense", "gated(defense=rain(enhancer=bicubic), threshold=1)")
+    result = CliRunner().invoke(app, ["predict", str(album), "--classifier", "models:tiny", *gated])
+    assert "itself will take about 12 s" in result.stderr

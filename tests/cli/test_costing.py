@@ -13,6 +13,7 @@ from rain.bench.metrics import accuracy, interval
 from rain.bench.runners import run
 from rain.cli.main import app
 from rain.errors import DatasetError, OptionError
+from rain.runtime.forecast import duration_text
 
 RAIN = "rain(enhancer=bicubic)"
 SEEING = "models:seeing(side=24)"
@@ -127,3 +128,12 @@ def test_a_folder_is_labelled_by_its_table(pictures: Path, folder: Path) -> None
     assert dataset_of(f"folder:{folder}") == f"folder:{folder}"
     for nowhere in ("nowhere/at/all", "~nobody-at-all/pictures", 300 * "x"):
         assert dataset_of(nowhere) == f"pictures:{nowhere}"
+
+
+def test_a_slow_defence_says_what_it_will_take(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, errors = cost("--images", pictures, "--draws", 3)
+    assert not errors
+    monkeypatch.setattr("rain.bench.cost.seconds_for", lambda *_: 2.0)
+    _, errors = cost("--images", pictures, "--draws", 3)
+    # Three rounds of four images on one and on three draws; then seven images on three draws.
+    assert f"itself will take {duration_text(2.0 * (3 * 4 * 4 + 7 * 3))}" in errors

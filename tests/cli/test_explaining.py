@@ -84,7 +84,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_no_page(picture: Path, tmp_path:
     (tmp_path / "text.png").write_text("no picture")
     page = tmp_path / "page.html"
     for arguments, words in [
-        ((tmp_path / "text.png",), "text.png: not an image that Pillow can read"),
+        ((tmp_path / "text.png",), "text.png: not an image of a format that is read here"),
         ((tmp_path / "nowhere.png",), "nowhere.png: no such file"),
         ((tmp_path,), "cannot be opened as a file"),
         ((picture, "--eps", "four"), "'four' is not a number; write 4/255"),
@@ -124,3 +124,15 @@ def test_an_old_page_stays_where_the_work_fails(picture: Path, tmp_path: Path) -
     explain(picture, "--html", page, "--label", "77", status=1)
     assert page.read_text() == "old"
     assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_a_slow_defence_says_what_it_will_take(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, errors = explain(picture, "--html", tmp_path / "page.html")
+    assert not errors
+    monkeypatch.setattr("rain.bench.explainer.seconds_for", lambda *_: 2.0)
+    _, errors = explain(picture, "--html", tmp_path / "slow.html")
+    # Three pictures, each shown twice and asked about three times; an attack of two steps and two draws.
+    assert f"itself will take about {2 * (3 * 5 + 4)} s: 2 s for an image and a draw" in errors
+    assert (tmp_path / "slow.html").read_bytes() == (tmp_path / "page.html").read_bytes()

@@ -117,3 +117,14 @@ def test_a_model_that_cannot_be_timed_is_left_to_the_run(
     output, _ = rain("run", grid, "--out", tmp_path / "out")
     assert "it will take" not in output
     assert all(result.complete for result in load(tmp_path / "out"))
+
+
+def test_little_work_behind_a_slow_defence_is_said(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = grid.read_text().replace("steps=40", "steps=2").replace("examples = 7", "examples = 1")
+    grid.write_text(text)
+    monkeypatch.setattr("rain.bench.outlook.seconds_for", lambda *_: 3.0)
+    output, _ = rain("run", grid, "--out", tmp_path / "out")
+    # Of each column one clean answer, one to what was attacked, and two steps.
+    assert "it will take about 24 s; Ctrl-C" in output

@@ -85,7 +85,15 @@ def test_an_image_is_defended_as_it_is_alone(spec: str, images: torch.Tensor):
         ("pixel_deflection(window=-1)", "window"),
         ("pixel_deflection(sigma=2)", "sigma"),
         ("wavelet_sr(sigma=-0.1)", "sigma"),
-        ("wavelet_sr(enhancer=edsr)", "comes without weights"),
+        (
+            "wavelet_sr(enhancer=edsr)",
+            r"give edsr\(weights=PATH\), a safetensors file, or edsr\(weights=None\) if",
+        ),
+        (
+            "wavelet_sr(enhancer=edsr(blocks=2))",
+            r"give edsr\(blocks=2, weights=PATH\), .* edsr\(blocks=2, weights=None\)",
+        ),
+        ("rain(enhancer=srcnn(features=8))", r"give srcnn\(features=8, weights=PATH\), a safetensors file"),
         ("quilting(size=2)", "size"),
         ("quilting(patches=5)", "at least neighbors, 10"),
         ("quilting(neighbors=0)", "neighbors"),

@@ -1,17 +1,21 @@
 """RAIN: its options, what it keeps, what it tells DG, and what DG should answer."""
 
 import inspect
+import json
 import re
 import warnings
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import rain
+from rain import checkpoints
 from rain.defenses.rain import PRESETS, Options, Rain
 from rain.errors import OptionError
+from rain.registry import ENHANCERS
 
 # --- options
 
@@ -185,3 +189,55 @@ def test_dg_is_told_the_places_as_they_were_shifted() -> None:
         image, draw | {"choice": (draw["choice"] + 1) % 4, "offsets": torch.tensor([[0, 0]])}
     )
     assert not torch.allclose(misled[inner], unshifted[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("rain(preset=no_pick)", "halves by bicubic, .* was not trained for that, but for one pixel"),
+        ("rain(down=bicubic)", "halves by bicubic, .* was not trained for that, but for one pixel"),
+        ("rain(down=scale)", "halves by a random factor, .* was not trained for that"),
+        ("rain(keep=3)", "keeps 3 pixels of each cell, .* was not trained for that, but for one pixel"),
+        ("rain(keep=2, enhancer=compact(weights=blind))", "keeps 2 pixels"),
+    ],
+)
+def test_an_ablation_behind_a_dg_of_another_is_warned_of(spec: str, says: str) -> None:
+    with pytest.warns(UserWarning, match=says) as caught:
+        defense = rain.load_defense(spec)
+    assert "no ablation" in str(caught[0].message)
+    assert defense.unfit in str(caught[0].message)
+
+
+def test_a_card_says_what_dg_was_trained_behind(tmp_path: Path) -> None:
+    tiny = "compact(weights=None, head=4, near=1, features=4, blocks=1)"
+    network, path = ENHANCERS.build(tiny), tmp_path / "dg.safetensors"
+    recipe = json.dumps({"defense": "rain(keep=2, enhancer=compact(weights=x))"})
+    cases: list[tuple[dict[str, str], str, bool]] = [
+        ({"behind": "rain"}, "rain(down=pixel, {})", True),
+        ({"behind": "rain"}, "rain(down=bicubic, {})", False),
+        ({"behind": "rain(keep=2)"}, "rain(keep=2, {})", True),
+        ({"behind": "rain(keep=2)"}, "rain({})", False),
+        ({"behind": "rain(down=bicubic, shift=0.0)"}, "rain(preset=no_pick, {})", True),
+        ({"behind": "rain(down=bicubic, shift=0.0)"}, "rain({})", False),
+        ({"recipe": recipe}, "rain(keep=2, {})", True),
+        ({"recipe": recipe}, "rain({})", False),
+        ({"behind": "wavelet_sr"}, "rain(down=bicubic, {})", True),
+        ({"data": "mine"}, "rain(down=bicubic, {})", True),
+        *[
+            ({"recipe": broken}, "rain(down=bicubic, {})", True)
+            for broken in ("no JSON", "[]", "3", '{"defense": 3}', '{"defense": "rain(preset=x)"}')
+        ],
+        ({"behind": "rain(keep=9)"}, "rain(down=bicubic, {})", True),
+        ({"behind": "(("}, "rain(down=bicubic, {})", True),
+    ]
+    for card, spec, fits in cases:
+        checkpoints.save(network, path, card)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            defense = rain.load_defense(spec.format(f"enhancer=compact(weights={path})"))
+        assert (defense.unfit == "") is fits, (card, spec)
+
+
+def test_shipped_weights_say_what_they_were_trained_behind() -> None:
+    for name, path in checkpoints.shipped("compact").items():
+        assert checkpoints.read(path)[1]["behind"] == "rain", name

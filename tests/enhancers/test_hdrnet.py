@@ -91,8 +91,8 @@ def test_hdrnet_refuses_what_does_not_fit(tmp_path: Path) -> None:
             load_enhancer("hdrnet", weights=path)
     for options, says in [
         ("side=100", "multiple of 64"),
-        ("width=0", "at least 1"),
-        ("bins=1", "at least 2"),
+        ("width=0", "from 1 to 64"),
+        ("bins=1", "from 2 to 64"),
     ]:
         with pytest.raises(OptionError, match=says):
             load_enhancer(f"hdrnet({options})")

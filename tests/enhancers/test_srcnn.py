@@ -102,6 +102,6 @@ def test_srcnn_refuses_what_does_not_fit(tmp_path: Path) -> None:
         checkpoints.save(state, path, {})
         with pytest.raises(WeightsError, match=says):
             load_enhancer("srcnn", weights=path)
-    for options, says in [("features=4", "at least 6"), ("middle=2", "odd"), ("middle=-1", "odd")]:
+    for options, says in [("features=4", "from 6 to 1024"), ("middle=2", "odd"), ("middle=-1", "odd")]:
         with pytest.raises(OptionError, match=says):
             load_enhancer(f"srcnn({options})")

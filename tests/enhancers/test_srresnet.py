@@ -151,5 +151,5 @@ def test_srresnet_refuses_what_does_not_fit(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=says):
             load_enhancer("srresnet", weights=path)
     for options in ("features=0", "blocks=0"):
-        with pytest.raises(OptionError, match="at least 1"):
+        with pytest.raises(OptionError, match="from 1 to"):
             load_enhancer(f"srresnet({options})")

@@ -17,6 +17,7 @@ OPTIONS = {
     "edsr": "weights=None, features=4, blocks=1",
     "hdrnet": "weights=None, side=64, width=2, bins=3",
     "srcnn": "weights=None, features=8",
+    "span_ncnn": "weights=None, features=4",
     "srresnet": "weights=None, features=4, blocks=1",
 }
 """What makes those small that are large; another one is tried as it is."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rain import checkpoints
 from rain.errors import DatasetError, OptionError, RecipeError, TrainError
+from rain.specs import parse, write
 from rain.training.log import lock
 from rain.training.loop import fit
 from rain.training.recipe import Config
@@ -94,6 +95,9 @@ def test_a_card_says_what_the_attacker_of_robust_knew(config: Callable[..., Conf
     assert "robust" in json.loads(card["validation"])
     assert card["robust"] == "pgd(steps=1), adaptive, eot 2, eps 4/255 (linf), one draw"
     assert card["computed"] == "on cpu in 32-true"
+    assert card["behind"] == write(
+        "rain", {key: value for key, value in parse(SMALL)[1].items() if key != "enhancer"}
+    )
 
 
 def test_pictures_that_are_learnt_from_are_no_validation(

@@ -2,9 +2,11 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
+from rain.errors import WeightsError
 from rain.training.state import Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
 
 
@@ -57,3 +59,13 @@ def test_the_best_validation_is_kept_and_what_is_no_number_is_not() -> None:
     assert not progress.take(-1.0, {"kl": 1.0})
     assert (progress.best, progress.best_step, progress.since_best) == (-1.0, 3, 1)
     assert progress.measured == {"kl": 1.0}
+
+
+def test_the_memory_of_another_optimiser_is_told() -> None:
+    layer = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(layer.parameters(), 0.1)
+    one = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(1, 2), "exp_avg_sq": torch.zeros(1, 2)}
+    load_slots(optimizer, {0: one})
+    for slots in ({7: one}, {-1: one}, {0: {"step": torch.tensor(1.0)}}, {1: one}):
+        with pytest.raises(WeightsError, match="the optimiser remembers"):
+            load_slots(optimizer, slots)

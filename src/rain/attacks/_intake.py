@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rain.adaptive import Model
 from rain.answers import check_logits, logits_of, warn_if_probabilities
+from rain.attacks._ranges import check_options
 from rain.errors import LabelError, OptionError
 from rain.images import Images, check_images
 from rain.registry import traits_when
@@ -60,6 +61,8 @@ def attended(attack: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(model):
             needed = "a callable from images to logits, such as an nn.Module"
             raise OptionError(f"the model must be {needed}; got a {type(model).__name__}")
+        if attack.__module__.startswith("rain."):  # an option of another's attack may mean another thing
+            check_options(attack, options)
         traits = traits_when(attack, options)
         if "eps" in options:
             options["eps"] = _number(options["eps"])

@@ -14,6 +14,9 @@ from rain.registry import ATTACKS, CLASSIFIERS, Traits, load_attack, load_classi
 from rain.seeding import keyword_for
 from rain.specs import apart
 
+MOST = 32
+"""Classifiers, at most: all are kept."""
+
 
 @ATTACKS.register(traits=Traits(follows=False))
 def ensemble(
@@ -36,7 +39,7 @@ def ensemble(
         labels: (N,), the right answers, by the numbers of the classes that all the classifiers share with the
             model.
         norm: "linf" or "l2", as far as the attack knows it.
-        classifiers: specs of the classifiers, joined by "+":
+        classifiers: specs of the classifiers, at most 32, joined by "+":
             "torchvision/resnet18+torchvision/squeezenet1_1(weights=PATH)". They are built when there is an
             image to attack, kept, and given images as the model would be; each brings its own preprocessing.
         attack: spec of the attack on their mean. One that stops at the first success transfers badly: give it
@@ -56,6 +59,8 @@ def ensemble(
     """
     check_arguments(norm, eps)
     specs = apart(classifiers)
+    if len(specs) > MOST:
+        raise OptionError(f"classifiers must be at most {MOST}, got {len(specs)}")
     for spec in specs:
         name, _, options = CLASSIFIERS.look_up(spec)
         CLASSIFIERS.check_options(name, options)

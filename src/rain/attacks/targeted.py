@@ -10,10 +10,12 @@ from torch import Generator, Tensor
 from rain.adaptive import Model
 from rain.attacks import check_arguments
 from rain.attacks._intake import check_labels
-from rain.errors import OptionError
+from rain.errors import OptionError, shown
 from rain.images import Images
 from rain.registry import ATTACKS, Traits, load_attack
 from rain.seeding import keyword_for
+
+MOST_CLASSES = 10**9
 
 TARGETS = ("least_likely", "second", "next")
 
@@ -75,11 +77,11 @@ def _targets(model: Model, images: Images, labels: Tensor, target: str | int | T
     if isinstance(target, Tensor | np.ndarray | list | tuple) and np.ndim(target) > 0:
         return check_labels(target, images, "targets")
     number = target.item() if isinstance(target, Tensor | np.ndarray) else target
-    if isinstance(number, Integral) and not isinstance(number, bool) and number >= 0:
+    if isinstance(number, Integral) and not isinstance(number, bool) and 0 <= number < MOST_CLASSES:
         return torch.full_like(labels, int(number))
     if not isinstance(target, str) or target not in TARGETS:
         what = f"target must be the number of a class or one of {', '.join(TARGETS)}"
-        raise OptionError(f"{what}, got {target!r}")
+        raise OptionError(f"{what}, got {shown(target)}")
     if not len(images):
         return labels
     with torch.no_grad():

@@ -13,7 +13,7 @@ from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
-from rain.errors import AttackError, OptionError, RainError
+from rain.errors import AttackError, OptionError, RainError, shown
 from rain.images import Images, distance
 from rain.own_code import ENDINGS
 from rain.registry import load_attack, options_in_full, own_traits, traits_of
@@ -138,9 +138,7 @@ def try_options(cell: Cell) -> None:
         own = load_attack(cell.attack)
         if not getattr(own, "func", own).__module__.startswith("rain."):
             return  # it need not know of empty batches; its faults show at work, with their traceback
-        if not isinstance(error, TypeError | ValueError):
-            raise
-        raise OptionError(f"attack {cell.attack!r}: {error}") from error
+        raise OptionError(f"attack {shown(cell.attack)}: {error}") from error
 
 
 def in_full(attack: str) -> str:

@@ -184,9 +184,11 @@ class Assets:
 
     def _facts_of_defense(self, classifier: str, defense: str) -> dict[str, str]:
         module = self.hardened(classifier, defense).defense
+        unfit = next((reason for part in module.modules() if (reason := getattr(part, "unfit", ""))), "")
         return {
             "defense_weights": checkpoints.digest(module) if module.state_dict() else "none",
             "defense_random": "yes" if module.random else "no",
+            **({"unfit": str(unfit)} if unfit else {}),
             **({"gate_threshold": f"{module.threshold:.6g}"} if isinstance(module, Detector) else {}),
         }
 

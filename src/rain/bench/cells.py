@@ -8,15 +8,16 @@ a resumed run and a run on several workers leave the same files.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rain.errors import ResultError
-from rain.files import check_home, is_folder, read_text, write_atomically
-from rain.specs import NORMS
+from rain.bench.schema import ACCESSES as ACCESSES
+from rain.bench.schema import FILE_BYTES, fault_of
+from rain.errors import ResultError, shown
+from rain.files import check_home, is_folder, leaves, read_foreign, write_atomically
+from rain.tables import parse_json_table
 
 FORMAT = 1
 """Of the result files: raised when an older version of the package could not read what a newer one writes."""
@@ -29,9 +30,6 @@ FORMAT_OF_GATED = 3
 
 FORMATS = (FORMAT, FORMAT_OF_SOME, FORMAT_OF_GATED)
 
-MOST = 10**12
-"""What no count of a cell exceeds."""
-
 OWN_SIZE = 0
 """The size of a grid's cell that leaves it to the classifier; ``rain.bench.plan`` puts its own size there.
 
@@ -40,17 +38,6 @@ No result has it.
 
 SUSPICIONS = ("clean_suspicion", "robust_suspicion")
 """The fields of an outcome that only a gate fills."""
-
-ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
-"""What the attacker knows.
-
-- transfer: attacks the bare classifier and hopes.
-- frozen: attacks through the defence with its randomness fixed to one draw of his own, and hopes.
-- static: attacks through the defence, ignoring that it is random.
-- adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
-  gradient (BPDA).
-- query: sees scores or labels only.
-"""
 
 
 @dataclass(frozen=True)
@@ -260,12 +247,36 @@ def load(folder: Path) -> list[Result]:
     if not is_folder(folder):
         raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
     chunks: dict[Cell, list[Chunk]] = {}
-    for path in sorted(folder.glob("*/[0-9]*.json")):
+    for path in chunk_files(folder):
         chunk = read_chunk(path)
         chunks.setdefault(chunk.cell, []).append(chunk)
     if not chunks:
         raise ResultError(f"{folder}: no results in it; make some with: rain run GRID.toml --out {folder}")
     return [_joined(chunks[cell]) for cell in sorted(chunks, key=_fields_as_text)]
+
+
+def chunk_files(folder: Path, within: str = "") -> list[Path]:
+    """List the files of finished chunks below a folder of results, sorted.
+
+    Args:
+        folder: of the results.
+        within: the folder in it whose chunks they are; "" for its own.
+
+    Raises:
+        ResultError: a link leads out of the folder: what it names would be shown as if it belonged here.
+    """
+    paths = sorted((folder / within).glob("*/[0-9]*.json"))
+    folders = {path.parent for path in paths} | {folder / within}
+    for place in (*sorted(folders), *paths):
+        if place.is_symlink() and place != folder:
+            check_inside(place, folder)
+    return paths
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise ``ResultError`` for a link that leads out of a folder of results."""
+    if leaves(path, folder):
+        raise ResultError(f"{path}: a link that leads out of {folder}: put a copy in its place")
 
 
 class Chunk(NamedTuple):
@@ -284,31 +295,50 @@ def read_chunk(path: Path) -> Chunk:
         ResultError: it is not the file that its name says, or of a newer format.
     """
     advice = "delete it and run the grid again"
-    try:
-        content = json.loads(read_text(path))
-        form = content.get("format", FORMAT)
-        cell = Cell(**content["cell"])
-        outcomes = [_outcome(row) for row in content["outcomes"]]
-        made_by = dict(content["made_by"])
-        if "format" not in content:  # rain 0.1 said the precision only where it was another one
-            made_by.setdefault("precision", "32-true")
-        chunk = Chunk(cell, content["chunk"], outcomes, made_by)
-        fault = _fault(chunk)
-        left_out = indices_in(made_by.get("left_out", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise ResultError(f"{path}: not a result file ({type(error).__name__}: {error}); {advice}") from None
+    content = read_content(path, "result file", advice)
+    form = content.get("format", FORMAT)
     if type(form) is not int or form not in FORMATS:
-        other = f"its format is {form!r}, and this version of rain reads up to {FORMATS[-1]}"
+        other = f"its format is {shown(form)}, and this version of rain reads up to {FORMATS[-1]}"
         raise ResultError(f"{path}: {other}: install the version that wrote it")
+    fault = fault_of(content)
     if fault:
         raise ResultError(f"{path}: not a result file ({fault}); {advice}")
+    cell, made_by = Cell(**content["cell"]), content["made_by"]
+    if "format" not in content:  # rain 0.1 said the precision only where it was another one
+        made_by.setdefault("precision", "32-true")
+    chunk = Chunk(cell, content["chunk"], [_outcome(row) for row in content["outcomes"]], made_by)
+    if chunk.number >= cell.chunks:
+        raise ResultError(f"{path}: not a result file (a chunk that the cell does not have); {advice}")
+    try:
+        left_out = indices_in(made_by.get("left_out", ""))
+    except ValueError as error:
+        raise ResultError(f"{path}: not a result file (left_out: {error}); {advice}") from None
     indices = cell.indices(chunk.number)
     count = len(indices) - sum(index in indices for index in left_out)
     sound = (index for index in indices if index not in left_out)
-    others = count != len(outcomes) or any(map(_is_elsewhere, outcomes, sound))
+    others = count != len(chunk.outcomes) or any(map(_is_elsewhere, chunk.outcomes, sound))
     if others or path != path_of(path.parent.parent, cell, chunk.number):
         raise ResultError(f"{path}: does not hold what its name says; {advice}")
     return chunk
+
+
+def read_content(path: Path, kind: str, advice: str) -> dict[str, Any]:
+    """Read the table that a result file is, whatever it holds.
+
+    Args:
+        path: of the file.
+        kind: what errors call it.
+        advice: how they end.
+
+    Raises:
+        ResultError: it is no table, or no regular file of a usual size.
+    """
+    try:
+        return parse_json_table(read_foreign(path, FILE_BYTES).decode("utf-8-sig"))
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read: {error.strerror or error}; {advice}") from None
+    except ValueError as error:
+        raise ResultError(f"{path}: not a {kind} ({type(error).__name__}: {error}); {advice}") from None
 
 
 def _joined(chunks: Sequence[Chunk]) -> Result:
@@ -324,45 +354,6 @@ def _joined(chunks: Sequence[Chunk]) -> Result:
 
 def _fields_as_text(cell: Cell) -> tuple[str, ...]:
     return tuple(map(str, asdict(cell).values()))
-
-
-def _fault(chunk: Chunk) -> str:
-    """Name the first thing in a chunk that is not as it should be; empty when all is."""
-    cell = chunk.cell
-    if not all(isinstance(text, str) for text in (cell.dataset, cell.classifier, cell.defense, cell.attack)):
-        return "a spec that is no text"
-    if cell.norm not in NORMS or cell.access not in (*ACCESSES, "none"):
-        return f"norm {cell.norm!r}, access {cell.access!r}"
-    counts = [cell.eot, cell.draws, cell.examples, cell.chunk]
-    counts += [] if cell.size is None else [cell.size]
-    if not all(_is_whole(count) and 1 <= count <= MOST for count in counts):
-        return "counts that are none"
-    if not (_is_whole(cell.seed) and _is_whole(chunk.number)):
-        return "counts that are none"
-    if not 0 <= chunk.number < cell.chunks:
-        return "a chunk that the cell does not have"
-    if not _is_real(cell.eps):
-        return f"eps {cell.eps!r}"
-    for outcome in chunk.outcomes:
-        fault = _fault_of_outcome(outcome, cell.draws)
-        if fault:
-            return fault
-    if not all(isinstance(text, str) for pair in chunk.made_by.items() for text in pair):
-        return "made by what is no text"
-    return ""
-
-
-def _fault_of_outcome(outcome: Outcome, draws: int) -> str:
-    for answers in (outcome.clean, outcome.robust):
-        if not (isinstance(answers, tuple) and len(answers) == draws and all(map(_is_whole, answers))):
-            return f"answers that are not one for each of {draws} draws"
-    for scores in (outcome.clean_suspicion, outcome.robust_suspicion):
-        if not (len(scores) in (0, draws) and all(type(score) is float for score in scores)):
-            return f"scores that are not one for each of {draws} draws"
-    numbers = [outcome.index, outcome.label, outcome.clean_mean, outcome.robust_mean, outcome.queries or 0]
-    if not (all(map(_is_whole, numbers)) and _is_real(outcome.distance)):
-        return "an outcome that is no number"
-    return "" if type(outcome.flat) is bool else f"flat {outcome.flat!r}"
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:
@@ -386,11 +377,3 @@ def _format_of(outcomes: Sequence[Outcome], made_by: Mapping[str, str]) -> int:
 
 def _is_elsewhere(outcome: Outcome, index: int) -> bool:
     return outcome.index != index
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int
-
-
-def _is_real(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf

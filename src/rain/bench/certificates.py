@@ -5,25 +5,23 @@ finished chunk is one file that nothing rewrites.
 """
 
 import hashlib
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rain.bench.cells import (
-    MOST,
     Result,
+    chunk_files,
     dump,
     gathered,
     indices_in,
     load,
+    read_content,
     write_file,
 )
-from rain.errors import ResultError
-from rain.files import read_text
+from rain.bench.schema import fault_of_certificates
+from rain.errors import ResultError, shown
 
 FOLDER = "certificates"
 """Within the folder of the results."""
@@ -163,7 +161,7 @@ def load_certified(folder: Path) -> list[CertifiedResult]:
         ResultError: a file is not a chunk of the cell that its folder names.
     """
     chunks: dict[CertifiedCell, list[_Chunk]] = {}
-    for path in sorted((folder / FOLDER).glob("*/[0-9]*.json")):
+    for path in chunk_files(folder, FOLDER):
         chunk = _read(folder, path)
         chunks.setdefault(chunk.cell, []).append(chunk)
     results = [_joined(cell, same) for cell, same in chunks.items()]
@@ -213,21 +211,16 @@ class _Chunk:
 def _read(folder: Path, path: Path) -> _Chunk:
     """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
     advice = "delete it and certify again"
-    try:
-        content = json.loads(read_text(path))
-        form = content["format"]
-        images = tuple(CertifiedImage(**row) for row in content["images"])
-        chunk = _Chunk(
-            CertifiedCell(**content["certified"]), content["chunk"], images, dict(content["made_by"])
-        )
-        fault = _fault(chunk)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise ResultError(
-            f"{path}: not a file of certificates ({type(error).__name__}: {error}); {advice}"
-        ) from None
+    content = read_content(path, "file of certificates", advice)
+    form = content.get("format")
     if form != FORMAT or type(form) is not int:
-        other = f"its format is {form!r}, and this version of rain reads {FORMAT}"
+        other = f"its format is {shown(form)}, and this version of rain reads {FORMAT}"
         raise ResultError(f"{path}: {other}: install the version that wrote it")
+    fault = fault_of_certificates(content)
+    if not fault:
+        images = tuple(CertifiedImage(**row) for row in content["images"])
+        chunk = _Chunk(CertifiedCell(**content["certified"]), content["chunk"], images, content["made_by"])
+        fault = _fault(chunk)
     if fault:
         raise ResultError(f"{path}: not a file of certificates ({fault}); {advice}")
     if path != path_of(folder, chunk.cell, chunk.number):
@@ -238,37 +231,28 @@ def _read(folder: Path, path: Path) -> _Chunk:
 def _fault(chunk: _Chunk) -> str:
     """Name the first thing in a chunk that is not as it should be; empty when all is."""
     cell = chunk.cell
-    if not all(isinstance(text, str) for text in (cell.dataset, cell.classifier, cell.defense)):
-        return "a spec that is no text"
-    counts = [cell.n0, cell.n, cell.examples, cell.chunk] + ([] if cell.size is None else [cell.size])
-    if not all(type(count) is int and 1 <= count <= MOST for count in counts):
-        return "counts that are none"
-    if type(cell.seed) is not int or type(chunk.number) is not int or not 0 <= chunk.number < cell.chunks:
+    if chunk.number >= cell.chunks:
         return "a chunk that the cell does not have"
-    if not (_is_real(cell.sigma) and _is_real(cell.alpha) and 0 < cell.alpha < 1):
-        return f"sigma {cell.sigma!r}, alpha {cell.alpha!r}"
-    if not all(isinstance(text, str) for pair in chunk.made_by.items() for text in pair):
-        return "made by what is no text"
-    left_out = indices_in(chunk.made_by.get("left_out", ""))
-    sound = [index for index in cell.indices(chunk.number) if index not in left_out]
-    if [image.index for image in chunk.images] != sound:
+    if not 0 < cell.alpha < 1:
+        return f"alpha {cell.alpha!r}"
+    try:
+        left_out = indices_in(chunk.made_by.get("left_out", ""))
+    except ValueError as error:
+        return f"left_out: {error}"
+    indices = cell.indices(chunk.number)
+    # Counted first: a few letters can name any number of images.
+    is_whole = len(indices) <= len(chunk.images) + len(left_out)
+    if not is_whole or [image.index for image in chunk.images] != [i for i in indices if i not in left_out]:
         return "images that are not those of the chunk"
     return next(filter(None, (_fault_of_image(image, cell) for image in chunk.images)), "")
 
 
 def _fault_of_image(image: CertifiedImage, cell: CertifiedCell) -> str:
-    whole = (image.index, image.label, image.answer, image.guess, image.votes)
-    if not all(type(number) is int for number in whole) or not _is_real(image.radius):
-        return "an image of what is no number"
     if not 0 <= image.votes <= cell.n or image.answer not in (ABSTAINED, image.guess):
         return f"image {image.index}: votes or answer that cannot be"
     if image.answer == ABSTAINED and image.radius:
         return f"image {image.index}: a radius where it abstains"
     return ""
-
-
-def _is_real(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _joined(cell: CertifiedCell, chunks: Sequence[_Chunk]) -> CertifiedResult:

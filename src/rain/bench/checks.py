@@ -22,6 +22,7 @@ from rain.bench.columns import (
 from rain.bench.findings import LEVELS, Finding, Findings
 from rain.bench.metrics import access_order, interval
 from rain.bench.provenance import differences
+from rain.specs import parse
 
 LEAST_IMAGES = 100
 
@@ -61,6 +62,7 @@ def _of_a_defense(column: Column) -> list[Finding]:
         *weak_attacks.none_below_the_alarm(column),
         *weak_attacks.few_draws(column),
         *scored_on_one_draw(column),
+        *unfit(column),
         *weak_attacks.lucky_draws(column),
     ]
 
@@ -180,6 +182,19 @@ def scored_on_one_draw(column: Column) -> Findings:
         what = f"{single} of {len(results)} cells score a random defence on 1 draw"
         advice = "set the same number of draws, more than 1, for all of them"
         yield Finding("warning", column.defense, f"{what}: {advice}")
+
+
+def unfit(column: Column) -> Findings:
+    """A part of the defence was trained for another way to use it: no ablation, whatever it looks like."""
+    reasons = {reason for result in column.results for reason in result.made_by.get("unfit", ())}
+    name, options = parse(column.defense)
+    if not reasons and name == "rain" and options == {"preset": "no_pick"}:
+        # Files of before do not say it.
+        reasons = {"rain halves by bicubic, and its DG was not trained for that"}
+    for reason in sorted(reasons):
+        why = "it restores less than one that was trained for it"
+        advice = "do not read the difference to rain as what picking, or keeping fewer pixels, is worth"
+        yield Finding("warning", column.defense, f"{reason}: {why}; {advice}")
 
 
 def _is_small(result: Result) -> bool:

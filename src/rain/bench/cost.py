@@ -16,11 +16,13 @@ from rain.bench.metrics import interval, paired
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
 from rain.errors import OptionError
 from rain.files import is_file, is_folder, to_path
+from rain.images import enter
 from rain.prediction import GatedPrediction, Prediction
 from rain.registry import DATASETS
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
 from rain.runtime.progress import bar
+from rain.runtime.rehearsal import seconds_for
 
 TIMED = 4
 """Images in one pass that is timed."""
@@ -107,6 +109,7 @@ def measure_cost(
     size: int | None = OWN_SIZE,
     device: str | None = None,
     progress: bool = False,
+    tell: Callable[[float, float], object] = lambda seconds, passes: None,
 ) -> Cost:
     """Measure what a defence costs a classifier on clean images: accuracy, and time.
 
@@ -118,6 +121,8 @@ def measure_cost(
         size: at which images enter, in pixels; ``OWN_SIZE`` for what the classifier sees, None for their own.
         device: where to compute; by default a GPU if there is one.
         progress: show a progress bar.
+        tell: told, before it begins, how many seconds the defence takes for an image and a draw, and about
+            how many of these there will be.
 
     Raises:
         UnknownNameError, OptionError, DatasetError, WeightsError, GridError: something is not there, or
@@ -136,6 +141,7 @@ def measure_cost(
     warn_of_other_sizes(assets, [cell])
     if len(assets.damaged(dataset, cell.examples)) == cell.examples:
         warn_of_damage(assets, [cell])
+    _foretell(assets, cell, count, tell)
     seconds = _time(assets, cell, progress)
     medians = {number: statistics.median(each) for number, each in seconds.items()}
     if examples is None:
@@ -158,6 +164,16 @@ def measure_cost(
         threads=torch.get_num_threads(),
         lines=tuple(lines),
     )
+
+
+def _foretell(assets: Assets, cell: Cell, examples: int, tell: Callable[[float, float], object]) -> None:
+    """Tell what the defence itself will take, for the timing and for so many images at least."""
+    image, _ = assets.picture(cell.dataset, assets.first(cell.dataset, cell.examples))
+    _, height, width = enter(image, cell.size).shape
+    defense = assets.hardened(cell.classifier, cell.defense).defense
+    timed = (1 + PASSES[0]) * cell.examples * (1 + cell.draws)
+    classified = min(examples, LEAST_IMAGES) * cell.draws
+    tell(seconds_for(defense, (height, width), assets.device), float(timed + classified))
 
 
 def _line(draws: int, scores: Mapping[int, Mapping[int, float]], medians: Mapping[int, float]) -> Line:

@@ -13,7 +13,7 @@ from rain.bench.assets import Assets, device_name
 from rain.bench.cells import Cell
 from rain.bench.explanation import CLEAN, Explanation, Gate, Guess, Setting, Version
 from rain.bench.frequencies import measure_change, measure_detail, pixels
-from rain.bench.workload import passes
+from rain.bench.workload import passes, passes_to_explain
 from rain.calibration import identity, look_up
 from rain.defense import Defense, Draw, Hardened, own_size, probabilities_of
 from rain.detector import Detector
@@ -26,6 +26,7 @@ from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
 from rain.runtime.progress import Tick, bar
+from rain.runtime.rehearsal import seconds_for
 from rain.seeding import check_seed, generator_for
 from rain.specs import canonical
 from rain.version import __version__
@@ -84,6 +85,7 @@ def explain(
     label: str | None = None,
     device: str | None = None,
     progress: bool = False,
+    tell: Callable[[float, float], object] = lambda seconds, passes: None,
 ) -> Explanation:
     """Attack one picture, and look at each step of what a defence does about it.
 
@@ -99,6 +101,8 @@ def explain(
         label: the right class, by its number or its name; None for the classifier's own answer.
         device: where to compute; by default a GPU if there is one.
         progress: show a progress bar.
+        tell: told, before it begins, how many seconds the defence takes for an image and a draw, and about
+            how many of these there will be.
 
     Raises:
         ImageError: the picture cannot be read, or is too large.
@@ -116,6 +120,8 @@ def explain(
     if not hardened.defense.random:
         cell = replace(cell, draws=1)
     entered = enter(image, cell.size)[None].to(assets.device)
+    each = seconds_for(hardened.defense, (entered.shape[2], entered.shape[3]), assets.device)
+    tell(each, passes_to_explain(cell, random=hardened.defense.random))
     check_promises(hardened.defense, entered)
     bare = assets.hardened(cell.classifier, "none")
     probabilities = probabilities_of(bare(entered), bare)[0]
@@ -263,7 +269,11 @@ def _versions(subject: Subject, progress: bool) -> tuple[Version, ...]:
         for access in ("transfer", cell.access):
             crafted.append((access, _attacker(subject, access)))
     asking = float(2 * (1 + cell.draws))
-    work = [Piece(_words(kind), asking + _passes(cell, kind)) for kind, _ in crafted]
+    # The bare classifier is asked at another pace than what stands behind the defence.
+    work = [
+        Piece(_words(kind), asking + _passes(subject, kind), model="bare" if kind == "transfer" else "")
+        for kind, _ in crafted
+    ]
     versions: list[Version] = []
     with bar(work, progress) as ticks:
         for (kind, craft), tick in zip(crafted, ticks, strict=True):
@@ -276,11 +286,12 @@ def _words(kind: str) -> str:
     return "the picture itself" if kind == CLEAN else f"the {kind} attack"
 
 
-def _passes(cell: Cell, kind: str) -> float:
+def _passes(subject: Subject, kind: str) -> float:
     """The work of an attack, in image passes."""
     if kind == CLEAN:
         return 0.0
-    return passes(cell.attack, cell.eot if kind == "adaptive" else 1)
+    averages = kind == "adaptive" and subject.hardened.defense.random
+    return passes(subject.cell.attack, subject.cell.eot if averages else 1)
 
 
 def _attacker(subject: Subject, access: str) -> Callable[[Tick], Images]:

@@ -11,11 +11,22 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from rain.bench.schema import GALLERY_BYTES
 from rain.defense import Hardened
 from rain.images import Images
 
 DRAWS = 8
 """Draws over which the shown probability is averaged."""
+
+
+PIXEL_BYTES = 4 * 3 + 3 * 4
+"""What a pixel takes in a gallery: four pictures of bytes, and a perturbation of floats."""
+
+
+def most_pictures(images: Images) -> int:
+    """How many images of this size a gallery can hold, so that a report will read it."""
+    height, width = images.shape[2:]
+    return int(GALLERY_BYTES // (PIXEL_BYTES * height * width + 10_000))
 
 
 @torch.no_grad()

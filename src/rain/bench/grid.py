@@ -31,18 +31,19 @@ that does not say what it sees they enter at ``default_size``, or else at their 
 leaves each image at its own size, whatever the classifier sees.
 """
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from rain import specs
 from rain.bench.cells import ACCESSES, OWN_SIZE, Cell
-from rain.errors import GridError, OptionError, did_you_mean
-from rain.files import not_utf8, read_text, to_path
+from rain.bench.schema import DRAWS, FARTHEST, MOST, SEEDS, SIDE
+from rain.errors import GridError, OptionError, did_you_mean, shown
+from rain.files import to_path
+from rain.tables import read_toml
 
 TOP = {
     "dataset",
@@ -58,6 +59,31 @@ TOP = {
     "attacks",
 }
 ATTACK = {"attack", "access", "eps", "norm", "eot", "defenses", "examples", "chunk", "draws"}
+
+
+CELLS = 100_000
+"""Of a grid, at most."""
+
+PICTURES = 1000
+"""Kept of a cell, at most."""
+
+UNATTACKED = [("none", 0.0)]
+"""Access and eps without an attack."""
+
+LISTS = ("dataset", "size", "classifier", "defenses", "attack")
+"""The keys that take a list, and have no meaning as an empty one."""
+
+RANGES = {
+    "examples": (1, MOST),
+    "chunk": (1, MOST),
+    "draws": (1, DRAWS),
+    "eot": (1, DRAWS),
+    "seed": (0, SEEDS - 1),
+    "gallery": (0, PICTURES),
+    "default_size": (2, SIDE),
+    "size": (2, SIDE),
+}
+"""The least and the largest value of the keys that are integers."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +121,12 @@ def read(path: Path | str, **changes: Any) -> Grid:
     """
     path = shipped().get(str(path), to_path(path))
     try:
-        table = tomllib.loads(read_text(path))
+        table = read_toml(path)
     except OSError as error:
         names = ", ".join(shipped()) or "none"
         raise GridError(f"{path}: {error.strerror}; shipped grids: {names}") from None
-    except UnicodeDecodeError as error:
-        raise GridError(f"{path}: {not_utf8(error)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise GridError(f"{path}: not TOML: {error}") from None
+    except ValueError as error:
+        raise GridError(f"{path}: {error}") from None
     try:
         return expand(_changed(table, {key: value for key, value in changes.items() if value is not None}))
     except (GridError, OptionError) as error:
@@ -118,9 +142,9 @@ def _changed(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_at_most(entry: Any, examples: int) -> Any:
-    if isinstance(entry, dict) and entry.get("examples", 0) > examples:
-        return entry | {"examples": examples}
-    return entry
+    own = entry.get("examples") if isinstance(entry, dict) else None
+    # What is no number stays, and is refused where all keys are looked at.
+    return entry | {"examples": examples} if type(own) is int and own > examples else entry
 
 
 def expand(table: dict[str, Any]) -> Grid:
@@ -133,39 +157,54 @@ def expand(table: dict[str, Any]) -> Grid:
     for key in ("dataset", "classifier", "defenses", "attacks", "examples"):
         if not table.get(key):
             raise GridError(f"needs {key!r}")
+    _check_lists(table)
     cells: list[Cell] = []
     for entry in _list(table["attacks"]):
         if not isinstance(entry, dict):
-            raise GridError(f'each [[attacks]] needs attack = "name", got {entry!r}')
+            raise GridError(f'each [[attacks]] needs attack = "name", got {shown(entry)}')
         _check_keys(entry, ATTACK, "[[attacks]]", TOP, "stands at the top, above the first [[attacks]]")
         if "attack" not in entry:
             raise GridError('each [[attacks]] needs attack = "name"')
-        cells += _cells(table | entry)
-    gallery = _integer(table, "gallery", 0, least=0)
-    default_size = _integer(table, "default_size", 2, least=2) if "default_size" in table else None
+        _check_lists(entry)
+        cells += islice(_cells(table | entry), CELLS + 1)
+        if len(cells) > CELLS:
+            raise GridError(f"it asks for more than {CELLS} cells: write several grids")
+    gallery = _integer(table, "gallery", 0)
+    default_size = _integer(table, "default_size", 2) if "default_size" in table else None
     return Grid(tuple(dict.fromkeys(cells)), gallery, default_size)
+
+
+def _check_lists(table: dict[str, Any]) -> None:
+    """Raise ``GridError`` for a list of nothing: what is measured for each of its entries is nothing."""
+    for key in LISTS:
+        if table.get(key) == []:
+            raise GridError(f"{key} is an empty list: leave it out, or give it an entry")
 
 
 def _cells(table: dict[str, Any]) -> Iterator[Cell]:
     """The cells of one entry: every combination of what it lists."""
     norm = table.get("norm", "linf")
     if norm not in specs.NORMS:
-        raise GridError(f"norm must be {' or '.join(specs.NORMS)}, got {norm!r}")
+        raise GridError(f"norm must be {' or '.join(specs.NORMS)}, got {shown(norm)}")
     counts = {
         "examples": _integer(table, "examples", None),
         "chunk": _integer(table, "chunk", 10),
-        "seed": _integer(table, "seed", 0, least=0),
+        "seed": _integer(table, "seed", 0),
     }
     eot, draws = _integer(table, "eot", 20), _integer(table, "draws", 8)
+    attacks = [canonical(attack) for attack in _list(table["attack"])]
+    defenses = [_defense(entry) for entry in _list(table["defenses"])]
+    attacked = next((attack for attack in attacks if attack != "none"), "")
+    budgets = _budgets(table, attacked) if attacked else []
     places = product(
         map(_text, _list(table["dataset"])),
         map(_size, _list(table.get("size", "classifier"))),
         map(canonical, _list(table["classifier"])),
-        map(canonical, _list(table["attack"])),
+        attacks,
     )
     for dataset, size, classifier, attack in places:
-        for access, eps in _budgets(table, attack):
-            for defense in map(_defense, _list(table["defenses"])):
+        for access, eps in UNATTACKED if attack == "none" else budgets:
+            for defense in defenses:
                 bare = defense == "none"
                 yield Cell(
                     dataset=dataset,
@@ -199,23 +238,24 @@ def _defense(entry: Any) -> str:
 
 def _text(spec: Any) -> str:
     if not isinstance(spec, str):
-        raise GridError(f'write names as text, "name(option=value)", got {spec!r}')
+        raise GridError(f'write names as text, "name(option=value)", got {shown(spec)}')
     return spec
 
 
 def _budgets(table: dict[str, Any], attack: str) -> list[tuple[str, float]]:
-    if attack == "none":
-        return [("none", 0.0)]
+    """What an attack may do: every combination of access and eps. ``attack`` is what errors call it."""
     accesses, budgets = _list(table.get("access", [])), _list(table.get("eps", []))
     if not accesses or not budgets:
         raise GridError(f'attack {attack!r} needs access (of {", ".join(ACCESSES)}) and eps ("4/255")')
     for access in accesses:
         if access not in ACCESSES:
             near = did_you_mean(str(access), ACCESSES)
-            raise GridError(f"access must be of {', '.join(ACCESSES)}, got {access!r}; {near}")
+            raise GridError(f"access must be of {', '.join(ACCESSES)}, got {shown(access)}; {near}")
     values = [specs.fraction(str(eps)) for eps in budgets]
     if any(not 0 < eps < float("inf") for eps in values):
-        raise GridError(f"eps must be positive, got {budgets}")
+        raise GridError(f"eps must be positive, got {shown(budgets)}")
+    if max(values) > FARTHEST:
+        raise GridError(f"eps must be at most {FARTHEST}, got {max(values):g}")
     if table.get("norm", "linf") == "linf" and max(values) > 1:
         largest = f"{max(values):g}"
         advice = f'write "{largest}/255" for grey levels, 1.0 for no budget'
@@ -228,15 +268,20 @@ def _size(value: Any) -> int | None:
         return None
     if value == "classifier":
         return OWN_SIZE
-    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise GridError(f'size must be "classifier", "native" or a number of pixels, got {value!r}')
+    low, high = RANGES["size"]
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        needed = f'"classifier", "native" or a number of pixels from {low} to {high}'
+        raise GridError(f"size must be {needed}, got {shown(value)}")
     return value
 
 
-def _integer(table: dict[str, Any], key: str, default: int | None, least: int = 1) -> int:
+def _integer(table: dict[str, Any], key: str, default: int | None) -> int:
     value = table.get(key, default)
+    least, most = RANGES[key]
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise GridError(f"{key} must be an integer of at least {least}, got {value!r}")
+        raise GridError(f"{key} must be an integer of at least {least}, got {shown(value)}")
+    if value > most:
+        raise GridError(f"{key} must be an integer of at most {most}, got {value}")
     return value
 
 
@@ -257,4 +302,4 @@ def _check_keys(table: dict[str, Any], keys: set[str], where: str, others: set[s
         hint = did_you_mean(key, sorted(keys))
         if key in others and not any(isinstance(value, dict) for value in _list(table[key])):
             hint = f"it {advice}"
-        raise GridError(f"{where} has no key {key!r}; {hint}")
+        raise GridError(f"{where} has no key {shown(key)}; {hint}")

@@ -17,7 +17,7 @@ from rain.bench.access import (
 )
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
-from rain.bench.gallery import draw_gallery
+from rain.bench.gallery import draw_gallery, most_pictures
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
@@ -124,18 +124,20 @@ class Bench:
         outcomes: dict[int, Outcome] = {}
         gallery = b""
         for batch in self.batches(cell, chunk):
-            clean = self.clean_answers(cell, chunk, batch)
+            # Clean answers to what nobody attacks are all the answers, and count as both.
+            answered = Counted(tick, 2 if cell.attack == "none" else 1)
+            clean = self.clean_answers(cell, chunk, batch, answered)
             self.check_classes(cell, batch.labels, clean.classes)
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked = self.attacked(cell, chunk, batch, tick)
                 asked = Question(self.source(cell), chunk, batch.number, "robust")
-                answers = self.answers(cell, asked, attacked.images)
+                answers = self.answers(cell, asked, attacked.images, answered)
                 if pictures and batch.number == 0:
                     gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
                 outcomes[outcome.index] = outcome
-            tick(2 * cell.draws * len(batch.images))
+            tick(2 * cell.draws * len(batch.images) - answered.units)
         return [outcomes[index] for index in sorted(outcomes)], gallery
 
     def batches(self, cell: Cell, chunk: int) -> list[Batch]:
@@ -147,11 +149,11 @@ class Bench:
             (cell.dataset, cell.size, indices), lambda: self._read(cell.dataset, cell.size, sound)
         )
 
-    def clean_answers(self, cell: Cell, chunk: int, batch: Batch) -> Answers:
+    def clean_answers(self, cell: Cell, chunk: int, batch: Batch, tick: Tick = lambda units: None) -> Answers:
         """The answers to the clean images, which serve every attack on the same defence."""
         return self._clean.get_or_make(
             (unattacked(cell, chunk), chunk, batch.number),
-            lambda: self.answers(cell, self._clean_question(cell, chunk, batch), batch.images),
+            lambda: self.answers(cell, self._clean_question(cell, chunk, batch), batch.images, tick),
         )
 
     def source(self, cell: Cell) -> Cell:
@@ -166,27 +168,32 @@ class Bench:
             (source, chunk, batch.number), lambda: self._attack(source, chunk, batch, tick)
         )
 
-    def answers(self, cell: Cell, question: Question, images: Images) -> Answers:
+    def answers(
+        self, cell: Cell, question: Question, images: Images, tick: Tick = lambda units: None
+    ) -> Answers:
         """Classify on the cell's number of fresh draws.
 
         Args:
             question: which images they are.
             images: (N, 3, H, W).
+            tick: told about each draw, in images.
         """
         model = self.assets.hardened(cell.classifier, cell.defense)
         if isinstance(model.defense, Gated):
-            return self._answers_of_gate(model.defense, cell, question, images)
+            return self._answers_of_gate(model.defense, cell, question, images, tick)
         if isinstance(model.defense, Detector):
             return self._answers_of_detector(model.defense, model, cell, question, images)
-        each = self._logits_of(cell, question, images)
+        each = self._logits_of(cell, question, images, tick)
         single = torch.stack([probabilities_of(answer, model) for answer in each])
         return Answers(single.argmax(2).cpu(), single.mean(0).argmax(1).cpu(), single.shape[2])
 
-    def _answers_of_gate(self, gate: Gated, cell: Cell, question: Question, images: Images) -> Answers:
+    def _answers_of_gate(
+        self, gate: Gated, cell: Cell, question: Question, images: Images, tick: Tick
+    ) -> Answers:
         """Let the gate judge what its column shares with those of its two parts: their answers."""
         gate.check_size(images.shape[2], images.shape[3])
         inner = replace(cell, defense=defense_within(cell.defense))
-        each = self._logits_of(inner, question, images)
+        each = self._logits_of(inner, question, images, tick)
         (bare,) = self._logits_of(replace(cell, defense="none", draws=1), question, images)
         one_by_one = [gate.combine(bare, answer[None]) for answer in each]
         return Answers(
@@ -212,14 +219,20 @@ class Bench:
         )
 
     @torch.no_grad()
-    def _logits_of(self, cell: Cell, question: Question, images: Images) -> Tensor:
+    def _logits_of(
+        self, cell: Cell, question: Question, images: Images, tick: Tick = lambda units: None
+    ) -> Tensor:
         """Logits (draws, N, classes) of the cell's classifier behind its defence."""
 
         def ask() -> Tensor:
             model = self.assets.hardened(cell.classifier, cell.defense)
             source = question.source
             generator = seeded(source, question.chunk, question.number, question.role)
-            return torch.stack([model(images, generator=generator) for _ in range(cell.draws)])
+            each = []
+            for _ in range(cell.draws):
+                each.append(model(images, generator=generator))
+                tick(len(images))
+            return torch.stack(each)
 
         return self._logits.get_or_make((cell.defense, cell.draws, question), ask)
 
@@ -230,6 +243,9 @@ class Bench:
     def gallery(self, cell: Cell, chunk: int, batch: Batch, adversarial: Images, pictures: int) -> bytes:
         """Draw the first pictures of a batch for the report, as an .npz file."""
         bare = self.assets.hardened(cell.classifier, "none")
+        pictures = min(pictures, most_pictures(batch.images))
+        if not pictures:
+            return b""
         return draw_gallery(
             bare,
             self.assets.hardened(cell.classifier, cell.defense),
@@ -278,6 +294,23 @@ class Bench:
             return attack_in_pieces(model, images, batch.labels, cell, start, batch=assets.batches.attack)
         except ImageError as error:
             raise AttackError(f"{cell.attack} asked the model about what is no image: {error}") from error
+
+
+class Counted:
+    """Hands work that is done on, and remembers how much it was.
+
+    Args:
+        tick: told about it.
+        weight: of each unit.
+    """
+
+    def __init__(self, tick: Tick, weight: int):
+        self.tick, self.weight, self.units = tick, weight, 0.0
+
+    def __call__(self, units: float) -> None:
+        """Tell of units, each as ``weight`` of them."""
+        self.units += self.weight * units
+        self.tick(self.weight * units)
 
 
 def seeded(cell: Cell, chunk: int, number: int, role: str) -> Generator:

@@ -1,7 +1,8 @@
 """How long a run will take, estimated before it starts: a few images go through each model that it asks."""
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator
@@ -9,12 +10,13 @@ from torch import Generator
 from rain.bench.access import BACKWARD, attacker_view
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell
+from rain.bench.measure import unattacked
 from rain.bench.plan import Plan
 from rain.bench.workload import describe
-from rain.images import enter
+from rain.images import Images, enter
 from rain.own_code import ENDINGS
-from rain.runtime.forecast import Piece
 from rain.runtime.precision import autocast
+from rain.runtime.rehearsal import seconds_for
 
 PROBED = 2
 """Images that go through a model to time it, in each of ``ROUNDS``."""
@@ -23,7 +25,54 @@ ROUNDS = 2
 """The first one warms up."""
 
 SMALL = 10
-"""Work that is not so many times that of timing it is not timed."""
+"""Work that is not so many times that of timing it is not timed, but for its defences alone."""
+
+NOTICE = 10.0
+"""Seconds that slow defences must come to, to be worth a word about small work."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the work: image passes through one model.
+
+    Args:
+        cell: whose attacker asks, or who judges.
+        units: of work, a backward pass as two forward passes.
+        attacked: whether these are an attack's steps, or answers.
+        share: of the work that is expected, where images may leave early.
+    """
+
+    cell: Cell
+    units: float
+    attacked: bool = False
+    share: float = 1.0
+
+    @property
+    def model(self) -> tuple[str, str, int | None]:
+        """What is asked: the classifier, the defence, and the side of the images."""
+        return self.cell.classifier, self.cell.defense, self.cell.size
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether there are backward passes in it."""
+        return self.attacked and self.cell.access != "query"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a model needs, in seconds.
+
+    Args:
+        answer: for an image.
+        unit: for a unit of an attack's work.
+    """
+
+    answer: float
+    unit: float
+
+    def seconds(self, part: Part) -> float:
+        """What a part of the work is expected to need."""
+        return part.share * part.units * (self.unit if part.attacked else self.answer)
 
 
 def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
@@ -32,45 +81,75 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
     Returns: seconds, and whether that is a guess, since most of it is attacks that images may leave early;
         None for work that is soon done, or where a model cannot be asked.
     """
-    pairs = describe(plan.assets, plan.work)
-    work = [piece for piece, _ in pairs]
-    models = {piece.model: cell for piece, cell in pairs}
-    units = sum(piece.share * piece.estimate for piece in work)
-    if not work or units < SMALL * len(models) * ROUNDS * PROBED * (1 + BACKWARD):
-        return None
+    parts = list(_parts(plan))
+    cells = {part.model: part.cell for part in parts}
+    by_gradient = {part.model: part.cell for part in parts if part.by_gradient}
+    units = sum(part.share * part.units for part in parts)
+    is_small = units < SMALL * len(cells) * ROUNDS * PROBED * (1 + BACKWARD)
+    pace = _pace_of_defense if is_small else _pace
     try:
-        paces = {model: _pace(plan.assets, cell) for model, cell in models.items()}
+        paces = {model: pace(plan.assets, cell) for model, cell in (cells | by_gradient).items()}
     except ENDINGS:
         return None  # the run says of which cells that is the end
-    seconds = [_needed(piece, cell) * paces[piece.model] for piece, cell in pairs]
+    seconds = [paces[part.model].seconds(part) for part in parts]
+    if not parts or (is_small and sum(seconds) < NOTICE):
+        return None
     # Of attacks that images may leave early nobody knows how much of the work is needed.
-    guessed = sum(length for length, piece in zip(seconds, work, strict=True) if piece.share < 1)
+    guessed = sum(length for length, part in zip(seconds, parts, strict=True) if part.share < 1)
     return sum(seconds), 2 * guessed > sum(seconds)
 
 
-def _needed(piece: Piece, cell: Cell) -> float:
-    """The units of a piece that are expected to be needed."""
-    # The estimate counts the answers to attacked images, too.
-    return piece.estimate / 2 if cell.attack == "none" else piece.share * piece.estimate
+def _parts(plan: Plan) -> Iterator[Part]:
+    """The answers and the attacks of each chunk; what several have in common is there once."""
+    answered: set[tuple[Cell, int]] = set()
+    pairs = describe(plan.assets, plan.work)
+    for (piece, asked), (cell, chunk) in zip(pairs, plan.work, strict=True):
+        images = len(cell.indices(chunk))
+        clean = unattacked(cell, chunk), chunk
+        if clean not in answered:
+            answered.add(clean)
+            yield Part(cell, float(images * cell.draws))
+        if cell.attack == "none":
+            continue
+        yield Part(cell, float(images * cell.draws))
+        attack = piece.estimate - 2 * images * cell.draws
+        if attack:
+            yield Part(asked, attack, attacked=True, share=piece.share)
 
 
-def _pace(assets: Assets, cell: Cell) -> float:
-    """Time the pass of one image through the model that a cell's attacker asks, in seconds."""
-    image, _ = assets.picture(cell.dataset, assets.first(cell.dataset, cell.examples))
-    images = enter(image, cell.size).expand(PROBED, -1, -1, -1).to(assets.device)
+def _pace(assets: Assets, cell: Cell) -> Pace:
+    """Time a few images through the model that a cell's attacker asks."""
+    images = _image(assets, cell).expand(PROBED, -1, -1, -1)
     by_gradient = cell.attack != "none" and cell.access != "query"
     # With access query a view gives no gradient; a static attacker's one pass is that of all the others.
     attacker = replace(cell, access="static" if by_gradient else "query")
     twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
     view = attacker_view(twin, attacker, Generator().manual_seed(0))
     model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
-    seconds = 0.0
+    forward = both = 0.0
     for _ in range(ROUNDS):
         begin = time.perf_counter()
         points = images.clone().requires_grad_(by_gradient)
         logits = model(points)
-        if logits.requires_grad:
-            torch.autograd.grad(logits.sum(), points)
         logits.sum().item()  # waits for a GPU
-        seconds = time.perf_counter() - begin
-    return seconds / PROBED / (1 + BACKWARD if by_gradient else 1)
+        forward = time.perf_counter() - begin
+        if logits.requires_grad:
+            (slope,) = torch.autograd.grad(logits.sum(), points)
+            slope.sum().item()
+        both = time.perf_counter() - begin
+    return Pace(forward / PROBED, both / PROBED / (1 + BACKWARD if by_gradient else 1))
+
+
+def _pace_of_defense(assets: Assets, cell: Cell) -> Pace:
+    """What the defence itself takes at the least, by a part of an image."""
+    defense = assets.hardened(cell.classifier, cell.defense).defense
+    _, _, height, width = _image(assets, cell).shape
+    each = seconds_for(defense, (height, width), assets.device)
+    by_gradient = cell.attack != "none" and cell.access != "query"
+    return Pace(each, each / (1 + BACKWARD if by_gradient else 1))
+
+
+def _image(assets: Assets, cell: Cell) -> Images:
+    """The first image of a cell, as it enters: (1, 3, H, W)."""
+    image, _ = assets.picture(cell.dataset, assets.first(cell.dataset, cell.examples))
+    return enter(image, cell.size)[None].to(assets.device)

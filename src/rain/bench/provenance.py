@@ -41,6 +41,7 @@ FACTS = {
     "classifier_options": Fact(("classifier",), refused=True),
     "defense_weights": Fact(COLUMN, refused=True),
     "defense_random": Fact(COLUMN),
+    "unfit": Fact(COLUMN),
     "gate_threshold": Fact(COLUMN, refused=True),
     "precision": Fact(COLUMN),
     "attack": Fact(("attack",)),

@@ -73,6 +73,22 @@ def cost(cell: Cell, chunk: int, *, is_crafted: bool = False) -> float:
     return len(cell.indices(chunk)) * (2 * cell.draws + attack)
 
 
+def passes_to_explain(cell: Cell, *, random: bool) -> float:
+    """Estimate how often a defence works where one picture is explained: for each answer, and for the attack.
+
+    Args:
+        cell: what was asked for.
+        random: whether the defence is.
+    """
+    answers = float(2 + cell.draws)
+    if cell.attack == "none":
+        return answers
+    attack = passes(cell.attack, cell.eot if random else 1)
+    # By scores there is no backward pass.
+    forward = attack if cell.access == "query" else attack / (1 + BACKWARD)
+    return 3 * answers + forward
+
+
 def passes(attack: str, eot: int) -> float:
     """Estimate an attack's work for one image.
 

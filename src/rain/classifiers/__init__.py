@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rain.errors import OptionError
 from rain.files import to_path
 from rain.images import INTERPOLATIONS, Images, centre_crop, resize_shorter
+from rain.options import check_integer
 
 
 class Preprocessed(nn.Module):
@@ -54,9 +55,8 @@ class Preprocessed(nn.Module):
         interpolation: str = "bicubic",
     ):
         super().__init__()
-        if not (isinstance(resize, int) and isinstance(crop, int)):
-            what = "numbers of pixels, of the shorter side and of the square"
-            raise OptionError(f"resize and crop are {what}, got {resize!r} and {crop!r}")
+        check_pixels(resize, "resize")
+        check_pixels(crop, "crop")
         _check_colour("mean", mean)
         _check_colour("std", std)
         if min(std) <= 0:
@@ -77,6 +77,23 @@ class Preprocessed(nn.Module):
             images = centre_crop(resize_shorter(images, self.resize, self.interpolation), self.crop)
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
+
+
+CLASSES = 50_000
+"""Of a classifier, at most."""
+
+PIXELS = 8000
+"""Of a side, at most: no picture that is read has more."""
+
+
+def check_classes(classes: object) -> int:
+    """Raise ``OptionError`` for a number of classes that no classifier has."""
+    return check_integer(classes, "classes", 1, CLASSES)
+
+
+def check_pixels(side: object, name: str) -> int:
+    """Raise ``OptionError`` for a side, in pixels, that no picture has; ``name`` is the option."""
+    return check_integer(side, name, 1, PIXELS)
 
 
 def own_file(weights: str | Path | None) -> Path | None:

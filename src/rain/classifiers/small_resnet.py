@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.classifiers import Preprocessed
+from rain.classifiers import Preprocessed, check_classes, check_pixels
 from rain.classifiers._denoising import KINDS, NONE, Denoise, kind_in
-from rain.errors import OptionError, did_you_mean
+from rain.errors import OptionError, did_you_mean, shown
+from rain.options import check_integer
 from rain.registry import CLASSIFIERS
 
 MEAN, STD = (0.45, 0.45, 0.45), (0.25, 0.25, 0.25)
@@ -32,22 +33,24 @@ def small_resnet(
     Args:
         weights: name of a shipped file, a safetensors file as ``rain train`` leaves it, or None for an
             untrained network.
-        classes: logits; a weight file says it itself.
-        width: channels of the first stage, doubled in each of the three others; ResNet-18 has 64. A weight
-            file says it itself.
-        size: side of the pictures that enter, in pixels; others are resized and cropped.
+        classes: logits, 1 to 50000; a weight file says it itself.
+        width: channels of the first stage, 1 to 256, doubled in each of the three others; ResNet-18 has 64. A
+            weight file says it itself.
+        size: side of the pictures that enter, in pixels, 1 to 8000; others are resized and cropped.
         denoise: "nonlocal", "mean" or "median", blocks that smooth the features (Xie et al., arXiv
             1812.03411); "none" for none, or for what a weight file says itself.
 
     Raises:
-        OptionError: there is no such ``denoise``.
+        OptionError: there is no such ``denoise``, or a number is out of range.
         WeightsError: the file cannot be read or does not fit.
 
     Source: He et al., Deep residual learning for image recognition (arXiv 1512.03385). Differs: the stem is
     one 3x3 convolution of stride 2 without pooling, since 96x96 has less to give away than 224x224.
     """
     if denoise not in (NONE, *KINDS):
-        raise OptionError(f"small_resnet: no denoise {denoise!r}; {did_you_mean(denoise, (NONE, *KINDS))}")
+        near = did_you_mean(str(denoise), (NONE, *KINDS))
+        raise OptionError(f"small_resnet: no denoise {shown(denoise)}; {near}")
+    check_pixels(size, "size")
     path = checkpoints.find("small_resnet", weights) if weights is not None else None
     state, card = checkpoints.read(path) if path else ({}, {})
     # ``rain train`` writes the names of the whole, "network.last.weight"; a bare network has "last.weight".
@@ -57,7 +60,7 @@ def small_resnet(
     last = inside.get("last.weight")
     if last is not None and last.ndim == 2 and len(last) and last.shape[1] >= 8:
         classes, width = last.shape[0], last.shape[1] // 8
-        with torch.device("meta"):
+        with checkpoints.promised(str(path)), torch.device("meta"):
             empty = _network(classes, width, denoise)
         checkpoints.check(empty, inside, str(path))
     network = _network(classes, width, denoise)
@@ -70,6 +73,8 @@ def small_resnet(
 
 
 def _network(classes: int, width: int, denoise: str) -> "SmallResnet":
+    check_classes(classes)
+    check_integer(width, "width", 1, 256)
     return SmallResnet(classes, width) if denoise == NONE else DenoisingResnet(classes, width, denoise)
 
 

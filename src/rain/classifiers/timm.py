@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from rain import checkpoints, imagenet
-from rain.classifiers import Preprocessed, own_file
+from rain.classifiers import Preprocessed, check_classes, check_pixels, own_file
 from rain.errors import OptionError, UnknownNameError, WeightsError, did_you_mean
 from rain.registry import CLASSIFIERS
 
@@ -52,9 +52,11 @@ def timm(
     if weights not in (None, "DEFAULT") and file is None:
         advice = "give the path of a safetensors file, DEFAULT, or None"
         raise UnknownNameError(f"timm/{name}: no such file {str(weights)!r}; {advice}")
-    if classes is not None and (weights == "DEFAULT" or classes < 1):
-        needed = "a positive number and goes with weights=PATH or weights=None"
-        raise OptionError(f"timm/{name}: classes must be {needed}, got {classes!r}")
+    if classes is not None:
+        check_classes(classes)
+    if classes is not None and weights == "DEFAULT":
+        goes = "goes with weights=PATH or weights=None"
+        raise OptionError(f"timm/{name}: classes {goes}, got {classes!r}")
     network: Any = _create(library, name, weights == "DEFAULT" and file is None, classes)
     count: int = network.num_classes
     card = checkpoints.load(network, file, within="network.", classes=count) if file else {}
@@ -63,13 +65,13 @@ def timm(
     if channels != 3 or height != width:
         what = f"takes {channels} x {height} x {width}"
         raise OptionError(f"timm/{name} {what}; only networks for square RGB images can be used")
-    crop = crop or height
+    crop = height if crop is None else check_pixels(crop, "crop")
     categories = checkpoints.categories(card)
     if not categories and count == 1000:
         categories = imagenet.categories()
     return Preprocessed(
         network,
-        resize=resize or max(crop, math.floor(crop / config["crop_pct"])),
+        resize=resize if resize is not None else max(crop, math.floor(crop / config["crop_pct"])),
         crop=crop,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),

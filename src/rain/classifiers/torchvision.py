@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from rain import checkpoints, imagenet
-from rain.classifiers import Preprocessed, own_file
+from rain.classifiers import Preprocessed, check_classes, check_pixels, own_file
 from rain.errors import OptionError, UnknownNameError, WeightsError, did_you_mean
 from rain.registry import CLASSIFIERS
 
@@ -57,12 +57,14 @@ def torchvision(
     if downloads and str(weights) not in published.__members__:
         hint = did_you_mean(str(weights), list(published.__members__))
         raise UnknownNameError(f"{what}: no weights {str(weights)!r}, and there is no such file; {hint}")
-    if classes is not None and (downloads or classes < 1):
-        needed = "a positive number and goes with weights=PATH or weights=None"
-        raise OptionError(f"{what}: classes must be {needed}, got {classes!r}")
+    if classes is not None:
+        check_classes(classes)
+    if classes is not None and downloads:
+        goes = "goes with weights=PATH or weights=None"
+        raise OptionError(f"{what}: classes {goes}, got {classes!r}")
     version = published[str(weights)] if downloads else published["DEFAULT"]
     preprocessing = version.transforms()
-    crop = crop or preprocessing.crop_size[0]
+    crop = preprocessing.crop_size[0] if crop is None else check_pixels(crop, "crop")
     count = classes or 1000
     network = models.get_model(name, weights=None, num_classes=count, **_arguments(name, crop))
     card = checkpoints.load(network, file, within="network.", classes=count) if file else {}
@@ -77,7 +79,7 @@ def torchvision(
         categories = imagenet.categories()
     return Preprocessed(
         network,
-        resize=resize or preprocessing.resize_size[0],
+        resize=resize if resize is not None else preprocessing.resize_size[0],
         crop=crop,
         mean=tuple(preprocessing.mean),
         std=tuple(preprocessing.std),

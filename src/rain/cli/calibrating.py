@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rain.bench.metrics import size_text
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import GateError
@@ -58,6 +59,7 @@ def calibrate(
         side = own if size is None else size or None
         dataset = load_dataset(dataset_of(images))
         indices = _choice(len(dataset), count, seed)
+        _announce(hardened, dataset, indices, side, defense)
         calibration = _compare(hardened, dataset, indices, side, seed)
         calibration.save(out)
         rate = f"{100 * calibration.disagree:.1f} %"
@@ -95,6 +97,19 @@ def _choice(length: int, count: int | None, seed: int) -> list[int]:
     if count is None or count >= length:
         return list(range(length))
     return torch.randperm(length, generator=torch.Generator().manual_seed(seed))[:count].tolist()
+
+
+def _announce(
+    hardened: "Hardened", dataset: "Dataset", indices: list[int], side: int | None, defense: str
+) -> None:
+    """Say how long a slow defence will take for all pictures."""
+    from rain.runtime.rehearsal import seconds_for
+
+    if not indices:
+        return
+    size = (side, side) if side else tuple(dataset[indices[0]][0].shape[1:])
+    device = next(hardened.parameters()).device
+    announce(defense, seconds_for(hardened.defense, (size[0], size[1]), device), len(indices))
 
 
 def _compare(

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 
@@ -32,7 +34,7 @@ def cost(
 ) -> None:
     """Say what a defence costs a classifier: clean accuracy and time.
 
-    It takes about a minute, and attacks nothing.
+    It takes about a minute, and attacks nothing. A slow defence says how long it takes.
     """
     with clean_errors():
         from rain.bench.cells import OWN_SIZE
@@ -49,6 +51,7 @@ def cost(
             size=OWN_SIZE if size is None else size or None,
             device=device,
             progress=True,
+            tell=partial(announce, defense),
         )
         print(json.dumps(_fields(measured)) if as_json else _text(measured))
 

@@ -1,10 +1,12 @@
 """``rain explain``: one picture, attacked and defended, as a page that says what happens."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
 from rain.cli.options import Device
 from rain.errors import ResultError
@@ -37,7 +39,8 @@ def explain(
     """Explain on a page what a defence does to a picture of yours.
 
     The picture is attacked twice: by who knows only the classifier, and by who knows the defence, too. It
-    takes less than half a minute on two cores, with the classifier and the attack that are the default.
+    takes less than half a minute on two cores, with what is the default. A slow defence says how long it
+    takes.
     """
     with clean_errors():
         path = to_path(html)
@@ -67,6 +70,7 @@ def explain(
             label=label,
             device=device,
             progress=True,
+            tell=partial(announce, defense),
         )
         page = encode(explanation_html(about))
         try:

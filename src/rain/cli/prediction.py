@@ -3,12 +3,14 @@
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors, print_error
 from rain.cli.options import Device
 from rain.errors import DatasetError, RainError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from rain.defense import Hardened
+    from rain.runtime.progress import Tick
 
 IMAGES_HELP = "Image files, or folders: all pictures within, one line each."
 SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
@@ -144,6 +147,15 @@ class Oracle:
         agreement = float(prediction.agreement[0])
         return Answer(tuple(guesses), agreement, _gating(prediction, names), overrules=overrules)
 
+    @contextmanager
+    def told(self, tick: "Tick") -> Iterator[None]:
+        """Tell of each draw of a picture that the classifier has answered, as a part of the picture."""
+        handle = self.hardened.classifier.register_forward_hook(lambda *_: tick(1 / self.draws))
+        try:
+            yield
+        finally:
+            handle.remove()
+
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help=IMAGES_HELP, metavar="IMAGE")],
@@ -169,16 +181,41 @@ def predict(
 
         items = list(_items(images))
         oracle = _oracle(classifier, defense, gate, calibration, draws, seed, size, device)
+        is_slow = _announce(oracle, items, defense)
         failures = 0
         work = [Piece(item.path.name, 1.0, ("picture",)) for item in items]
-        with bar(work, visible=len(items) > 1) as ticks:
+        with bar(work, visible=is_slow or len(items) > 1) as ticks:
             for item, tick in zip(items, ticks, strict=True):
-                answer = oracle.answer(item, top or (1 if item.within else TOP))
+                with oracle.told(tick):
+                    answer = oracle.answer(item, top or (1 if item.within else TOP))
                 failures += bool(answer.error)
                 _print_answer(item, answer, oracle.draws, as_json=as_json, several=bool(top))
                 tick(1)
         if failures:
             raise typer.Exit(1)
+
+
+def _announce(oracle: Oracle, items: Sequence[Item], defense: str) -> bool:
+    """Say how long a slow defence will take for all images; whether it is one."""
+    from rain.gate import Gated
+    from rain.pictures import read_image
+    from rain.runtime.rehearsal import seconds_for
+
+    sound = [item for item in items if not item.fault]
+    if not sound:
+        return False
+    if oracle.side is not None:
+        size = oracle.side, oracle.side
+    else:
+        try:
+            _, height, width = read_image(sound[0].path).shape
+        except RainError:
+            return False  # the answers say what is wrong
+        size = height, width
+    each = seconds_for(oracle.hardened.defense, size, oracle.device)
+    # A gate asks further draws of few images.
+    draws = 1 if isinstance(oracle.hardened.defense, Gated) else oracle.draws
+    return announce(defense, each, len(sound) * draws)
 
 
 def _items(paths: Iterable[Path]) -> Iterator[Item]:

@@ -7,12 +7,12 @@ Convention:
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rain.errors import DatasetError
-from rain.files import is_file, is_folder, to_path
+from rain.files import is_file, is_folder, leaves, to_path
 from rain.pictures import SUFFIXES
 
 SYSTEM = frozenset(
@@ -84,6 +84,22 @@ def list_pictures(root: Path, folder: str = ".") -> Listing:
         elif not path.is_dir():
             skipped.append(name)
     return Listing(sorted(pictures), sorted(skipped))
+
+
+def refuse_links_out(root: Path, names: Iterable[str]) -> None:
+    """Raise ``DatasetError`` for a link that leads out of a dataset, which may come from somebody else.
+
+    Args:
+        root: the folder.
+        names: of files, relative to it.
+    """
+    paths = [root / name for name in names]
+    folders = {path.parent for path in paths} - {root}
+    links = [path for path in paths if path.is_symlink()]
+    for path in (*sorted(folders), *links):
+        if leaves(path, root):
+            what = f"{path}: a link that leads out of {root}"
+            raise DatasetError(f"{what}: put a copy in its place, or name the folder that it leads to")
 
 
 def warn_of_skipped(root: Path, skipped: Sequence[str]) -> None:

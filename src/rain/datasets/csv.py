@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rain import imagenet
 from rain.datasets import Pictures, read_table, to_label
+from rain.datasets._listing import refuse_links_out
 from rain.errors import DatasetError, OptionError
 from rain.files import is_file, is_folder, spellings, to_path
 from rain.registry import DATASETS
@@ -39,6 +40,7 @@ def csv(path: str, *, categories: str | None = None, licence: str | None = None)
     rows = read_table(table, ("file", "label"))
     root = table.parent
     files = tuple(_file(table, row["file"]) for row in rows)
+    refuse_links_out(root, files)
     labels = tuple(to_label(row["label"], f"{table}, file {row['file']}") for row in rows)
     names = imagenet.categories() if categories == "imagenet" else _categories(rows, labels)
     terms = sorted({row.get("licence") or row.get("license") or "" for row in rows} - {""})

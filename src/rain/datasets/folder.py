@@ -13,6 +13,7 @@ from rain.datasets._listing import (
     existing_folder,
     first_of,
     list_pictures,
+    refuse_links_out,
     warn_of_outside,
     warn_of_skipped,
 )
@@ -64,13 +65,15 @@ def folder(path: str, *, labels: str = "auto", licence: str = "not said") -> Pic
 
     Raises:
         DatasetError: the folder or the CSV file is missing, empty, or does not give every subfolder a label;
-            or some subfolders are named like WordNet ids and some are not, and ``labels`` is "auto".
+            a link leads out of the folder; or some subfolders are named like WordNet ids and some are not,
+            and ``labels`` is "auto".
     """
     root = existing_folder(path, f"{LAYOUT}; a table of labels is csv:PATH")
     folders = class_folders(root)
     if not folders:
         raise DatasetError(f"{root}: no subfolders; {LAYOUT}, or use csv:{path} with a labels.csv")
     listings = [list_pictures(root, name) for name in folders]
+    refuse_links_out(root, [file for listing in listings for file in listing.pictures])
     filled = [name for name, listing in zip(folders, listings, strict=True) if listing.pictures]
     by_folder, categories = _labels(root, folders, filled, labels)
     if filled:

@@ -1,7 +1,7 @@
 """Pictures without labels: every picture below a folder."""
 
 from rain.datasets import Pictures
-from rain.datasets._listing import existing_folder, list_pictures, warn_of_skipped
+from rain.datasets._listing import existing_folder, list_pictures, refuse_links_out, warn_of_skipped
 from rain.registry import DATASETS
 
 NO_LABEL = -1
@@ -18,10 +18,11 @@ def pictures(path: str, *, licence: str = "not said") -> Pictures:
         licence: what cards say about the terms of the pictures.
 
     Raises:
-        DatasetError: the folder is missing, or holds no pictures.
+        DatasetError: the folder is missing, holds no pictures, or a link leads out of it.
     """
     root = existing_folder(path, "it must hold pictures")
     listing = list_pictures(root)
     files = tuple(listing.pictures)
+    refuse_links_out(root, files)
     warn_of_skipped(root, listing.skipped)
     return Pictures(f"pictures:{path}", root, files, (NO_LABEL,) * len(files), (), licence)

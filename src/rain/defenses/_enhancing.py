@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from rain.errors import OptionError
 from rain.images import Images
 from rain.registry import ENHANCERS
-from rain.specs import parse
+from rain.specs import parse, write
 
 
 def build_enhancer(enhancer: str | nn.Module) -> nn.Module:
@@ -22,8 +22,9 @@ def build_enhancer(enhancer: str | nn.Module) -> nn.Module:
     has_weights = any(True for _ in network.parameters())
     untrained = has_weights and getattr(network, "card", {}) is None
     if untrained and "weights" not in parse(enhancer)[1]:
-        named = f"{enhancer}(weights=PATH), a safetensors file"
-        noise = f"{enhancer}(weights=None) if it is to answer noise"
+        name, options = parse(enhancer)
+        named = f"{write(name, options | {'weights': 'PATH'})}, a safetensors file"
+        noise = f"{write(name, options | {'weights': None})} if it is to answer noise"
         raise OptionError(f"enhancer {enhancer!r} comes without weights: give {named}, or {noise}")
     return network
 

@@ -1,6 +1,7 @@
 """Defences one after the other."""
 
 from rain.chain import Chain
+from rain.errors import OptionError
 from rain.registry import DEFENSES
 from rain.specs import apart
 
@@ -19,4 +20,8 @@ def chain(parts: str = "jpeg+rain") -> Chain:
 
     Convention: an attacker gets BPDA for the parts that have no gradient, and the gradient of the others.
     """
+    if not isinstance(parts, str):
+        raise OptionError(
+            f'parts of a chain are specs with "+" between them, such as jpeg+rain, got {parts!r}'
+        )
     return Chain(*apart(parts))

@@ -18,6 +18,9 @@ from rain.seeding import drawing_from, generator_for
 SIDE = 224
 """Of the pictures from which the bank is cut, in pixels."""
 
+BANK = 80_000_000
+"""Numbers in the bank, at most: a million patches of 5x5, as the authors have."""
+
 ROWS = 512
 """How many patches are compared with the bank at a time."""
 
@@ -32,7 +35,8 @@ class Quilting(Defense):
         bank: spec of the dataset from which the bank is cut (``rain list datasets``), "samples" by default.
             Give one that has none of the pictures to be defended: of its own pictures the bank knows every
             patch, and the figure flatters.
-        patches: how many the bank holds, 1 to 1000000, 20000 by default; always the same ones.
+        patches: how many the bank holds, 1 to 1000000, 20000 by default, and less where they are large: 80
+            million numbers in all. Always the same ones.
         size: side of a patch, in pixels, 3 to 32. The default is Guo's 5.
         neighbors: of so many patches most like the image's, one is drawn, 1 to 100. The default is 10. With
             1, the default of the released code, nothing is random.
@@ -59,6 +63,9 @@ class Quilting(Defense):
         count = check_integer(patches, "patches", 1, 1_000_000)
         if count < self.neighbors:
             raise OptionError(f"patches must be at least neighbors, {neighbors}, got {patches}")
+        if 3 * count * self.size**2 > BANK:
+            what = f"{count} patches of {self.size} pixels are more than {BANK} numbers"
+            raise OptionError(f"patches and size: {what}, which the bank may have")
         if not isinstance(bank, str):
             raise OptionError(f"bank must be the spec of a dataset (rain list datasets), got {bank!r}")
         self.overlap = self.size // 2

@@ -1,5 +1,6 @@
 """RAIN: structured randomisation (SRd), then detail generation (DG)."""
 
+import json
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from rain.images import Images
 from rain.plans import Cells, Offsets, Plan
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES
+from rain.specs import parse
 
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
@@ -84,8 +86,8 @@ class Rain(Defense):
             channel apart, as released), "pixel" (one draw for all three), "bicubic" (nothing random), "scale"
             (bicubic, by a random factor).
         keep: how many pixels of each cell are kept, 1 (the default, as released) to 3. DG gets them all if it
-            is informed (``compact``), else their mean. More of them need a DG that was trained for them: the
-            shipped weights know one, and restore less of more.
+            is informed (``compact``), else their mean. The shipped weights were trained on one. Behind
+            another ``down`` or ``keep`` than its own a DG restores less, and a warning says so.
         shift: the largest circular shift, as a fraction of the halved side; 0.05 is the default, 0 is none.
         shared_shift: True for one shift for the whole batch; False, the default, for one for each image.
         seam: what DG hands on where the circular shift has brought a strip to the other side: "mirrored" (the
@@ -145,9 +147,18 @@ class Rain(Defense):
         self.enhancer = build_enhancer(options.enhancer)
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
-        if self.keep > 1 and not _may_know(self.enhancer, self.keep):
-            what = f"rain keeps {self.keep} pixels of each cell, and its DG was not trained for that"
-            warnings.warn(f"{what}: it will restore less", stacklevel=2)
+        if self.unfit:
+            advice = "it will restore less, so that this is no ablation; train a DG for it to compare"
+            warnings.warn(f"{self.unfit}: {advice}", stacklevel=2)
+
+    @property
+    def unfit(self) -> str:
+        """Why DG does not fit the way in which this defence halves pictures; "" if it does, or none knows."""
+        trained = _trained_behind(self.enhancer)
+        if trained is None:
+            return "" if self.keep == 1 or _may_know(self.enhancer, self.keep) else _misfit(self, None)
+        fits = (self.down in PICKING) == (trained.down in PICKING) and self.keep == trained.keep
+        return "" if fits else _misfit(self, trained)
 
     @property
     def ablating(self) -> int | None:
@@ -271,6 +282,36 @@ def _shifted_choice(draw: Draw) -> Tensor | None:
 def _is_informed(enhancer: nn.Module) -> bool:
     """Whether a DG is told which pixels were picked."""
     return bool(getattr(enhancer, "informed", False))
+
+
+def _trained_behind(enhancer: nn.Module) -> Options | None:
+    """How the pictures were halved on which a DG was trained; None where its card does not say it."""
+    card: dict[str, str] = getattr(enhancer, "card", None) or {}
+    try:
+        recipe = json.loads(card.get("recipe", "{}"))
+        name, options = parse(card.get("behind") or str(recipe.get("defense", "")))
+        preset = PRESETS[str(options.get("preset", "default"))]
+        changes = {option: options[option] for option in ("down", "keep") if option in options}
+        return replace(preset, **changes) if name == "rain" else None
+    except (ValueError, TypeError, AttributeError, KeyError, OptionError):
+        return None  # a card is free text: of one that says something else nothing is known
+
+
+def _misfit(defense: Rain, trained: Options | None) -> str:
+    """Say how a defence halves pictures, and how those were halved that its DG knows."""
+    how = f"keeps {_pixels(defense.keep)} of each cell" if defense.down in PICKING else _halves(defense.down)
+    but = ""
+    if trained is not None:
+        but = f", but for {_pixels(trained.keep) if trained.down in PICKING else trained.down}"
+    return f"rain {how}, and its DG was not trained for that{but}"
+
+
+def _halves(down: str) -> str:
+    return "halves by a random factor" if down == "scale" else f"halves by {down}"
+
+
+def _pixels(keep: int) -> str:
+    return "one pixel" if keep == 1 else f"{keep} pixels"
 
 
 def _may_know(enhancer: nn.Module, keep: int) -> bool:

@@ -10,11 +10,16 @@ from rain import checkpoints
 from rain.enhancers.bicubic import upsample
 from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_flag, check_integer
 from rain.registry import ENHANCERS
 from rain.tracing import is_channels_last
 
 GREY = 0.45
 """Roughly the mean of natural images. It is subtracted from a pixel, so that a missing one is no extreme."""
+
+
+CHANNELS, BLOCKS = 256, 64
+"""The largest sizes; beyond them it is compact no more."""
 
 
 @ENHANCERS.register
@@ -29,10 +34,10 @@ class Compact(nn.Module):
         informed: the network is told which pixel of each 2x2 cell SRd kept: a problem of filling in, not of
             guessing where the samples lie. It then corrects an interpolation of the kept pixels at their true
             places. False: it corrects bicubic up-sampling, and knows nothing.
-        head: channels at the input's resolution.
-        near: residual blocks at the input's resolution.
-        features: channels at half the input's resolution.
-        blocks: residual blocks there.
+        head: channels at the input's resolution, 1 to 256.
+        near: residual blocks at the input's resolution, 0 to 64.
+        features: channels at half the input's resolution, 1 to 256.
+        blocks: residual blocks there, 0 to 64.
         scale: 2, the default, or 1 for a denoiser, as ``smooth`` takes one. It corrects its input, is not
             told of picks, and may get values outside of [0, 1].
 
@@ -40,7 +45,8 @@ class Compact(nn.Module):
         is padded by repeating the edge, and the result cropped.
 
     Raises:
-        OptionError: scale is neither 1 nor 2, or 1 and the file is of a network that doubles.
+        OptionError: a size is out of range; scale is neither 1 nor 2, or 1 and the file is of a network that
+            doubles.
         WeightsError: the file cannot be read, or belongs to another architecture.
 
     Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
@@ -61,7 +67,7 @@ class Compact(nn.Module):
         super().__init__()
         if type(scale) is not int or scale not in (1, 2):
             raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {scale!r}")
-        informed = informed and scale == 2
+        informed = check_flag(informed, "informed") and scale == 2
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
@@ -74,7 +80,7 @@ class Compact(nn.Module):
                     advice = "give weights=PATH of a denoiser, or weights=None"
                     raise OptionError(f"{path.name} is no denoiser, it doubles the sides: {advice}")
                 informed, head, near, features, blocks, scale = size
-            with torch.device("meta"):
+            with checkpoints.promised(str(path)), torch.device("meta"):
                 empty = Compact(
                     None,
                     informed=informed,
@@ -86,6 +92,10 @@ class Compact(nn.Module):
                 )
             checkpoints.check(empty, state, str(path))
         self.informed = informed
+        check_integer(head, "head", 1, CHANNELS)
+        check_integer(near, "near", 0, BLOCKS)
+        check_integer(features, "features", 1, CHANNELS)
+        check_integer(blocks, "blocks", 0, BLOCKS)
         self.head = nn.Conv2d(27 if informed else 3, head, 3, padding=1)
         self.near = nn.Sequential(*[Block(head) for _ in range(near)])
         self.down = nn.Conv2d(4 * head, features, 3, padding=1)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.errors import OptionError, WeightsError, did_you_mean
+from rain.errors import OptionError, WeightsError, did_you_mean, shown
 from rain.images import Images
+from rain.options import check_integer, check_number
 from rain.registry import ENHANCERS
 
 MEAN = (0.4488, 0.4371, 0.4040)
@@ -32,15 +33,15 @@ class Edsr(nn.Module):
             ``body.0.body.0.weight``, ...), or None for an untrained network. The constants ``sub_mean`` and
             ``add_mean`` may be in the file or not.
         size: "baseline" or "full"; the options below change single numbers of it.
-        features: channels, at least 1; 64 in the baseline, 256 in the full network.
-        blocks: residual blocks, at least 0; 16 in the baseline, 32 in the full network.
-        residual_scale: what a block's result is multiplied by before the skip; 1 in the baseline, 0.1 in the
-            full network. No weight file says it.
+        features: channels, 1 to 256; 64 in the baseline, 256 in the full network.
+        blocks: residual blocks, 0 to 64; 16 in the baseline, 32 in the full network.
+        residual_scale: what a block's result is multiplied by before the skip, 0 to 10; 1 in the baseline,
+            0.1 in the full network. No weight file says it.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
     Raises:
-        OptionError: there is no such size.
+        OptionError: there is no such size, or a number is out of range.
         WeightsError: the file cannot be read, belongs to another architecture, or was trained with another
             mean or range.
 
@@ -58,12 +59,15 @@ class Edsr(nn.Module):
         residual_scale: float | None = None,
     ):
         super().__init__()
-        if size not in SIZES:
-            raise OptionError(f"edsr: no size {size!r}; {did_you_mean(size, SIZES)}")
+        if not isinstance(size, str) or size not in SIZES:
+            raise OptionError(f"edsr: no size {shown(size)}; {did_you_mean(str(size), SIZES)}")
         published = SIZES[size]
         features = published[0] if features is None else features
         blocks = published[1] if blocks is None else blocks
         residual_scale = published[2] if residual_scale is None else residual_scale
+        check_integer(features, "features", 1, 256)
+        check_integer(blocks, "blocks", 0, 64)
+        residual_scale = check_number(residual_scale, "residual_scale", 0, 10)
         self.sub_mean = MeanShift(-1)
         self.head = nn.Sequential(_convolution(3, features))
         residual = [Block(features, residual_scale) for _ in range(blocks)]

@@ -12,6 +12,7 @@ from rain import checkpoints
 from rain.enhancers.bicubic import upsample
 from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import ENHANCERS
 
 AFFINE = 12
@@ -32,10 +33,10 @@ class Hdrnet(nn.Module):
     Args:
         weights: path of a safetensors file, or None for an untrained network. The file says how large the
             network is; the options below are for an untrained one.
-        side: side of the picture that the low network sees, in pixels, a multiple of 64. The grid has a cell
-            for each 16 of them.
-        width: channels after its first convolution, at least 1; eight times as many at the end.
-        bins: cells of the grid along brightness, at least 2.
+        side: side of the picture that the low network sees, in pixels, a multiple of 64 from 64 to 512. The
+            grid has a cell for each 16 of them.
+        width: channels after its first convolution, 1 to 64; eight times as many at the end.
+        bins: cells of the grid along brightness, 2 to 64.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
 
@@ -59,7 +60,7 @@ class Hdrnet(nn.Module):
             state, self.card = checkpoints.read(path)
             state, prefix = checkpoints.without_prefix(state, ["low.0.weight", "coefficients.weight"])
             side, width, bins = _size(state) or (side, width, bins)
-            with torch.device("meta"):
+            with checkpoints.promised(str(path)), torch.device("meta"):
                 empty = Hdrnet(None, side=side, width=width, bins=bins)
             checkpoints.check(empty, state, str(path))
         self.side, self.bins = side, bins
@@ -154,10 +155,11 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
 
 def _check_sizes(side: int, width: int, bins: int) -> None:
     """Raise ``OptionError`` for a network that cannot be."""
-    if side < 64 or side % 64:
+    check_integer(side, "side", 64, 512)
+    if side % 64:
         raise OptionError(f"hdrnet: side must be a multiple of 64 pixels, got {side!r}")
-    if width < 1 or bins < 2:
-        raise OptionError(f"hdrnet: width must be at least 1 and bins at least 2, got {width!r} and {bins!r}")
+    check_integer(width, "width", 1, 64)
+    check_integer(bins, "bins", 2, 64)
 
 
 def _size(state: dict[str, Tensor]) -> tuple[int, int, int] | None:

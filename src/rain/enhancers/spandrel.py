@@ -1,12 +1,17 @@
 """Super-resolution checkpoints of many architectures, by way of the PyPI package spandrel."""
 
+import math
+import re
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rain import checkpoints
 from rain.errors import WeightsError
@@ -16,6 +21,15 @@ from rain.registry import ENHANCERS
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
+
+
+SPARE_VALUES, SPARE_TENSORS = 8_000_000, 2000
+"""What a network may have besides the tensors of its file: masks and tables of places."""
+
+MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.arange, torch.full)
+
+LONG_NUMBER = re.compile(r"\d{6}")
+"""No layer of a network has such a number; some architectures count up to it."""
 
 
 @ENHANCERS.register(argument=":PATH")
@@ -44,6 +58,8 @@ class Spandrel(nn.Module):
         super().__init__()
         state, card = checkpoints.read(to_path(path))
         checkpoints.check_finite(state, str(path))
+        if any(map(LONG_NUMBER.search, state)):
+            raise WeightsError(f"{path}: no architecture that spandrel knows numbers its layers so")
         descriptor = _recognise_within(state, path)
         scale, inputs, outputs = descriptor.scale, descriptor.input_channels, descriptor.output_channels
         if (scale, inputs, outputs) != (2, 3, 3):
@@ -66,6 +82,43 @@ class Spandrel(nn.Module):
         padded = F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
         enlarged: Tensor = self._call(self.network, padded)
         return enlarged[..., : 2 * height, : 2 * width].clamp(0, 1)
+
+
+class _Frugal(TorchFunctionMode):
+    """Let a network be built of about as many numbers as a file has.
+
+    The architectures take sizes and counts out of names and shapes, of which a small file can say any.
+
+    Args:
+        state: the tensors of the file.
+
+    Raises:
+        WeightsError: from within, when the network grows beyond them.
+    """
+
+    def __init__(self, state: dict[str, Tensor]):
+        super().__init__()
+        self.values = SPARE_VALUES + 4 * sum(tensor.numel() for tensor in state.values())
+        self.tensors = SPARE_TENSORS + 20 * len(state)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Count what is made."""
+        kwargs = kwargs or {}
+        if func in MAKERS:
+            self.tensors -= 1
+            self.values -= _values_asked(args, kwargs)
+            if self.tensors < 0 or self.values < 0:
+                raise WeightsError("its names and shapes ask for a much larger network than it holds")
+        return func(*args, **kwargs)
+
+
+def _values_asked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """How many numbers a call such as ``torch.empty(3, 4)`` or ``torch.zeros((3, 4))`` asks for."""
+    first = kwargs.get("size", args[0] if args else ())
+    sides = first if isinstance(first, list | tuple) else args
+    return math.prod(side for side in sides if isinstance(side, int))
 
 
 def _recognise_within(state: dict[str, Tensor], path: str | Path) -> "ImageModelDescriptor[nn.Module]":
@@ -91,7 +144,10 @@ def _recognise(state: dict[str, Tensor], path: str | Path) -> "ImageModelDescrip
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's copies of old code
-            descriptor = ModelLoader().load_from_state_dict(state)
+            with _Frugal(state):
+                descriptor = ModelLoader().load_from_state_dict(state)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
     except UnsupportedModelError:
         raise WeightsError(f"{path}: no architecture that spandrel knows") from None
     except Exception as error:

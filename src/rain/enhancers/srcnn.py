@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers.bicubic import upsample
-from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_flag, check_integer, check_odd
 from rain.registry import ENHANCERS
 
 LAYERS = ("conv1", "conv2", "conv3")
@@ -30,9 +30,10 @@ class Srcnn(nn.Module):
         weights: path of a safetensors file with the names ``conv1.weight`` to ``conv3.bias``, or None for an
             untrained network. The file says how large the network is, and whether it sees the luminance
             alone; the options below are for an untrained one.
-        features: channels after the first convolution, at least 2; half of them after the second.
-        middle: side of the second convolution's kernel, odd: 1 as published, 3 or 5 in the paper's larger
-            ones. The first has 9, the third 5.
+        features: channels after the first convolution, 6 to 1024, or from 2 with ``luminance``; half of them
+            after the second.
+        middle: side of the second convolution's kernel, odd, 1 to 15: 1 as published, 3 or 5 in the paper's
+            larger ones. The first has 9, the third 5.
         luminance: correct the luminance alone, as most published weights do; colour stays bicubic.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1], clamped.
@@ -59,10 +60,9 @@ class Srcnn(nn.Module):
         super().__init__()
         self.card: dict[str, str] | None = None
         planes = 1 if luminance else 3
-        if features < 2 * planes:
-            raise OptionError(f"srcnn: features must be at least {2 * planes}, got {features!r}")
-        if middle < 1 or middle % 2 == 0:
-            raise OptionError(f"srcnn: middle must be an odd number of pixels, got {middle!r}")
+        check_flag(luminance, "luminance")
+        check_integer(features, "features", 2 * planes, 1024)
+        check_odd(middle, "middle", 1, 15)
         shapes = [(features, planes, 9), (features // 2, features, middle), (planes, features // 2, 5)]
         state: dict[str, Tensor] = {}
         if weights is not None:
@@ -115,7 +115,10 @@ def _shapes(state: dict[str, Tensor]) -> list[tuple[int, int, int]] | None:
     shapes = []
     for layer in LAYERS:
         weight = state.get(f"{layer}.weight")
-        if weight is None or weight.ndim != 4 or not weight.numel() or weight.shape[3] % 2 == 0:
+        if weight is None or weight.ndim != 4 or not weight.numel():
+            return None
+        # A kernel that is no square would have more numbers than the file.
+        if weight.shape[2] != weight.shape[3] or weight.shape[3] % 2 == 0:
             return None
         shapes.append((weight.shape[0], weight.shape[1], weight.shape[3]))
     planes = shapes[0][1]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.errors import OptionError, WeightsError
+from rain.errors import WeightsError
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import ENHANCERS
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,6 +29,10 @@ TUTORIAL = {
 """Names of the port whose layers are called conv_block1, residual_blocks, ...; others to ours."""
 
 
+MOST_NUMBERED = 100
+"""The number of the last block in a file, at most."""
+
+
 @ENHANCERS.register
 class Srresnet(nn.Module):
     """SRResNet x2: residual blocks with batch norm at the input's resolution, then a pixel shuffle.
@@ -36,8 +41,8 @@ class Srresnet(nn.Module):
         weights: path of a safetensors file, or None for an untrained network. The file says how large the
             network is; the options below are for an untrained one. It has our names or those of one of two
             well-known ports: ``block1.0.weight``, ... or ``conv_block1.conv_block.0.weight``, ....
-        features: channels, at least 1; 64 as published.
-        blocks: residual blocks, at least 1; 16 as published.
+        features: channels, 1 to 256; 64 as published.
+        blocks: residual blocks, 1 to 64; 16 as published.
 
     Shape: (N, 3, h, w) to (N, 3, 2h, 2w), values in [0, 1]: a hyperbolic tangent holds them there.
 
@@ -58,16 +63,14 @@ class Srresnet(nn.Module):
     def __init__(self, weights: str | Path | None = None, *, features: int = 64, blocks: int = 16):
         super().__init__()
         self.card: dict[str, str] | None = None
-        if features < 1 or blocks < 1:
-            raise OptionError(
-                f"srresnet: features and blocks must be at least 1, got {features!r} and {blocks!r}"
-            )
+        check_integer(features, "features", 1, 256)
+        check_integer(blocks, "blocks", 1, 64)
         state: dict[str, Tensor] = {}
         if weights is not None:
             path = checkpoints.find("srresnet", weights)
             state, self.card, prefix = _read(path)
             features, blocks = _size(state) or (features, blocks)
-            with torch.device("meta"):
+            with checkpoints.promised(str(path)), torch.device("meta"):
                 empty = Srresnet(None, features=features, blocks=blocks)
             checkpoints.check(empty, state, str(path))
         self.register_buffer("mean", torch.zeros(3, 1, 1))
@@ -137,6 +140,8 @@ def _numbered_names(state: dict[str, Tensor]) -> dict[str, str]:
     """Names of the port whose layers are block1, block2, ... to ours: the last but one ends the body."""
     numbers = [int(match[1]) for name in state if (match := re.match(r"block(\d+)\.", name))]
     last = max(numbers, default=0)
+    if last > MOST_NUMBERED:
+        return {}
     names = {r"block1\.": "head.", rf"block{last - 1}\.": "fusion."}
     names |= {rf"block{last}\.0\.conv\.": "up.0.", rf"block{last}\.0\.prelu\.": "up.2."}
     # For x4 a second shuffle stands where the last convolution is for x2.

@@ -4,21 +4,24 @@ Never imports torch.
 """
 
 import json
-import zlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rain.bench.alarms import Alarms, alarms, most_clean
-from rain.bench.cells import Result
+from rain.bench.cells import Result, check_inside
 from rain.bench.certificates import load_both
+from rain.bench.schema import GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
-from rain.files import encode, to_path, write_named
+from rain.files import encode, read_foreign, to_path, write_named
 from rain.report.page import html
 from rain.report.pictures import Gallery
 
@@ -28,6 +31,15 @@ PICTURES = ("clean", "adversarial", "enhanced")
 KINDS = {"perturbation": "f", "index": "iu", "says": "U", "truth": "U"}
 """The other arrays, with the kinds of numpy types that they may have."""
 
+
+MEMBERS = 20
+"""Arrays of a gallery, at most."""
+
+GALLERIES_BYTES = 2**30
+"""Of all galleries of a report together, unpacked, at most."""
+
+SIDE = 4096
+"""Of a picture in a gallery, in pixels, at most."""
 
 STREAM_SHARES = tuple(percent / 100 for percent in range(0, 101, 5))
 """Of adversarial images, at which a stream is written."""
@@ -116,31 +128,56 @@ def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery
     Raises:
         ResultError: a file is not a gallery.
     """
-    paths = {result.cell.key: folder / result.cell.key / "gallery.npz" for result in results}
-    return {key: _read_gallery(path) for key, path in paths.items() if path.is_file()}
+    galleries: dict[str, Gallery] = {}
+    left = GALLERIES_BYTES
+    for key in dict.fromkeys(result.cell.key for result in results):
+        path = folder / key / "gallery.npz"
+        if not path.exists():
+            continue
+        check_inside(path, folder)
+        galleries[key] = _read_gallery(path, min(left, GALLERY_BYTES))
+        left -= sum(array.nbytes for array in galleries[key].values())
+    return galleries
 
 
-def _read_gallery(path: Path) -> Gallery:
+def _read_gallery(path: Path, most: int) -> Gallery:
+    """Read a gallery of at most so many bytes of arrays."""
     try:
-        # numpy leaves a file open that turns out to be no archive, unless it is given an open one.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-        MemoryError,
-        BadZipFile,
-        zlib.error,
-    ) as error:
+        content = read_foreign(path, GALLERY_BYTES)
+        with ZipFile(BytesIO(content)) as archive:
+            inflated = sum(member.file_size for member in archive.infolist())
+            if len(archive.infolist()) > MEMBERS:
+                raise ValueError(f"{len(archive.infolist())} arrays")
+            if inflated > most:
+                raise ValueError(f"{inflated:,} bytes when it is unpacked, more than {most:,}")
+            # What a member inflates to is never more than it says.
+            arrays = {
+                member.filename.removesuffix(".npy"): _array(archive.read(member))
+                for member in archive.infolist()
+            }
+    except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise what they stumble over
         raise ResultError(f"{path}: not a gallery ({type(error).__name__}: {error}); delete it") from None
     fault = _fault(arrays)
     if fault:
         raise ResultError(f"{path}: not a gallery ({fault}); delete it")
     return arrays
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """Read an .npy file. Its header must not ask for more memory than it has bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    file = BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of NumPy's format")
+    shape, by_columns, kind = np.lib.format.read_array_header_1_0(file)
+    if kind.hasobject:
+        raise ValueError("an array of objects, which would be unpickled")
+    values = np.frombuffer(content, kind, math.prod(shape), file.tell())
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
 
 def _fault(arrays: Gallery) -> str:
@@ -154,6 +191,9 @@ def _fault(arrays: Gallery) -> str:
         right_type = array.dtype.kind in KINDS[name] if name in KINDS else array.dtype == np.uint8
         if array.shape != _shape(name, arrays) or not array.size or not right_type:
             return f"{name} has shape {array.shape} and type {array.dtype}"
+    side = max(max(arrays[name].shape[1:3]) for name in pictures)
+    if side > SIDE:
+        return f"pictures of {side} pixels, more than {SIDE}"
     return "" if np.isfinite(arrays["perturbation"]).all() else "perturbation is not finite"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from rain.files import printable
+from rain.specs import parse, write
 from rain.training.attacker import attacker_text
 from rain.training.recipe import PLACES, Config
 from rain.training.sources import Sources
@@ -40,6 +41,8 @@ def weight_card(
     card["licence"] = f"of the pictures: {', '.join(dict.fromkeys(part.licence for part in sources.parts))}"
     card["command"] = _command()
     card["recipe"] = json.dumps(_own_fields(config))
+    if config.trains == "enhancer":
+        card["behind"] = behind(config.defense)
     card["commit"] = revision()
     card["versions"] = f"rain {__version__}, torch {torch.__version__}, python {platform.python_version()}"
     card["computed"] = computed
@@ -51,6 +54,12 @@ def weight_card(
         card["classes"] = ", ".join(sources.categories)
     # Names of files may hold what no file of weights can.
     return {name: printable(value) for name, value in card.items()}
+
+
+def behind(defense: str) -> str:
+    """What an enhancer is trained behind: the spec of its defence, without the enhancer itself."""
+    name, options = parse(defense)
+    return write(name, {option: value for option, value in options.items() if option != "enhancer"})
 
 
 def _command() -> str:

@@ -14,11 +14,15 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from rain.errors import TrainError
-from rain.files import check_home, read_text, write_atomically
+from rain.errors import TrainError, shown
+from rain.files import check_home, read_foreign, write_atomically
+from rain.tables import TOML_BYTES, parse_json_table
 from rain.training.recipe import PLACES, Config
 
 STATE, RECIPE, LOG, LOCK, SHEETS = "state.safetensors", "recipe.json", "log.jsonl", ".lock", "sheets"
+
+LOG_BYTES = 2**30
+"""Of a log, at most."""
 
 ELSEWHERE = "choose another folder by --out"
 
@@ -70,14 +74,15 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
             return
         if not resume:
             raise TrainError(f"{out} holds a training run: go on with it by --resume, or {ELSEWHERE}")
-        begun = json.loads(read_text(out / RECIPE))
-    except (ValueError, FileNotFoundError) as error:
-        raise TrainError(f"{out / RECIPE} is damaged ({error}); {ELSEWHERE}") from None
     except OSError as error:
         raise _cannot_write(f"{out}:", error, ELSEWHERE) from None
+    try:
+        begun = read_recipe(out)
+    except (ValueError, OSError) as error:
+        raise TrainError(f"{out / RECIPE} is damaged ({error}); {ELSEWHERE}") from None
     recipe, defaults = _recipe_of(config), {field.name: field.default for field in fields(Config)}
     changes = [
-        f"{name} was {begun.get(name)!r} and is {value!r}"
+        f"{name} was {shown(begun.get(name))} and is {shown(value)}"
         for name, value in recipe.items()
         # A field that is younger than the run had its default.
         if begun.get(name, defaults[name]) != value
@@ -85,6 +90,16 @@ def prepare(out: Path, config: Config, *, resume: bool) -> None:
     if changes:
         what = f"{out} was begun with another recipe ({'; '.join(changes[:3])})"
         raise TrainError(f"{what}: {ELSEWHERE}")
+
+
+def read_recipe(out: Path) -> dict[str, Any]:
+    """Read the recipe that a run was begun with.
+
+    Raises:
+        OSError: with the reason.
+        ValueError: it is no table.
+    """
+    return parse_json_table(read_foreign(out / RECIPE, TOML_BYTES))
 
 
 def _recipe_of(config: Config) -> dict[str, Any]:
@@ -161,14 +176,14 @@ def _log_until(log: Path, step: int) -> str:
     """The lines that a run logged before it was stopped, up to its last checkpoint at ``step``."""
     if not step or not log.is_file():
         return ""
-    lines = read_text(log).splitlines(keepends=True)
+    text = read_foreign(log, LOG_BYTES).decode("utf-8", "replace")
+    lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if _step_of(line) <= step)
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of the log; a line that a kill cut off is later than any."""
+    """The step of a line of the log; a line that was cut off, or is none of ours, is later than any."""
     try:
-        row: dict[str, Any] = json.loads(line)
-        return float(row["step"])
-    except (ValueError, KeyError):
+        return float(parse_json_table(line, finite=False)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return math.inf

@@ -1,13 +1,12 @@
 """How many steps fit a time: a few are made for trial, and undone."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from rain.errors import RecipeError
-from rain.training.log import RECIPE, STATE
+from rain.training.log import RECIPE, STATE, read_recipe
 from rain.training.pieces import Pieces
 from rain.training.plain import Step
 from rain.training.recipe import Config
@@ -80,7 +79,7 @@ def with_begun_steps(config: Config, out: Path) -> Config:
     if not (out / STATE).is_file():
         return config
     try:
-        begun = json.loads((out / RECIPE).read_text(encoding="utf-8"))
+        begun = read_recipe(out)
         fields = {name: begun[name] for name in ("steps", "epochs", "validate_every")}
     except (OSError, ValueError, KeyError) as error:
         advice = "choose another folder by --out"

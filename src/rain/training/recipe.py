@@ -4,15 +4,15 @@ A recipe holds fields of ``Config``, at the top level; what it leaves out has th
 --set rate=1e-4`` replaces single fields. The shipped recipes are in ``rain/training/recipes``.
 """
 
-import tomllib
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rain.errors import OptionError, RecipeError, did_you_mean
-from rain.files import not_utf8, read_text, to_path
+from rain.errors import OptionError, RecipeError, did_you_mean, shown
+from rain.files import to_path
 from rain.specs import fraction
+from rain.tables import parse_toml, read_toml
 from rain.training.rules import check
 
 PLACES = ("accelerator", "devices", "nodes", "workers", "launch", "checkpoint_minutes", "sr_sets")
@@ -182,19 +182,17 @@ def read(path: Path | str, **changes: Any) -> Config:
     """
     file = shipped().get(str(path), to_path(path))
     try:
-        table = tomllib.loads(read_text(file))
+        table = read_toml(file)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}; shipped recipes: {', '.join(shipped())}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: {not_utf8(error)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from None
     replaced = {name: value for name, value in changes.items() if value is not None}
     table |= _one_length(replaced) | replaced
     names = [field.name for field in fields(Config)]
     for name in table:
         if name not in names:
-            raise RecipeError(f"{path}: a recipe has no {name!r}; {did_you_mean(name, names)}")
+            raise RecipeError(f"{path}: a recipe has no {shown(name)}; {did_you_mean(name, names)}")
     try:
         return Config(**table)
     except RecipeError as error:
@@ -217,11 +215,13 @@ def setting(text: str) -> tuple[str, Any]:
     """
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not name:
-        raise RecipeError(f"{text!r}: write field=value")
+        raise RecipeError(f"{shown(text)}: write field=value")
     try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        table = parse_toml(f"value = {value}")
+    except ValueError:
         return name, value
+    # A second line would be a second field.
+    return name, table["value"] if len(table) == 1 else value
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
@@ -240,7 +240,7 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     elif isinstance(value, kind) and not isinstance(value, bool):
         converted = value
     if converted is None:
-        raise RecipeError(f"{name} must be {KINDS[kind]}, got {value!r}")
+        raise RecipeError(f"{name} must be {KINDS[kind]}, got {shown(value)}")
     return converted
 
 
@@ -249,6 +249,8 @@ def _as_float(name: str, value: Any) -> float | None:
         return None
     try:
         return fraction(value) if isinstance(value, str) else float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
     except OptionError as error:
         raise RecipeError(f"{name}: {error}") from None
 

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from rain.errors import RecipeError
+from rain.errors import RecipeError, shown
 from rain.specs import NORMS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -53,8 +53,41 @@ NOT_NEGATIVE = (
 MOST = {"zoom": 1.0, "attacked": 1.0, "decay": 1.0, "rate": 100.0, "average": 0.99999, "eps_rise": 1.0}
 """The largest value of a field that is above 0."""
 
+SEEDS = 2**63
+
 MAY_BE_ZERO = ("average", "eps_rise")
 """Of the fields in ``MOST`` the ones that 0 switches off."""
+
+
+COUNTS = {
+    "batch": 65_536,
+    "eot": 10_000,
+    "replays": 1000,
+    "devices": 1024,
+    "nodes": 10_000,
+    "workers": 1024,
+    "side": 4096,
+    "window": 4096,
+    "validation_images": 10**7,
+    **dict.fromkeys(("steps", "epochs", "warmup", "validate_every", "patience"), 10**9),
+}
+"""The largest value of a field that is a whole number."""
+
+NUMBERS = {
+    "eps": 10**6,
+    "momentum": 1,
+    **dict.fromkeys((*LOSSES, "weight_decay", "clip", "checkpoint_minutes"), 10**9),
+}
+"""The largest value of a field that may be 0, and is no count."""
+
+VALUES = 2**31
+"""Numbers in a batch of pictures (``batch``, ``side`` or ``window``), at most."""
+
+LISTED = 10_000
+"""Entries of a list, at most."""
+
+ZOOM = 0.01
+"""The smallest ``zoom``: what it cuts out of a picture is a pixel of a hundred."""
 
 
 def check(config: "Config") -> None:
@@ -65,6 +98,7 @@ def check(config: "Config") -> None:
     """
     _check_choices(config)
     _check_ranges(config)
+    _check_upper_ends(config)
     _check_pictures(config)
     _check_losses(config)
     _check_without_classifier(config)
@@ -77,23 +111,42 @@ def _check_choices(config: "Config") -> None:
     for name, choices in CHOICES.items():
         value = getattr(config, name)
         if value not in choices:
-            raise RecipeError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            raise RecipeError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
 
 
 def _check_ranges(config: "Config") -> None:
     for name, least in LEAST.items():
         value = getattr(config, name)
         if value < least:
-            raise RecipeError(f"{name} must be at least {least}, got {value}")
+            raise RecipeError(f"{name} must be at least {least}, got {shown(value)}")
     for name in NOT_NEGATIVE:
         value = getattr(config, name)
         if not 0 <= value < math.inf:
-            raise RecipeError(f"{name} must be a number of at least 0, got {value}")
+            raise RecipeError(f"{name} must be a number of at least 0, got {shown(value)}")
     for name, most in MOST.items():
         value = getattr(config, name)
         is_off = value == 0 and name in MAY_BE_ZERO
         if not (is_off or 0 < value <= most):
             raise RecipeError(f"{name} must be above 0 and at most {most:g}, got {value}")
+
+
+def _check_upper_ends(config: "Config") -> None:
+    """Raise ``RecipeError`` for what would never end, or take all memory there is."""
+    for name, most in (COUNTS | NUMBERS).items():
+        value = getattr(config, name)
+        if value > most:
+            raise RecipeError(f"{name} must be at most {most}, got {shown(value)}")
+    if not -SEEDS <= config.seed < SEEDS:
+        raise RecipeError(f"seed must be an integer of 64 bits, got {shown(config.seed)}")
+    if config.zoom < ZOOM:
+        raise RecipeError(f"zoom must be at least {ZOOM}, got {config.zoom}")
+    side = config.window or config.side
+    if 3 * config.batch * side**2 > VALUES:
+        what = f"{config.batch} pictures of {side} pixels"
+        raise RecipeError(f"batch and side: {what} are more than {VALUES} numbers, which no step can hold")
+    for name in ("images", "validation", "sr_sets", "milestones"):
+        if len(getattr(config, name)) > LISTED:
+            raise RecipeError(f"{name} must be a list of at most {LISTED}")
 
 
 def _check_pictures(config: "Config") -> None:

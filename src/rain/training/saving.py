@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rain import checkpoints
-from rain.errors import TrainError
+from rain.errors import TrainError, WeightsError
 from rain.training.card import weight_card
 from rain.training.log import STATE
 from rain.training.pieces import Pieces
@@ -53,18 +53,27 @@ def restore(pieces: Pieces, out: Path) -> Progress:
     """
     progress = Progress()
     if (out / STATE).is_file():
-        checkpoint = parse_checkpoint(*checkpoints.read(out / STATE))
+        tensors, card = checkpoints.read(out / STATE)
+        checkpoint = parse_checkpoint(tensors, card, str(out / STATE))
         _check_pictures(checkpoint.pictures, pieces.picture_counts, out)
         checkpoints.load_state(pieces.learner, dict(checkpoint.weights), str(out / STATE))
         if pieces.average:
+            _check_average(pieces.average.weights, checkpoint.average, out)
             pieces.average.load(checkpoint.average)
-        load_slots(pieces.optimizer, checkpoint.slots)
+        load_slots(pieces.optimizer, checkpoint.slots, str(out / STATE))
         progress = checkpoint.progress
     steps = pieces.fabric.all_gather(torch.tensor(progress.step)).flatten().tolist()
     if len(set(steps)) > 1:
         what = f"{out}: the processes found checkpoints of steps {', '.join(map(str, steps))}"
         raise TrainError(f"{what}: give all machines one folder that they share")
     return progress
+
+
+def _check_average(weights: Mapping[str, Tensor], average: Mapping[str, Tensor], out: Path) -> None:
+    for name, value in average.items():
+        if name not in weights or value.shape != weights[name].shape:
+            what = f"{out / STATE}: its average has a {name} of shape {tuple(value.shape)}"
+            raise WeightsError(f"{what}, which the weights have not; choose another folder by --out")
 
 
 def _check_pictures(begun: Mapping[str, str], counts: Mapping[str, str], out: Path) -> None:

@@ -2,16 +2,29 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from rain.errors import WeightsError
+from rain.tables import parse_json_table
 from rain.training.validation import Measures
 
 Slots = dict[int, dict[str, Tensor]]
 """What an optimiser remembers of each weight: tensors by name, by the number of the weight."""
+
+
+MOST_STEPS = 10**12
+
+ADVICE = "choose another folder by --out"
+
+SLOTS = {
+    "AdamW": frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    "SGD": frozenset({"momentum_buffer"}),
+}
+"""What an optimiser remembers of each weight, by its class."""
 
 
 @dataclass
@@ -83,25 +96,62 @@ class Checkpoint:
         return {"measured": measured, "began": began, **self.pictures}
 
 
-def parse_checkpoint(tensors: Mapping[str, Tensor], card: Mapping[str, str]) -> Checkpoint:
-    """Read back what ``Checkpoint`` gave."""
+def parse_checkpoint(
+    tensors: Mapping[str, Tensor], card: Mapping[str, str], source: str = "the checkpoint"
+) -> Checkpoint:
+    """Read back what ``Checkpoint`` gave.
+
+    Args:
+        tensors, card: of the file.
+        source: what errors call it.
+
+    Raises:
+        WeightsError: it is no checkpoint.
+    """
     texts = dict(card)
-    # Runs that were begun with older versions did not keep what they began with.
-    measured, began = json.loads(texts.pop("measured", "{}")), json.loads(texts.pop("began", "{}"))
-    progress = Progress(
-        step=int(tensors["number.step"]),
-        best_step=int(tensors["number.best_step"]),
-        since_best=int(tensors["number.since_best"]),
-        best=float(tensors["number.best"]),
-        measured=measured,
-        began=began,
-    )
-    slots: Slots = {}
-    for name, value in _under("optimizer.", tensors).items():
-        index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
+    try:
+        # Runs that were begun with older versions did not keep what they began with.
+        measured, began = (_measures(texts.pop(name, "{}")) for name in ("measured", "began"))
+        progress = Progress(
+            step=_count("step", tensors),
+            best_step=_count("best_step", tensors),
+            since_best=_count("since_best", tensors),
+            best=float(tensors["number.best"]),
+            measured=measured,
+            began=began,
+        )
+        slots: Slots = {}
+        for name, value in _under("optimizer.", tensors).items():
+            index, slot = name.split(".")
+            slots.setdefault(int(index), {})[slot] = value
+    except (ValueError, KeyError, RuntimeError, OverflowError) as error:
+        raise WeightsError(f"{source}: no checkpoint of a training run ({error}); {ADVICE}") from None
     weights, average = _under("weights.", tensors), _under("average.", tensors)
     return Checkpoint(progress, weights, average, slots, texts)
+
+
+def _measures(text: str) -> Measures:
+    """Read figures by name; NaN is one.
+
+    Raises:
+        ValueError: they are none.
+    """
+    measures = parse_json_table(text, finite=False)
+    if not all(type(value) in (int, float) for value in measures.values()):
+        raise ValueError("measures that are no numbers")
+    return {name: float(value) for name, value in measures.items()}
+
+
+def _count(name: str, tensors: Mapping[str, Tensor]) -> int:
+    """Read a number of steps.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = int(tensors[f"number.{name}"])
+    if not 0 <= number < MOST_STEPS:
+        raise ValueError(f"{name} {number}")
+    return number
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,12 +167,32 @@ def slots_of(optimizer: torch.optim.Optimizer) -> Slots:
     return slots
 
 
-def load_slots(optimizer: torch.optim.Optimizer, slots: Slots) -> None:
-    """Give an optimiser its memory back; its options stay as they are."""
+def load_slots(optimizer: torch.optim.Optimizer, slots: Slots, source: str = "the checkpoint") -> None:
+    """Give an optimiser its memory back; its options stay as they are.
+
+    Raises:
+        WeightsError: it is the memory of another optimiser, or of other weights; ``source`` is what the error
+            names.
+    """
     groups = optimizer.state_dict()["param_groups"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    _check_slots(slots, SLOTS.get(type(optimizer).__name__), weights, source)
     laid_out = {index: _laid_out_as(weights[index], values) for index, values in slots.items()}
     optimizer.load_state_dict({"state": laid_out, "param_groups": groups})
+
+
+def _check_slots(slots: Slots, names: frozenset[str] | None, weights: Sequence[Tensor], source: str) -> None:
+    for index, values in slots.items():
+        if not 0 <= index < len(weights):
+            raise WeightsError(
+                f"{source}: the optimiser remembers a weight {index} that there is not; {ADVICE}"
+            )
+        if names is not None and values.keys() != names:
+            what = f"{', '.join(sorted(values))} of weight {index}, not {', '.join(sorted(names))}"
+            raise WeightsError(f"{source}: the optimiser remembers {what}; {ADVICE}")
+        shapes = {tuple(value.shape) for value in values.values() if value.numel() != 1}
+        if shapes - {tuple(weights[index].shape)}:
+            raise WeightsError(f"{source}: the optimiser remembers another shape of weight {index}; {ADVICE}")
 
 
 def _laid_out_as(weight: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:

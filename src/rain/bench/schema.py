@@ -1,0 +1,247 @@
+"""What a result file may hold, as tables: whoever sends one may have written anything into it.
+
+Never imports torch. A table, since a schema's library takes no text with lone surrogates, which is what the
+name of a file is that is no UTF-8.
+"""
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any, NamedTuple
+
+from rain.errors import OptionError, shown
+from rain.specs import NORMS, check_size
+
+FILE_BYTES = 64 * 2**20
+"""Of a result file, at most."""
+
+GALLERY_BYTES = 128 * 2**20
+"""Of the arrays of a gallery, at most."""
+
+MOST = 10**12
+"""What no count of a cell exceeds."""
+
+SIDE = 8000
+"""Of the squares as which images enter, in pixels, at most: no picture that is read has more pixels."""
+
+DRAWS = 10_000
+"""Of one image, at most: those that score it, or that an attacker averages over at a step."""
+
+FARTHEST = 10**6
+"""The largest budget, and the largest distance."""
+
+SEEDS = 2**63
+
+LABELS = 10**9
+"""Classes of a classifier, at most."""
+
+TEXT = 1_000_000
+"""Characters of a fact, at most: the indices of damaged images are one."""
+
+FACTS = 100
+"""Facts that a file says of how it was made, at most."""
+
+ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
+"""What the attacker knows.
+
+- transfer: attacks the bare classifier and hopes.
+- frozen: attacks through the defence with its randomness fixed to one draw of his own, and hopes.
+- static: attacks through the defence, ignoring that it is random.
+- adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
+  gradient (BPDA).
+- query: sees scores or labels only.
+"""
+
+
+class Kind(NamedTuple):
+    """What a value must be.
+
+    Args:
+        fits: whether a value is of this kind.
+        words: what errors call it.
+    """
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def integer(low: int, high: int) -> Kind:
+    """An integer from ``low`` to ``high``."""
+    return Kind(lambda value: type(value) is int and low <= value <= high, f"an integer from {low} to {high}")
+
+
+def real(high: float) -> Kind:
+    """A number from 0 to ``high``."""
+    # The comparison refuses NaN, too.
+    return Kind(lambda value: type(value) in (int, float) and 0 <= value <= high, f"a number up to {high:g}")
+
+
+def text(longest: int) -> Kind:
+    """Text."""
+    return Kind(
+        lambda value: type(value) is str and len(value) <= longest, f"text of up to {longest} letters"
+    )
+
+
+def choice(*choices: str) -> Kind:
+    """One of some words."""
+    return Kind(lambda value: type(value) is str and value in choices, f"one of {', '.join(choices)}")
+
+
+def maybe(kind: Kind) -> Kind:
+    """Something, or null."""
+    return Kind(lambda value: value is None or kind.fits(value), f"{kind.words}, or null")
+
+
+def listed(kind: Kind) -> Kind:
+    """A list of some kind, of any length."""
+    return Kind(lambda value: type(value) is list and all(map(kind.fits, value)), f"a list of {kind.words}")
+
+
+def table(keys: Kind, values: Kind, most: int) -> Kind:
+    """A table of at most so many entries."""
+
+    def fits(value: Any) -> bool:
+        is_small = type(value) is dict and len(value) <= most
+        return is_small and all(map(keys.fits, value)) and all(map(values.fits, value.values()))
+
+    return Kind(fits, f"a table of up to {most} texts")
+
+
+def _is_spec(value: Any) -> bool:
+    try:
+        check_size(value)
+    except OptionError:
+        return False
+    return True
+
+
+SPEC = Kind(lambda value: type(value) is str and _is_spec(value), "a spec of a usual length and depth")
+FLAG = Kind(lambda value: type(value) is bool, "true or false")
+ANSWER = integer(0, LABELS)
+COUNT = integer(1, MOST)
+SCORE = Kind(lambda value: type(value) is float and isfinite(value), "a finite number with a point")
+
+CELL = {
+    "dataset": SPEC,
+    "size": maybe(integer(1, SIDE)),
+    "classifier": SPEC,
+    "defense": SPEC,
+    "attack": SPEC,
+    "norm": choice(*NORMS),
+    "eps": real(FARTHEST),
+    "access": choice(*ACCESSES, "none"),
+    "eot": integer(1, DRAWS),
+    "draws": integer(1, DRAWS),
+    "seed": integer(-SEEDS, SEEDS - 1),
+    "examples": COUNT,
+    "chunk": COUNT,
+}
+
+OUTCOME = {
+    "index": integer(0, MOST),
+    "label": ANSWER,
+    "clean": listed(ANSWER),
+    "clean_mean": ANSWER,
+    "robust": listed(ANSWER),
+    "robust_mean": ANSWER,
+    "distance": real(FARTHEST),
+    "queries": maybe(integer(0, MOST)),
+    "flat": FLAG,
+    "clean_suspicion": listed(SCORE),
+    "robust_suspicion": listed(SCORE),
+}
+
+MAY_MISS = frozenset({"queries", "flat", "clean_suspicion", "robust_suspicion"})
+"""The fields of an outcome that older files, or those without a gate, do not have."""
+
+CHUNK = {
+    "chunk": integer(0, MOST),
+    "outcomes": Kind(lambda value: type(value) is list, "a list"),
+    "made_by": table(text(TEXT), text(TEXT), FACTS),
+}
+
+
+CERTIFIED = {
+    "dataset": SPEC,
+    "size": maybe(integer(1, SIDE)),
+    "classifier": SPEC,
+    "defense": SPEC,
+    "sigma": real(FARTHEST),
+    "n0": COUNT,
+    "n": COUNT,
+    "alpha": real(1),
+    "seed": integer(-SEEDS, SEEDS - 1),
+    "examples": COUNT,
+    "chunk": COUNT,
+}
+
+CERTIFIED_IMAGE = {
+    "index": integer(0, MOST),
+    "label": ANSWER,
+    "answer": integer(-1, LABELS),
+    "radius": real(FARTHEST),
+    "guess": ANSWER,
+    "votes": integer(0, MOST),
+}
+
+CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
+
+
+def fault_of_certificates(content: Any) -> str:
+    """Name the first thing in a file of certificates that is not as it should be; empty when all is."""
+    fault = _fault(content.get("certified"), CERTIFIED, "certified") or _fault_of_fields(
+        content, CERTIFIED_CHUNK
+    )
+    if fault:
+        return fault
+    faults = (_fault(row, CERTIFIED_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
+def fault_of(content: Any) -> str:
+    """Name the first thing in a result file that is not as it should be; empty when all is."""
+    if type(content) is not dict:
+        return f"{shown(content)} is no table"
+    fault = _fault(content.get("cell"), CELL, "cell") or _fault_of_fields(content, CHUNK)
+    if fault:
+        return fault
+    draws = content["cell"]["draws"]
+    for number, row in enumerate(content["outcomes"]):
+        fault = _fault_of_outcome(row, draws)
+        if fault:
+            return f"outcome {number}: {fault}"
+    return ""
+
+
+def _fault(row: Any, fields: Mapping[str, Kind], name: str) -> str:
+    """Hold a table against its fields, of which it must have all and no other."""
+    if type(row) is not dict:
+        return f"{name} is {shown(row)}, not a table"
+    surplus = row.keys() - fields.keys()
+    if surplus:
+        return f"{name} has {shown(min(surplus))}, which is no field"
+    return _fault_of_fields(row, fields)
+
+
+def _fault_of_fields(row: Mapping[str, Any], fields: Mapping[str, Kind]) -> str:
+    for name, kind in fields.items():
+        if name not in row:
+            if name in MAY_MISS:
+                continue
+            return f"without {name}"
+        if not kind.fits(row[name]):
+            return f"{name} is {shown(row[name])}, not {kind.words}"
+    return ""
+
+
+def _fault_of_outcome(row: Any, draws: int) -> str:
+    fault = _fault(row, OUTCOME, "it")
+    if fault:
+        return fault
+    for name in ("clean", "robust"):
+        if len(row[name]) != draws:
+            return f"{name} has {len(row[name])} answers for {draws} draws"
+    for name in ("clean_suspicion", "robust_suspicion"):
+        if len(row.get(name, ())) not in (0, draws):
+            return f"{name} has {len(row[name])} scores for {draws} draws"
+    return ""
