@@ -22,6 +22,9 @@ DRAWING = [
     "resize_pad",
     "tv(steps=1)",
     "pixel_deflection",
+    "bart",
+    "crop_ensemble",
+    "smooth(sigma=0.25)",
     "chain(parts=noise+resize_pad)",
 ]
 

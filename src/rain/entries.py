@@ -280,11 +280,6 @@ def _at(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says, without the trace of the C++ code that torch adds."""
-    return next(iter(str(error).splitlines()), "")
-
-
 def _definition_of(target: Any) -> Any:
     """What was registered, behind the options that a ``partial`` binds and the wrappers of decorators."""
     while isinstance(target, partial) or hasattr(target, "__wrapped__"):

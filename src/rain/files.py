@@ -108,11 +108,11 @@ def open_regular(path: Path) -> IO[bytes]:
         raise OSError(errno.EINVAL, "no name of a file holds a zero byte")
     # Without waiting: a pipe that nobody writes to opens, too, and is refused then.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "it is a device, a pipe or a folder, and no file")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def read_foreign(path: Path, most: int) -> bytes:

@@ -82,7 +82,8 @@ def _import(kind: str, path: str, target: str) -> ModuleType:
 
 def describe(error: BaseException) -> str:
     """Say in one line what others' code raised, and where: ``KeyError: 'weights' (mine.py, line 9)``."""
-    text = " ".join(str(error).split())
+    own_words = str(error).partition("\nException raised from")[0]  # torch adds the trace of its C++ code
+    text = " ".join(own_words.split())
     if len(text) > LONGEST:
         text = text[:LONGEST] + " ..."
     what = f"{type(error).__name__}: {text}"
