@@ -5,9 +5,9 @@ from torch import Generator, Tensor
 
 from rain.defense import Defense, Draw
 from rain.defenses._barrage import FAMILIES, STRENGTHS, Chance, apply
-from rain.defenses._options import check_integer
 from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 

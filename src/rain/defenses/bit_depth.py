@@ -5,8 +5,8 @@ from torch import Generator
 
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
-from rain.defenses._options import check_integer
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import DEFENSES
 
 

@@ -9,9 +9,9 @@ from torch import Generator, Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rain.defense import Classify, Defense, Draw
-from rain.defenses._options import check_integer, check_number
 from rain.gate import log_probabilities
 from rain.images import Images
+from rain.options import check_integer, check_number
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 

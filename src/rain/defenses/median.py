@@ -4,8 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from rain.defense import Defense, Draw
-from rain.defenses._options import check_integer
 from rain.images import Images
+from rain.options import check_integer
 from rain.registry import DEFENSES
 
 

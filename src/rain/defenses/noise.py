@@ -4,8 +4,8 @@ import torch
 from torch import Generator
 
 from rain.defense import Defense, Draw
-from rain.defenses._options import check_number
 from rain.images import Images
+from rain.options import check_number
 from rain.plans import Normal, Plan
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from

@@ -8,10 +8,10 @@ from rain.calibration import identity
 from rain.defense import Defense, Draw
 from rain.defenses._activation import ActivationMap
 from rain.defenses._arrays import by_picture
-from rain.defenses._options import check_integer, check_number
 from rain.defenses._wavelets import denoiser
 from rain.errors import OptionError, did_you_mean
 from rain.images import Images
+from rain.options import check_integer, check_number
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 

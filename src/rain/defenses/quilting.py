@@ -8,10 +8,10 @@ from torch import Generator, Tensor
 
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
-from rain.defenses._options import check_integer
 from rain.defenses._stitching import stitch
 from rain.errors import DatasetError, OptionError
 from rain.images import Images, enter
+from rain.options import check_integer
 from rain.registry import DEFENSES, load_dataset
 from rain.seeding import drawing_from, generator_for
 

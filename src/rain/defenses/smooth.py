@@ -4,10 +4,10 @@ from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
 from rain.defenses._enhancing import build_enhancer
-from rain.defenses._options import check_number
 from rain.errors import OptionError
 from rain.images import Images
 from rain.lattice import LatticeNoise
+from rain.options import check_number
 from rain.registry import DEFENSES
 
 

@@ -7,8 +7,8 @@ from torch import Generator, Tensor
 
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
-from rain.defenses._options import check_integer, check_number
 from rain.images import Images
+from rain.options import check_integer, check_number
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
 

@@ -6,9 +6,9 @@ from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
 from rain.defenses._arrays import by_picture
 from rain.defenses._enhancing import build_enhancer, check_doubled
-from rain.defenses._options import check_number
 from rain.defenses._wavelets import denoiser
 from rain.images import Images, resample
+from rain.options import check_number
 from rain.registry import DEFENSES
 
 
