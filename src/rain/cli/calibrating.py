@@ -37,7 +37,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the pictures that are chosen, and of the draws.")] = 0,
     device: Device = None,
 ) -> None:
-    """Learn from clean pictures when a gate overrules the classifier, or squeezing raises its alarm.
+    """Learn from clean pictures when a gate or an alarm is due.
 
     The file serves every share and every score, for this classifier and this defence. A share of 0.02 needs
     at least 250 pictures. Take pictures of the kind that will be classified, and none that an attacker could
