@@ -13,11 +13,13 @@ from rain.registry import DEFENSES, load_defense
 
 SPECS = [
     *DEFENSES.names(),
-    *(f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")),
+    *(f"rain(preset={name})" for name in ("released", "no_shift", "no_dg")),
+    "rain(preset=no_pick, enhancer=compact(weights=None))",
     *("rain(down=pixel)", "rain(down=pixel, keep=3, enhancer=compact(weights=None))"),
     *("rain(keep=2, enhancer=compact(weights=None))", "chain(parts=noise+rain)", "tv(drop=0)"),
 ]
-SILENT = ("bart", "crop_ensemble", "pixel_deflection", "quilting", "smooth", "tv", "rain(down=scale)")
+WITHOUT = "rain(down=scale, enhancer=compact(weights=None))"
+SILENT = ("bart", "crop_ensemble", "pixel_deflection", "quilting", "smooth", "tv", WITHOUT)
 """Random defences that cannot be exported, and do not say how they draw."""
 
 

@@ -26,6 +26,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore:.*this is no ablation")
 @pytest.mark.parametrize(
     "path", [*shipped().values(), *sorted((ROOT / "grids").glob("*.toml"))], ids=lambda path: path.stem
 )

@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: py
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("rain.training.log.os.open", refuse)
     with pytest.raises(
         TrainError, match="cannot be written: Operation not permitted; choose another folder by --out"
     ):
