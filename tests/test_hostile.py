@@ -524,3 +524,13 @@ def test_links_out_of_a_dataset_are_refused(tmp_path: Path, spec: str) -> None:
     Image.new("RGB", (4, 4)).save(root / "cat" / "b.png")
     (root / "cat" / "a.png").symlink_to(root / "cat" / "b.png")
     assert len(registry.load_dataset(spec.format(root)))
+
+
+def test_an_error_is_never_longer_than_a_page() -> None:
+    for spec in (f"squeezing(calibration={'a' * 100_000})", f"rain(enhancer=compact(scale={'a' * 100_000}))"):
+        with pytest.raises(rain.RainError) as raised:
+            registry.load_defense(spec)
+        assert len(str(raised.value)) < 5000
+    assert str(rain.RainError("short")) == "short"
+    long = str(rain.RainError("a" * 3000 + "b" * 3000))
+    assert (long[0], long[-1], "6000 characters" in long) == ("a", "b", True)

@@ -29,9 +29,15 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 4000
+"""Characters of an error: what somebody sent may be in it, however long that is."""
+
 
 class RainError(Exception):
-    """Every error that this package raises on purpose."""
+    """Every error that this package raises on purpose. One that is far too long is cut in the middle."""
+
+    def __init__(self, *values: object):
+        super().__init__(*map(_shortened, values))
 
 
 class ImageError(RainError, ValueError):
@@ -96,6 +102,13 @@ class AttackError(RainError, RuntimeError):
 
 class ClassifierError(RainError, RuntimeError):
     """A classifier answered with NaN, with infinite logits, or with something that is no logits."""
+
+
+def _shortened(value: object) -> object:
+    if not isinstance(value, str) or len(value) <= LONGEST_MESSAGE:
+        return value
+    half = LONGEST_MESSAGE // 2
+    return f"{value[:half]} ... ({len(value)} characters) ... {value[-half:]}"
 
 
 LONGEST_SHOWN = 200

@@ -13,6 +13,7 @@ from rain.detector import Detector
 from rain.errors import OptionError
 from rain.gate import log_probabilities
 from rain.images import Images
+from rain.options import check_number
 from rain.prediction import GatedPrediction
 from rain.registry import DEFENSES, load_defense
 from rain.seeding import Generators
@@ -47,8 +48,9 @@ class Squeezing(Detector):
             squeezers; in "parts" what is flagged has no answer, and the gradient of that mean.
 
     Raises:
-        OptionError: there is no squeezer, or one is no defence, is random, or is a detector itself.
-        GateError: the share or the threshold is out of range, or the file is no calibration.
+        OptionError: there is no squeezer, or one is no defence, is random, or is a detector itself; or the
+            threshold is out of range.
+        GateError: the share is out of range, or the file is no calibration.
 
     Convention: the score is the largest, over the squeezers, sum of absolute differences between the
         probabilities for the picture and for the squeezed one, 0 to 2.
@@ -70,6 +72,8 @@ class Squeezing(Detector):
         threshold: float | None = None,
         view: str = "hard",
     ):
+        if threshold is not None:
+            check_number(threshold, "threshold", 0, 2)
         super().__init__(share, SCORE, calibration, threshold, view)
         self.squeezers = nn.ModuleList(_built(squeezers))
         self.differentiable = all(part.differentiable for part in self.compared())

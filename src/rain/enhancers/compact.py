@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rain import checkpoints
 from rain.enhancers.bicubic import upsample
-from rain.errors import OptionError
+from rain.errors import OptionError, shown
 from rain.images import Images
 from rain.options import check_flag, check_integer
 from rain.registry import ENHANCERS
@@ -66,7 +66,7 @@ class Compact(nn.Module):
     ):
         super().__init__()
         if type(scale) is not int or scale not in (1, 2):
-            raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {scale!r}")
+            raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {shown(scale)}")
         informed = check_flag(informed, "informed") and scale == 2
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
