@@ -6,6 +6,7 @@
 import io
 import json
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -17,11 +18,13 @@ import pytest
 import torch
 from PIL import Image
 from synthetic import gallery, three_columns, write, write_gallery
+from typer.testing import CliRunner
 
 import rain
 from rain import registry, specs
 from rain.bench import cells, certificates, grid
 from rain.bench.access import try_options
+from rain.cli.main import app
 from rain.errors import (
     DatasetError,
     GridError,
@@ -534,3 +537,22 @@ def test_an_error_is_never_longer_than_a_page() -> None:
     assert str(rain.RainError("short")) == "short"
     long = str(rain.RainError("a" * 3000 + "b" * 3000))
     assert (long[0], long[-1], "6000 characters" in long) == ("a", "b", True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "x.png", "--draws", str(10**12)),
+        ("predict", "x.png", "--size", str(10**9)),
+        ("run", "demo", "--attack-batch", str(10**11)),
+        ("certify", "demo", "--out", "o", "--n", str(10**15)),
+        ("cost", "--draws", str(10**9)),
+        ("explain", "x.png", "--html", "o.html", "--eot", str(10**9)),
+        ("serve", "--queue", str(10**12)),
+    ],
+    ids=lambda command: " ".join(command),
+)
+def test_a_number_of_a_command_has_a_largest_value(command: tuple[str, ...]) -> None:
+    answer = CliRunner().invoke(app, list(command))
+    assert answer.exit_code in (1, 2)
+    assert re.search(r"less than or equal to|must be from", answer.output)

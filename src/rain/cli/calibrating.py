@@ -8,7 +8,7 @@ import typer
 from rain.bench.metrics import size_text
 from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
-from rain.cli.options import Device
+from rain.cli.options import MOST_AT_ONCE, MOST_SIDE, Device
 from rain.errors import GateError
 from rain.files import to_path, try_to_write
 
@@ -32,8 +32,10 @@ def calibrate(
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("gate.json"),
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
-    count: Annotated[int | None, typer.Option(min=1, help="So many, at random; by default all.")] = None,
-    size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=MOST_AT_ONCE, help="So many, at random; by default all.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=0, max=MOST_SIDE, help=SIZE_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Of the pictures that are chosen, and of the draws.")] = 0,
     device: Device = None,
 ) -> None:

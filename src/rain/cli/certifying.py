@@ -7,7 +7,7 @@ import typer
 
 from rain.cli.errors import clean_errors, print_aside
 from rain.cli.measuring import SkipDamaged
-from rain.cli.options import Device
+from rain.cli.options import MOST_AT_ONCE, MOST_SIDE, Device
 from rain.cli.reporting import COLUMNS, print_certificates
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def certify(
     classifier: Annotated[str | None, typer.Option(help=CLASSIFIER_HELP)] = None,
     defense: Annotated[str | None, typer.Option(help=DEFENSE_HELP)] = None,
     sigma: Annotated[list[float] | None, typer.Option(help=SIGMA_HELP)] = None,
-    n0: Annotated[int, typer.Option(min=1, help=N0_HELP)] = 100,
-    n: Annotated[int, typer.Option(min=1, help=N_HELP)] = 1000,
+    n0: Annotated[int, typer.Option(min=1, max=MOST_AT_ONCE, help=N0_HELP)] = 100,
+    n: Annotated[int, typer.Option(min=1, max=MOST_AT_ONCE, help=N_HELP)] = 1000,
     alpha: Annotated[float, typer.Option(help=ALPHA_HELP)] = 0.001,
     examples: Annotated[int | None, typer.Option(min=1, metavar="N", help=EXAMPLES_HELP)] = None,
-    size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
-    chunk: Annotated[int | None, typer.Option(min=1, help=CHUNK_HELP)] = None,
+    size: Annotated[int | None, typer.Option(min=0, max=MOST_SIDE, help=SIZE_HELP)] = None,
+    chunk: Annotated[int | None, typer.Option(min=1, max=MOST_AT_ONCE, help=CHUNK_HELP)] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws; by default 0, or the grid's.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=BATCH_HELP)] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=MOST_AT_ONCE, metavar="N", help=BATCH_HELP)] = None,
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:

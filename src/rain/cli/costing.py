@@ -9,7 +9,7 @@ import typer
 
 from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
-from rain.cli.options import Device
+from rain.cli.options import MOST_DRAWS, MOST_SIDE, Device
 
 if TYPE_CHECKING:
     from rain.bench.cost import Cost, Line
@@ -26,9 +26,11 @@ def cost(
     images: Annotated[str, typer.Option(help=IMAGES_HELP)] = "samples",
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
-    draws: Annotated[int, typer.Option(min=2, help="Fresh draws whose probabilities are averaged.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=2, max=MOST_DRAWS, help="Fresh draws whose probabilities are averaged.")
+    ] = 8,
     examples: Annotated[int | None, typer.Option(min=1, metavar="N", help=EXAMPLES_HELP)] = None,
-    size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
+    size: Annotated[int | None, typer.Option(min=0, max=MOST_SIDE, help=SIZE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, and nothing else.")] = False,
     device: Device = None,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors
-from rain.cli.options import Device
+from rain.cli.options import MOST_DRAWS, MOST_SIDE, Device
 from rain.errors import ResultError
 from rain.files import encode, is_folder, to_path, try_to_write, write_named
 
@@ -29,10 +29,10 @@ def explain(
     attack: Annotated[str | None, typer.Option(help=ATTACK_HELP, show_default="pgd, of 20 steps")] = None,
     eps: Annotated[str, typer.Option(help=EPS_HELP)] = "4/255",
     norm: Annotated[str, typer.Option(help=NORM_HELP)] = "linf",
-    eot: Annotated[int, typer.Option(min=1, help=EOT_HELP)] = 12,
-    draws: Annotated[int, typer.Option(min=1, help="Fresh draws that answer.")] = 16,
+    eot: Annotated[int, typer.Option(min=1, max=MOST_DRAWS, help=EOT_HELP)] = 12,
+    draws: Annotated[int, typer.Option(min=1, max=MOST_DRAWS, help="Fresh draws that answer.")] = 16,
     label: Annotated[str | None, typer.Option(help=LABEL_HELP)] = None,
-    size: Annotated[int | None, typer.Option(min=8, help=SIZE_HELP)] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=MOST_SIDE, help=SIZE_HELP)] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same page.")] = 0,
     device: Device = None,
 ) -> None:

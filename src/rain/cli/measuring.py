@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rain.cli.errors import clean_errors
-from rain.cli.options import Device
+from rain.cli.options import MOST_AT_ONCE, Device
 from rain.cli.reporting import print_report
 from rain.cli.serving import open_page
 from rain.files import to_path
@@ -62,8 +62,12 @@ def run(
     ] = None,
     device: Device = None,
     precision: Annotated[str, typer.Option(help=PRECISION_HELP)] = "32-true",
-    attack_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=ATTACK_BATCH_HELP)] = None,
-    eot_batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=EOT_BATCH_HELP)] = None,
+    attack_batch: Annotated[
+        int | None, typer.Option(min=1, max=MOST_AT_ONCE, metavar="N", help=ATTACK_BATCH_HELP)
+    ] = None,
+    eot_batch: Annotated[
+        int | None, typer.Option(min=1, max=MOST_AT_ONCE, metavar="N", help=EOT_BATCH_HELP)
+    ] = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
     """Measure a grid: what is not yet in the folder.

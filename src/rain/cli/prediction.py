@@ -12,7 +12,7 @@ import typer
 
 from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors, print_error
-from rain.cli.options import Device
+from rain.cli.options import MOST_AT_ONCE, MOST_DRAWS, MOST_SIDE, Device
 from rain.errors import DatasetError, RainError
 
 if TYPE_CHECKING:
@@ -163,10 +163,12 @@ def predict(
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
     calibration: Annotated[Path | None, typer.Option(help=CALIBRATION_HELP)] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Fresh draws whose probabilities are averaged.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=1, max=MOST_DRAWS, help="Fresh draws whose probabilities are averaged.")
+    ] = 8,
     seed: Annotated[int | None, typer.Option(help=SEED_HELP)] = None,
-    size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
-    top: Annotated[int | None, typer.Option(min=1, help=TOP_HELP)] = None,
+    size: Annotated[int | None, typer.Option(min=0, max=MOST_SIDE, help=SIZE_HELP)] = None,
+    top: Annotated[int | None, typer.Option(min=1, max=MOST_AT_ONCE, help=TOP_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
     device: Device = None,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rain.cli.errors import clean_errors
+from rain.cli.options import MOST_SIDE
 from rain.errors import OptionError, RainError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any.")] = 8000,
     draws: Annotated[int, typer.Option(help="Fresh draws whose probabilities are averaged.")] = 8,
-    size: Annotated[int | None, typer.Option(min=0, help=SIZE_HELP)] = None,
+    size: Annotated[int | None, typer.Option(min=0, max=MOST_SIDE, help=SIZE_HELP)] = None,
     workers: Annotated[int, typer.Option(help="Processes, each with a model of its own.")] = 1,
     batch: Annotated[int, typer.Option(help="Images that are computed together at most.")] = 8,
     wait_ms: Annotated[float, typer.Option(help="How long an image waits for others.")] = 5.0,
