@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rain.bench.schema import ACCESSES as ACCESSES
 from rain.bench.schema import FILE_BYTES, fault_of
@@ -40,8 +40,29 @@ SUSPICIONS = ("clean_suspicion", "robust_suspicion")
 """The fields of an outcome that only a gate fills."""
 
 
+class Chunked:
+    """What a frozen column has that is measured in chunks of images; its fields are a dataclass's."""
+
+    examples: int
+    chunk: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON, the first 16 hex digits."""
+        return hashlib.sha256(dump(asdict(cast(Any, self))).encode()).hexdigest()[:16]
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the cell has."""
+        return -(-self.examples // self.chunk)
+
+    def indices(self, chunk: int) -> range:
+        """The dataset's indices in a chunk."""
+        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.examples))
+
+
 @dataclass(frozen=True)
-class Cell:
+class Cell(Chunked):
     """One column of an evaluation.
 
     Args:
@@ -72,20 +93,6 @@ class Cell:
     seed: int
     examples: int
     chunk: int
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the canonical JSON, the first 16 hex digits."""
-        return hashlib.sha256(dump(asdict(self)).encode()).hexdigest()[:16]
-
-    @property
-    def chunks(self) -> int:
-        """How many chunks the cell has."""
-        return -(-self.examples // self.chunk)
-
-    def indices(self, chunk: int) -> range:
-        """The dataset's indices in a chunk."""
-        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.examples))
 
 
 @dataclass(frozen=True)

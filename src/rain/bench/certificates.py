@@ -4,13 +4,13 @@ What was certified stands beside what was attacked: ``DIR/certificates/<key>/<ch
 finished chunk is one file that nothing rewrites.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
 from rain.bench.cells import (
+    Chunked,
     Result,
     chunk_files,
     dump,
@@ -34,7 +34,7 @@ ABSTAINED = -1
 
 
 @dataclass(frozen=True)
-class CertifiedCell:
+class CertifiedCell(Chunked):
     """One column of certificates.
 
     Args:
@@ -60,20 +60,6 @@ class CertifiedCell:
     seed: int
     examples: int
     chunk: int
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the canonical JSON, the first 16 hex digits."""
-        return hashlib.sha256(dump(asdict(self)).encode()).hexdigest()[:16]
-
-    @property
-    def chunks(self) -> int:
-        """How many chunks there are."""
-        return -(-self.examples // self.chunk)
-
-    def indices(self, chunk: int) -> range:
-        """The dataset's indices in a chunk."""
-        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.examples))
 
 
 @dataclass(frozen=True)
