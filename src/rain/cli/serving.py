@@ -42,7 +42,9 @@ def serve(
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
-    calibration: Annotated[Path | None, typer.Option(help="The gate's, by rain calibrate.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Calibration of the gate, by rain calibrate.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any.")] = 8000,
     draws: Annotated[int, typer.Option(help="Fresh draws whose probabilities are averaged.")] = 8,
@@ -51,14 +53,14 @@ def serve(
     batch: Annotated[int, typer.Option(help="Images that are computed together at most.")] = 8,
     wait_ms: Annotated[float, typer.Option(help="How long an image waits for others.")] = 5.0,
     queue: Annotated[int, typer.Option(help="Images that may wait; more are answered with 503.")] = 128,
-    max_megabytes: Annotated[float, typer.Option(help="Of one request.")] = 16.0,
-    max_megapixels: Annotated[float, typer.Option(help="Of one picture.")] = 32.0,
-    max_files: Annotated[int, typer.Option(help="Of one request.")] = 32,
+    max_megabytes: Annotated[float, typer.Option(help="Size of one request.")] = 16.0,
+    max_megapixels: Annotated[float, typer.Option(help="Size of one picture.")] = 32.0,
+    max_files: Annotated[int, typer.Option(help="Files in one request.")] = 32,
     timeout: Annotated[
         float, typer.Option(help="Seconds for a request to arrive, and for its answer.")
     ] = 30.0,
     page: Annotated[
-        bool, typer.Option("--page/--no-page", help="A page for people at /, which attacks.")
+        bool, typer.Option("--page/--no-page", help="A page at /, on which visitors attack pictures.")
     ] = True,
     allow_seed: Annotated[bool, typer.Option("--allow-seed", help=SEEDS_HELP)] = False,
     token_file: Annotated[Path | None, typer.Option(help=TOKEN_HELP)] = None,
