@@ -42,9 +42,7 @@ def serve(
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
     gate: Annotated[float | None, typer.Option(help=GATE_HELP)] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File that rain calibrate wrote.")
-    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="File that rain calibrate wrote.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any.")] = 8000,
     draws: Annotated[int, typer.Option(help="Fresh draws whose probabilities are averaged.")] = 8,
