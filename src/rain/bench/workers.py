@@ -319,12 +319,18 @@ def _work(order: Order, channel: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_watch, daemon=True).start()
+    torch.set_num_threads(order.threads)
+    keep_freed_memory()
+    serve(order, channel)
+
+
+def serve(order: Order, channel: Connection) -> None:
+    """Do what is ordered, and tell of it; an error is told, too."""
     voice = _Voice(channel)
     try:
-        torch.set_num_threads(order.threads)
-        keep_freed_memory()
         plan = rebuild(order)
         with warnings.catch_warnings():
+            warnings.simplefilter("always")  # who started this process knows which are to be seen
             warnings.showwarning = lambda message, category, *rest: voice.tell(
                 "warning", str(message), category
             )
