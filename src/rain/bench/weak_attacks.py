@@ -11,6 +11,7 @@ from rain.bench.cells import Result
 from rain.bench.columns import (
     Budget,
     Column,
+    access_of,
     budget_of,
     by_budget,
     ends_at_boundary,
@@ -102,7 +103,7 @@ def few_steps(column: Column) -> Findings:
 
 def adaptive_above_others(column: Column) -> Findings:
     """The adaptive figure, which should be the lowest, is above another one."""
-    weaker = [result for result in column.attacked if result.cell.access != "adaptive"]
+    weaker = [result for result in column.attacked if access_of(result) not in ("adaptive", "")]
     weaker_by_budget = by_budget(weaker)
     # Of attacks without a budget only the curve says which is the stronger.
     for budget, adaptive in by_budget(column.bounded_adaptive).items():

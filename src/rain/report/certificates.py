@@ -84,7 +84,7 @@ def beside_attacks(certified: Iterable[CertifiedResult], results: Sequence[Resul
         here = [one for one in results if place_order(one.cell) == place_order(result.cell)]
         own = [one for one in here if one.cell.defense == result.cell.defense]
         bare = [one for one in here if one.cell.defense == "none"]
-        adaptive = [one for one in own if one.cell.access in ("adaptive", "none")]
+        adaptive = [one for one in own if one.cell.access == "none" or is_adaptive(one)]
         every.append(Certified(result, _levels(adaptive), _levels(bare)))
     return every
 

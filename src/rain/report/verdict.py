@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import clean_scores, covering, grouped, is_adaptive, without_corruptions
+from rain.bench.columns import access_of, clean_scores, covering, grouped, is_adaptive, without_corruptions
 from rain.bench.metrics import (
     NOISE,
     Paired,
@@ -211,9 +211,7 @@ def _attacked_at(setting: Iterable[Result], defense: str, norm: str, eps: float)
 def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
     figures = {}
     for access in ACCESSES:
-        results = [result for result in column if result.cell.access == access]
-        if access == "adaptive":
-            results = [result for result in results if is_adaptive(result)]
+        results = [result for result in column if access_of(result) == access]
         scores = worst_images(results)
         if scores:
             figures[access] = _figure(scores, len(results))
