@@ -92,7 +92,7 @@ class Expectation:
         self.turn = max(1, getattr(model, "turn", 1))
 
     def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
-        """Average over ``draws`` fresh draws, for each image of a batch that is one batch ``copies`` times."""
+        """Average over ``draws`` fresh draws for each image; ``copies`` as for any ``RandomModel``."""
         del copies  # whoever averages this average asks as of any random model; each image has its own draws
         if self.independent:
             pieces = images.split(max(1, self.batch // self.turn))

@@ -48,7 +48,7 @@ def share_right(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tenso
 
 
 def lucky(images: Tensor, state: dict[str, int]) -> Tensor:
-    """A model that is wrong at its first answer, whatever it is shown, and right but for big changes later."""
+    """A model that is wrong at its third answer, whatever it is shown, and else right but for big changes."""
     state["calls"] += 1
     score = images.mean((1, 2, 3)) - 0.5
     logits = torch.stack([1 - 100 * score, 100 * score, score * 0 - 9, score * 0 - 9], 1)

@@ -22,7 +22,7 @@ STANDARD_CALLS = 7900
 """Calls of the model for an image that holds: counted with pyautoattack 0.2.0."""
 
 LOSSES = ("ce", "dlr")
-"""Of APGD in the version for random models, one run each, by the names that the authors' code has for them."""
+"""Of APGD in the version for random models, one run each, as the authors' code names them."""
 
 
 def _traits(options: Mapping[str, Any]) -> Traits:

@@ -14,7 +14,7 @@ from rain.bench.certificates import (
     average_radius,
     certified_accuracy,
 )
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_adaptive
 from rain.bench.metrics import interval, per_image, percent_text, place_order, place_text, unbounded
 from rain.bench.roc import Rate
 from rain.report.detector import EMPTY, Section, rate_text
