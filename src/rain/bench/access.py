@@ -59,7 +59,7 @@ def crafted_by(cell: Cell, *, random: bool) -> Cell:
         return crafted_by(behind, random=random)
     if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
         return replace(cell, defense="none", access="transfer", draws=1)
-    if cell.access in ("frozen", "adaptive") and not random:
+    if cell.access in ("frozen", "adaptive", "known") and not random:
         return replace(cell, access="static")
     return cell
 

@@ -148,8 +148,9 @@ def levels(stream: Stream, shares: Iterable[float]) -> list[Level]:
 
 
 def _columns(results: Iterable[Result]) -> list[list[Result]]:
-    """The attacked results of each place and budget."""
+    """The attacked results of each place and budget; a bound (known) is of no attacker."""
     attacked = [result for result in results if result.outcomes and result.cell.attack != "none"]
+    attacked = [result for result in attacked if result.cell.access != "known"]
     bounded = [result for result in attacked if not unbounded(result.cell)]
     places = grouped(bounded, lambda result: place_order(result.cell))
     columns: list[list[Result]] = []

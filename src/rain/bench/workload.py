@@ -70,6 +70,8 @@ def cost(cell: Cell, chunk: int, *, is_crafted: bool = False) -> float:
     """
     is_attacked = cell.attack != "none" and not is_crafted
     attack = passes(cell.attack, cell.eot) if is_attacked else 0.0
+    if cell.access == "known":
+        attack *= cell.draws
     return len(cell.indices(chunk)) * (2 * cell.draws + attack)
 
 

@@ -43,7 +43,7 @@ def submission_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
 def _section(
     title: str, setting: Sequence[Result], largest: Sequence[Result], labels: Mapping[str, str]
 ) -> Section:
-    accesses = sorted({access_of(one) for one in largest} - {""}, key=access_order)
+    accesses = sorted({access_of(one) for one in largest} - {"", "known"}, key=access_order)
     body, sentences = [], []
     attacked = {one.cell.defense for one in largest}
     defenses = sorted(attacked, key=lambda defense: (defense != "none", labels[defense]))
