@@ -202,7 +202,7 @@ def test_nothing_is_left_without_a_budget() -> None:
 
 
 def test_many_steps_against_one() -> None:
-    name = "Many steps, one step"
+    name = "Many steps against one"
     assert of(name, attacked(0.1), attacked(0.4, attack="fgsm")).state == "passed"
     assert of(name, attacked(0.4), attacked(0.1, attack="fgsm")).state == "failed"
     # One step of another access is not compared.
@@ -212,7 +212,7 @@ def test_many_steps_against_one() -> None:
 
 
 def test_gradients_against_queries() -> None:
-    name = "White box, black box"
+    name = "White box against black"
     square = attacked(0.5, attack="square", access="query")
     assert of(name, attacked(0.1), square).state == "passed"
     assert of(name, attacked(0.7), square).state == "failed"
@@ -303,7 +303,7 @@ def test_a_gate() -> None:
 
 def test_right_on_all_beside_the_mean() -> None:
     half = result(cell(draws=4), [(0, 0, 0, 1)] * 100)
-    assert of("Submitted again", half) == ("passed", "mean 75.0 %, all of 4 0.0 %", "")
+    assert of("Submitted again", half) == ("passed", "mean 75.0 %, on all of 4: 0.0 %", "")
     assert of("Submitted again", attacked(0.1, draws=1)).state == "not run"
 
 
@@ -322,7 +322,7 @@ def test_what_a_claim_needs() -> None:
     hoping = attacked(0.6, access="transfer", defense="jpeg", draws=1)
     assert only(deterministic(hoping)).refusals == ["Adaptive attack was not run"]
     weak = attacked(0.5, attack="square", access="query")
-    assert only(attacked(0.7), weak, proofs=(proof(),)).refusals == ["White box, black box failed"]
+    assert only(attacked(0.7), weak, proofs=(proof(),)).refusals == ["White box against black failed"]
 
 
 def test_the_budget_of_most_attacks_stands_for_a_curve() -> None:

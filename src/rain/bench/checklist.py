@@ -87,9 +87,11 @@ POINTS = (
         growing.small_budget,
     ),
     Point("No budget", CARLINI, "Does an attack without a budget leave nothing?", growing.no_budget),
-    Point("Many steps, one step", ATHALYE, "Do many steps leave no more than one (FGSM)?", points.many_steps),
     Point(
-        "White box, black box",
+        "Many steps against one", ATHALYE, "Do many steps leave no more than one (FGSM)?", points.many_steps
+    ),
+    Point(
+        "White box against black",
         ATHALYE,
         "Do gradients leave no more than queries, and than images of the bare classifier?",
         points.white_box,

@@ -245,7 +245,7 @@ def submitted_again(case: Case) -> Verdict:
     if not counts:
         return Verdict("not run", "", "score on more than 1 draw (draws)")
     parts = [f"mean {mean_text(worst_on_all(case.adaptive, 1))}"]
-    parts += [f"all of {count} {mean_text(worst_on_all(case.adaptive, count))}" for count in counts]
+    parts += [f"on all of {count}: {mean_text(worst_on_all(case.adaptive, count))}" for count in counts]
     return Verdict("passed", ", ".join(parts))
 
 
