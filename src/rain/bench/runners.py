@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.cells import Cell, Result, load
+from rain.bench.cells import Cell, Result, chunk_files, load
 from rain.bench.grid import Grid
 from rain.bench.leases import Leases
 from rain.bench.plan import Plan, prepare
+from rain.bench.shards import Shard, restrict
 from rain.bench.sharing import bundles
 from rain.bench.workers import work_together
 from rain.bench.working import Failures, work_on
@@ -28,6 +29,7 @@ def run(
     skip_damaged: bool = False,
     progress: bool = False,
     workers: int = 1,
+    shard: str | None = None,
 ) -> list[Result]:
     """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
 
@@ -46,8 +48,9 @@ def run(
         progress: show a progress bar with the time left.
         workers: processes on this machine among which the chunks are shared out, and the threads with them.
             A script that asks for several keeps what it does under ``if __name__ == "__main__":``.
+        shard: "3/8" does a part of the grid, the third of eight. Each machine gives a shard the same chunks.
 
-    Returns: the grid's results.
+    Returns: the grid's results; of a shard those that are in the folder.
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not
@@ -60,6 +63,7 @@ def run(
             there are now.
         WorkerError: a worker could not work, or all of them died.
     """
+    part = Shard.read(shard) if shard else None
     plan = prepare(
         grid,
         folder,
@@ -69,7 +73,7 @@ def run(
         eot_batch=eot_batch,
         skip_damaged=skip_damaged,
     )
-    return measure(plan, progress, workers)
+    return measure(restrict(plan, part) if part else plan, progress, workers)
 
 
 def measure(plan: Plan, progress: bool = False, workers: int = 1) -> list[Result]:
@@ -78,6 +82,8 @@ def measure(plan: Plan, progress: bool = False, workers: int = 1) -> list[Result
     if broken:
         what = f"{len(broken)} of {len(plan.cells)} cells are not finished"
         raise AttackError(f"{what} ({'; '.join(reasons(broken))})")
+    if not chunk_files(plan.folder):
+        return []  # a shard that has nothing to do
     return [result for result in load(plan.folder) if result.cell in plan.cells]
 
 

@@ -16,6 +16,7 @@ from rain.files import to_path
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
     from rain.bench.plan import Plan
+    from rain.bench.shards import Shard
 
 EXAMPLES = 400
 """Images of a user's own dataset that the demo measures at most, unless it is told otherwise."""
@@ -39,6 +40,10 @@ MOST_WORKERS = 1024
 WORKERS_HELP = (
     "Processes on this machine that share the chunks, and the CPU threads. They leave the files of a single "
     "run with as many threads as each of them has."
+)
+SHARD_HELP = (
+    "Do a part of the grid, for example 3/8: the third of eight. The folder may be shared, or each shard has "
+    "its own, and rain merge puts them together."
 )
 DEMO_DATASET_HELP = "Other images than the samples, for example csv:PATH."
 DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another dataset {EXAMPLES} at most."
@@ -77,6 +82,7 @@ def run(
     ] = None,
     skip_damaged: SkipDamaged = False,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help=WORKERS_HELP)] = 1,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
 ) -> None:
     """Measure a grid: what is not yet in the folder.
 
@@ -87,7 +93,9 @@ def run(
     with clean_errors(out):
         from rain.bench.grid import read
         from rain.bench.plan import prepare
+        from rain.bench.shards import Shard, restrict
 
+        part = Shard.read(shard) if shard else None
         plan = prepare(
             read(grid, dataset=dataset, examples=examples, classifier=classifier),
             out,
@@ -97,8 +105,23 @@ def run(
             eot_batch=eot_batch,
             skip_damaged=skip_damaged,
         )
-        _measure(plan, ADVICE, workers)
-        print_report(out)
+        _measure(restrict(plan, part) if part else plan, ADVICE, workers)
+        if part:
+            _tell_of_shard(plan, part)
+        else:
+            print_report(out)
+
+
+def _tell_of_shard(plan: "Plan", part: "Shard") -> None:
+    """Say what is missing besides a shard, or report where nothing is."""
+    from rain.bench.cells import pending
+
+    missing = len(pending(plan.folder, plan.cells))
+    if not missing:
+        print_report(plan.folder)
+        return
+    rest = f"{missing} chunks of the grid are not in {plan.folder}"
+    print(f"shard {part} is done; {rest}; put folders together: rain merge DIR... --out DIR")
 
 
 def demo(
