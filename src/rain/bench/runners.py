@@ -11,6 +11,7 @@ from rain.bench.leases import Leases
 from rain.bench.plan import Plan, prepare
 from rain.bench.shards import Shard, restrict
 from rain.bench.sharing import bundles
+from rain.bench.tasks import work_on_ray
 from rain.bench.workers import work_together
 from rain.bench.working import Failures, work_on
 from rain.bench.workload import pieces
@@ -76,9 +77,16 @@ def run(
     return measure(restrict(plan, part) if part else plan, progress, workers)
 
 
-def measure(plan: Plan, progress: bool = False, workers: int = 1) -> list[Result]:
-    """Do a run that was prepared. Args, Returns and Raises: as ``run``."""
-    broken = measure_pending(plan, progress, workers)
+def measure(
+    plan: Plan, progress: bool = False, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> list[Result]:
+    """Do a run that was prepared. Args, Returns and Raises: as ``run``.
+
+    Args:
+        ray: address of a Ray cluster that does it (``rain.bench.tasks``).
+        jobs: tasks there at a time; by default as many as there is room for.
+    """
+    broken = measure_pending(plan, progress, workers, ray=ray, jobs=jobs)
     if broken:
         what = f"{len(broken)} of {len(plan.cells)} cells are not finished"
         raise AttackError(f"{what} ({'; '.join(reasons(broken))})")
@@ -87,7 +95,9 @@ def measure(plan: Plan, progress: bool = False, workers: int = 1) -> list[Result
     return [result for result in load(plan.folder) if result.cell in plan.cells]
 
 
-def measure_pending(plan: Plan, progress: bool, workers: int = 1) -> dict[Cell, RainError]:
+def measure_pending(
+    plan: Plan, progress: bool, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> dict[Cell, RainError]:
     """Measure the chunks that have no file yet, and write one for each.
 
     Other runs may be at work on the same folder: each chunk is done by one of them.
@@ -97,7 +107,9 @@ def measure_pending(plan: Plan, progress: bool, workers: int = 1) -> dict[Cell, 
     names, failures = bundles(plan.assets, plan.work), Failures()
     workers = min(workers, len(set(names)))
     with board(pieces(plan.assets, plan.work), progress, workers) as shown:
-        if workers > 1:
+        if ray and plan.work:
+            work_on_ray(plan, names, ray, jobs, shown, failures)
+        elif workers > 1:
             work_together(plan, names, workers, shown, failures)
         else:
             with Leases(plan.folder) as leases:

@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rain.cli.clusters import (
+    JOBS,
+    Cpus,
+    Gpus,
+    Hours,
+    Jobs,
+    Ray,
+    Slurm,
+    check_one_way,
+    options_of,
+    submit_jobs,
+)
 from rain.cli.errors import clean_errors
 from rain.cli.options import MOST_AT_ONCE, Device
 from rain.cli.reporting import print_report
@@ -83,6 +95,12 @@ def run(
     skip_damaged: SkipDamaged = False,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help=WORKERS_HELP)] = 1,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
+    slurm: Slurm = None,
+    ray: Ray = None,
+    jobs: Jobs = None,
+    hours: Hours = 24.0,
+    cpus: Cpus = 4,
+    gpus: Gpus = 0,
 ) -> None:
     """Measure a grid: what is not yet in the folder.
 
@@ -92,20 +110,31 @@ def run(
     out = to_path(out)
     with clean_errors(out):
         from rain.bench.grid import read
+        from rain.bench.jobs import Request
         from rain.bench.plan import prepare
         from rain.bench.shards import Shard, restrict
 
+        check_one_way(slurm=slurm, ray=ray, workers=workers > 1)
         part = Shard.read(shard) if shard else None
-        plan = prepare(
-            read(grid, dataset=dataset, examples=examples, classifier=classifier),
-            out,
-            device=device,
-            precision=precision,
-            attack_batch=attack_batch,
-            eot_batch=eot_batch,
-            skip_damaged=skip_damaged,
-        )
-        _measure(restrict(plan, part) if part else plan, ADVICE, workers)
+        asked = read(grid, dataset=dataset, examples=examples, classifier=classifier)
+        settings = {
+            "precision": precision,
+            "attack_batch": attack_batch,
+            "eot_batch": eot_batch,
+            "skip_damaged": skip_damaged,
+        }
+        # Where jobs are submitted there need be no GPU: a mistake in the grid shows on any device.
+        plan = prepare(asked, out, device="cpu" if slurm else device, **settings)
+        if part:
+            plan = restrict(plan, part)
+        if slurm and plan.work:
+            changes = {"dataset": dataset, "examples": examples, "classifier": classifier}
+            options = options_of(**changes, **settings, device=device, shard=shard)
+            request = Request(slurm, jobs or JOBS, hours, cpus, gpus)
+            if not submit_jobs(grid, plan, options, request):
+                return
+        else:
+            _measure(plan, ADVICE, workers, ray, jobs)
         if part:
             _tell_of_shard(plan, part)
         else:
@@ -170,12 +199,16 @@ def _demo_name(dataset: str | None, classifier: str | None, examples: int | None
     return f"demo-{slug}" if slug else "demo"
 
 
-def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
+def _measure(
+    plan: "Plan", advice: str, workers: int = 1, ray: str | None = None, jobs: int | None = None
+) -> None:
     """Do a run, and say before what it is and how long it will take.
 
     Args:
         advice: what can be done about a long one.
         workers: processes that share it.
+        ray: address of a cluster that does it.
+        jobs: tasks there at a time.
     """
     from rain.bench import runners
     from rain.bench.outlook import seconds_expected
@@ -188,9 +221,9 @@ def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
         print(f"nothing to measure: all of it is in {plan.folder}")
     expected = seconds_expected(plan)
     if expected:
-        alone = "" if workers == 1 else "one process alone: "
+        alone = "" if workers == 1 and not ray else "one process alone: "
         print(f"{alone}it will take {duration_text(*expected)}; {advice}", flush=True)
-    runners.measure(plan, progress=True, workers=workers)
+    runners.measure(plan, progress=True, workers=workers, ray=ray, jobs=jobs)
 
 
 def _announce(plan: "Plan") -> None:
