@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -117,7 +117,7 @@ def run(
         check_one_way(slurm=slurm, ray=ray, workers=workers > 1)
         part = Shard.read(shard) if shard else None
         asked = read(grid, dataset=dataset, examples=examples, classifier=classifier)
-        settings = {
+        settings: dict[str, Any] = {
             "precision": precision,
             "attack_batch": attack_batch,
             "eot_batch": eot_batch,
