@@ -17,6 +17,7 @@ from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
+from rain.cli.proving import prove
 from rain.cli.reporting import report
 from rain.cli.serving import serve
 from rain.cli.training import train
@@ -60,5 +61,5 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, serve, explain, calibrate, cost, export, run, certify, report, demo, train):
+for command in (predict, serve, explain, calibrate, cost, export, run, certify, prove, report, demo, train):
     app.command()(command)
