@@ -186,20 +186,8 @@ def test_help_lists_the_commands_in_this_order() -> None:
     output, _ = rain("--help")
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
-        *(
-            "list",
-            "predict",
-            "serve",
-            "explain",
-            "calibrate",
-            "cost",
-            "export",
-            "run",
-            "certify",
-            "prove",
-            "report",
-        ),
-        *("demo", "train"),
+        *("list", "predict", "serve", "explain", "calibrate", "cost", "export"),
+        *("run", "certify", "prove", "report", "demo", "train"),
     ]
 
 
@@ -210,6 +198,8 @@ def test_list_explains_one_entry() -> None:
     assert "Madry" in output
     assert rain("list", "recipes", "psnr")[0].startswith("# ")
     assert "did you mean 'pgd'" in rain("list", "attacks", "pdg", status=1)[1]
+    assert rain("list", "attacks", "aa-rand")[0].startswith("aa-rand stands for autoattack(version=rand)")
+    assert "\naa-rand\tStands for" in rain("list", "attacks", "--verbose")[0]
     assert "did you mean 'psnr'" in rain("list", "recipes", "psn", status=1)[1]
 
 

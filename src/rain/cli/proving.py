@@ -33,7 +33,7 @@ def prove(
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
-    """Prove the attacks of a grid: they must find adversarial points that are there for sure.
+    """Prove that the attacks of a grid find what is planted.
 
     Points of another class are planted at the edge of the budget. An attack that finds them for fewer than
     95 % of the images is not fit to call the defence robust. Ctrl-C keeps what is finished.
