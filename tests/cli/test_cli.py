@@ -64,7 +64,7 @@ def rain(*arguments: object, status: int = 0) -> tuple[str, str]:
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_list_prints_one_name_a_line(kind: str) -> None:
     output, _ = rain("list", kind)
-    assert output.splitlines() == REGISTRIES[kind].usages()
+    assert output.splitlines() == [*REGISTRIES[kind].usages(), *REGISTRIES[kind].presets]
 
 
 @pytest.mark.parametrize("kind", Kind)
