@@ -54,6 +54,7 @@ def report(
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
+        from rain.bench.proofs import load as load_proofs
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
@@ -64,7 +65,7 @@ def report(
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results, certified)),
+            "tables": (markdown, as_markdown(results, certified, load_proofs(folder))),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
             "certificates": (certificates, to_json(certificate_rows(certified, results))),
@@ -104,6 +105,7 @@ def print_report(folder: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
     _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
+    _print_rivals(console, results, labels)
     _print_costs(console, costs(every))
     _print_submissions(console, results, labels)
     _print_mixed_traffic(console, results)
@@ -133,6 +135,17 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
         _print_plainly(console, f"{access}: {meaning}")
     console.print()
     _print_by_place(console, largest)
+
+
+def _print_rivals(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print how defended classifiers stand against others that have nothing before them."""
+    from rain.report.rivals import ABOUT, sentences
+
+    lines = sentences(results, labels)
+    if lines:
+        _print_plainly(console, f"\n{ABOUT}")
+    for line in lines:
+        _print_plainly(console, f"- {line}")
 
 
 def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:

@@ -35,6 +35,7 @@ from rain.bench.cells import Result, load
 from rain.bench.certificates import load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
+from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
 from rain.bench.worth import worth
 from rain.errors import ResultError
@@ -68,7 +69,8 @@ def refresh(text: str, root: Path) -> str:
         start, kind, arguments, _, end = mark.groups()
         if kind == "rain report":
             certified = load_certified(root / arguments)
-            return f"{start}\n\n{markdown(results(arguments), certified)}\n{end}"
+            proofs = load_proofs(root / arguments)
+            return f"{start}\n\n{markdown(results(arguments), certified, proofs)}\n{end}"
         if kind == "rain streams":
             return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
         return f"{start}{_figure(arguments.split(), results)}{end}"
