@@ -40,7 +40,7 @@ TEXT = 1_000_000
 FACTS = 100
 """Facts that a file says of how it was made, at most."""
 
-ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
+ACCESSES = ("transfer", "frozen", "static", "adaptive", "known", "query")
 """What the attacker knows.
 
 - transfer: attacks the bare classifier and hopes.
@@ -48,6 +48,7 @@ ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 - static: attacks through the defence, ignoring that it is random.
 - adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
   gradient (BPDA).
+- known: attacks through the very draw that will judge him: a bound on all of these.
 - query: sees scores or labels only.
 """
 

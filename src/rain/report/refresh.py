@@ -33,7 +33,7 @@ from pathlib import Path
 
 from rain.bench.cells import Result, load
 from rain.bench.certificates import load_certified
-from rain.bench.columns import clean_scores, grouped, is_adaptive
+from rain.bench.columns import access_of, clean_scores, grouped
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
@@ -140,11 +140,8 @@ def _pays(setting: list[Result], defense: str, access: str, eps: str, mark: str)
 
 def _attacked(own: list[Result], access: str, eps: str) -> Scores:
     """The worst of the attacks of an access on each image."""
-    attacked = [one for one in own if one.cell.access == access and not unbounded(one.cell)]
-    there = [one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps]
-    if access == "adaptive":
-        there = [one for one in there if is_adaptive(one)]
-    return worst_images(there)
+    attacked = [one for one in own if access_of(one) == access and not unbounded(one.cell)]
+    return worst_images([one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps])
 
 
 def _headline(setting: list[Result], defense: str, eps: str, mark: str) -> Headline:
