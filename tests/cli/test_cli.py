@@ -82,7 +82,7 @@ def test_list_takes_a_name_with_what_is_meant_in_its_place() -> None:
 
 def test_list_says_where_the_grids_of_the_studies_are() -> None:
     names, note = rain("list", "grids")
-    assert names.splitlines() == ["demo"]
+    assert names.splitlines() == ["demo", "full", "paper-imagenet", "paper-stl10", "quick"]
     assert "in the folder grids of its repository" in note
     assert (Path(__file__).parents[2] / "grids" / "nips2017.toml").is_file()
 
