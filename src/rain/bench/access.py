@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
+from rain.adaptive import Expectation, Frozen, Model, Seeded, View, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
@@ -74,6 +74,8 @@ def attacker_view(
 ) -> Model:
     """The model that an attacker with the cell's access has before him (``rain.bench.cells.ACCESSES``).
 
+    It is a module with the model's parameters and device: attacks of other libraries ask for that.
+
     Args:
         model: what is attacked; for transfer the bare classifier.
         generator: of the draws that the attacker sees.
@@ -81,19 +83,14 @@ def attacker_view(
         batch: images in one forward pass, where draws are averaged.
     """
     if cell.access == "query":
-
-        def scores(images: Images) -> Tensor:
-            with torch.no_grad():
-                return model(images, generator=generator)
-
-        return _ticking(scores, tick, 1)
+        return Ticking(Scores(Seeded(model, generator)), tick, 1)
     through_it = attackable(model, gate="parts" if takes_parts(cell.attack) else "soft")
     if cell.access == "frozen":
-        return _ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
+        return Ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
     through = Seeded(through_it, generator)
     if cell.access == "adaptive" and model.defense.random:
-        return _ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
-    return _ticking(through, tick, 1 + BACKWARD)
+        return Ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
+    return Ticking(through, tick, 1 + BACKWARD)
 
 
 def takes_parts(attack: str) -> bool:
@@ -166,7 +163,36 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **keyword_for(attack, generator))
 
 
-class FirstGradient:
+class Scores(View):
+    """A model that gives its answers, and no gradient."""
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        with torch.no_grad():
+            return self.model(images)
+
+
+class Ticking(View):
+    """A model that tells of the work that it does.
+
+    Args:
+        model: from images to logits.
+        tick: told about each call, in image passes.
+        units: passes for each image.
+    """
+
+    def __init__(self, model: Model, tick: Tick, units: int):
+        super().__init__(model)
+        self.tick, self.units = tick, units
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        logits: Tensor = self.model(images)
+        self.tick(self.units * len(images))
+        return logits
+
+
+class FirstGradient(View):
     """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
 
     Attributes:
@@ -174,10 +200,11 @@ class FirstGradient:
     """
 
     def __init__(self, model: Model, count: int):
-        self.model, self.count = model, count
+        super().__init__(model)
+        self.count = count
         self.flat: Tensor | None = None
 
-    def __call__(self, images: Images) -> Tensor:
+    def forward(self, images: Images) -> Tensor:
         """Classify images; logits (N, classes)."""
         if self.flat is None and images.requires_grad and len(images) == self.count:
             images.register_hook(self._see)
@@ -311,12 +338,3 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
         raise AttackError(
             f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}"
         )
-
-
-def _ticking(model: Model, tick: Tick, units: int) -> Model:
-    def counted(images: Images) -> Tensor:
-        logits = model(images)
-        tick(units * len(images))
-        return logits
-
-    return counted

@@ -23,7 +23,7 @@ from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
 from rain.gate import Gated
 from rain.images import Images, distance, enter
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
 from rain.specs import defense_within, parse
@@ -285,7 +285,7 @@ class Bench:
         twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
         draws = seeded(cell, chunk, batch.number, "attack draws")
         view = attacker_view(twin, cell, draws, tick, batch=assets.batches.eot)
-        model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+        model = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
         start = seeded(cell, chunk, batch.number, "attack")
         try:
             if cell.access == "query":
