@@ -19,7 +19,7 @@ from rain.registry import ATTACKS
 # The libraries are older than what lies below them, which warns.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-PAGE = Path(__file__).parents[1] / "docs" / "guide" / "attack.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guide" / "libraries.md"
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_an_attack_of_another_library_runs_in_the_bench(
 
 @pytest.mark.parametrize("library", ["foolbox", "torchattacks", "art"])
 def test_the_lines_of_the_page_run(library: str, images: Tensor, hardened: rain.Hardened) -> None:
-    """Those for each library, on the page about attacks."""
+    """Those for each library, on the page about them."""
     pytest.importorskip(library, reason=f"{library} is not installed")
     blocks = re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (block,) = (block for block in blocks if re.search(rf"^(import|from) {library}\b", block))

@@ -59,7 +59,7 @@ class View(nn.Module):
 
     def __init__(self, model: Model):
         super().__init__()
-        self.model = model
+        self.model: Any = model
         # A new module is in train mode, and libraries warn of that.
         self.training = bool(getattr(model, "training", False))
 

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from rain.datasets import Dataset
     from rain.defense import Defense
 
-ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True)
+ATTACKS = Registry(
+    "attack",
+    "rain.attacks",
+    wrapper="rain.attacks._intake:attended",
+    own_code=True,
+    makers=("art", "foolbox", "torchattacks"),
+)
 DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
@@ -65,10 +71,10 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         OptionError: no such option.
     """
     name, argument, own = ATTACKS.look_up(spec)
-    definition = ATTACKS.get(name)
     options = own | options
-    if argument is not None:
-        raise OptionError(f"attack {shown(spec)}: write {name}")
+    if argument is not None or name.removesuffix("/") in ATTACKS.makers:
+        raise OptionError(f"attack {shown(spec)}: write {ATTACKS.usage(name.removesuffix('/'))}")
+    definition = ATTACKS.get(name)
     ATTACKS.check_options(name, options)
     for option in options.keys() & set(CALLED_WITH):
         raise OptionError(
@@ -101,6 +107,13 @@ def _defaults(attack: Callable[..., Any]) -> dict[str, Any]:
         for parameter in parameters
         if parameter.default is not parameter.empty and parameter.name not in CALLED_WITH
     }
+
+
+def libraries_of(attack: str) -> list[str]:
+    """The packages, as pip calls them, that an attack and those within it are taken from."""
+    names = [name for name, _ in specs.nesting(attack)]
+    packages = [ATTACKS.about(name).library for name in names]
+    return sorted(set(filter(None, packages)))
 
 
 def own_traits(spec: str) -> Traits:

@@ -1,11 +1,13 @@
 """What an attacker with some access sees, what it may do, and what it must keep to."""
 
+import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -217,13 +219,21 @@ class FirstGradient(View):
 
 @contextmanager
 def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
-    """For an attack that takes no generator, seed torch's own, and leave it afterwards as it was."""
+    """For an attack that takes no generator, seed the global ones, and leave them afterwards as they were."""
     if takes_generator(attack):
         yield
         return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        yield
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed = int(torch.randint(2**62, (), generator=generator))
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def attack_in_pieces(

@@ -95,7 +95,7 @@ def _names(kind: str) -> list[str]:
     """All names of a kind."""
     from rain.registry import REGISTRIES
 
-    return list(_files()[kind]) if kind in _files() else REGISTRIES[kind].names()
+    return list(_files()[kind]) if kind in _files() else REGISTRIES[kind].names_and_makers()
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -115,7 +115,7 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
     for group, registry in REGISTRIES.items():
         if kind not in (None, group):
             continue
-        for entry in registry.names():
+        for entry in registry.names_and_makers():
             try:
                 registry.get(entry)
             except PluginError as error:

@@ -42,6 +42,7 @@ FACTS = {
     "gate_threshold": "Threshold of the gate",
     "precision": "Precision of the attacks",
     "attack": "Attacks, with every option",
+    "attack_library": "The packages that the attacks are taken from",
     "attack_traits": "What the attacks declare of themselves",
     "attack_files": "Digest of the files that an attack reads",
     "plugin_code": "Digest of code from other packages",
