@@ -21,6 +21,7 @@ from rain.entries import Registry as Registry
 from rain.entries import Traits as Traits
 from rain.errors import OptionError, UnknownNameError, shown
 from rain.own_code import module_of
+from rain.presets import PRESETS, spelled_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +35,7 @@ ATTACKS = Registry(
     wrapper="rain.attacks._intake:attended",
     own_code=True,
     makers=("art", "foolbox", "torchattacks"),
+    presets=tuple(PRESETS),
 )
 DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
@@ -49,6 +51,7 @@ REGISTRIES = {
 
 WITHIN = {
     "attack": ATTACKS,
+    "attacks": ATTACKS,
     "classifiers": CLASSIFIERS,
     "defense": DEFENSES,
     "enhancer": ENHANCERS,
@@ -62,7 +65,7 @@ CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 
 
 def load_attack(spec: str, **options: Any) -> "partial[Any]":
-    """Bind options to an attack (``rain list attacks``), or to your own, ``package.module:function``.
+    """Bind options to an attack (``rain list attacks``), to a preset, or to your own (``mine:signs``).
 
     Returns: ``attack(model, images, labels, eps=..., norm=...)``, which gives the attacked images.
 
@@ -70,7 +73,7 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         UnknownNameError: no such attack.
         OptionError: no such option.
     """
-    name, argument, own = ATTACKS.look_up(spec)
+    name, argument, own = ATTACKS.look_up(spelled_out(spec))
     options = own | options
     if argument is not None or name.removesuffix("/") in ATTACKS.makers:
         raise OptionError(f"attack {shown(spec)}: write {ATTACKS.usage(name.removesuffix('/'))}")
@@ -118,12 +121,12 @@ def libraries_of(attack: str) -> list[str]:
 
 def own_traits(spec: str) -> Traits:
     """The traits that an attack itself declares, whatever attack is within it."""
-    return _declared(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return _declared(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_of(spec: str) -> Traits:
     """The traits of an attack. Of one within another: what the inner one does, and both are."""
-    return traits_when(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return traits_when(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
@@ -139,6 +142,7 @@ def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Trait
         sees=within.sees if own.sees == "gradients" else own.sees,
         targeted=own.targeted or within.targeted,
         gate=own.gate or within.gate,
+        averages=own.averages * within.averages,
     )
 
 

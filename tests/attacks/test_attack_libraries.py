@@ -205,6 +205,20 @@ def test_what_a_library_raises_at_work_is_one_error(
         attacked(cell("foolbox/DatasetAttack"), hardened, images, labels)
 
 
+def test_what_the_model_raises_is_no_fault_of_the_library(images: Tensor, labels: Tensor) -> None:
+    """The bench itself stops some attacks so."""
+    pytest.importorskip("foolbox")
+
+    class OtherError(Exception):
+        pass
+
+    def refusing(points: Tensor) -> Tensor:
+        raise OtherError
+
+    with pytest.raises(OtherError):
+        load_attack("foolbox/LinfPGD(steps=2)")(refusing, images, labels, eps=EPS, norm="linf")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_images_of_another_type_come_back_in_it(dtype: torch.dtype, images: Tensor) -> None:
     pytest.importorskip("foolbox")

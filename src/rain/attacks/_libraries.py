@@ -55,21 +55,29 @@ class Theirs:
     build: Callable[[Model, Images, float, str, Mapping[str, Any]], Run]
 
 
-class InFloat32(View):
-    """A model of images of some type, for a library that works in float32, or asks in float64.
+class Seen(View):
+    """A model as a library sees it that works in float32.
 
     Args:
         model: from images to logits.
         dtype: of its images.
+
+    Attributes:
+        raised: what the model raised, as it may: that is no fault of the library.
     """
 
     def __init__(self, model: Model, dtype: torch.dtype):
         super().__init__(model)
         self.dtype = dtype
+        self.raised: BaseException | None = None
 
     def forward(self, images: Images) -> Tensor:
         """Classify images; logits (N, classes), in float32."""
-        logits: Tensor = self.model(images.to(self.dtype))
+        try:
+            logits: Tensor = self.model(images.to(self.dtype))
+        except BaseException as error:
+            self.raised = error
+            raise
         return logits.float()
 
 
@@ -195,8 +203,7 @@ def _attack(
         check_their_norm(theirs.spec, norm, theirs.norms)
     if eps == 0:
         return images.clone()
-    single = images.float()
-    seen = model if images.dtype == torch.float32 else InFloat32(model, images.dtype)
+    single, seen = images.float(), Seen(model, images.dtype)
     try:
         run = theirs.build(seen, single, eps, norm, options)
         if not len(images):
@@ -205,6 +212,8 @@ def _attack(
     except (RainError, Warning):
         raise
     except ENDINGS as error:  # whatever another library raises on what it did not think of
+        if error is seen.raised:
+            raise
         raise AttackError(f"attack {theirs.spec} raised {describe(error)}") from error
     if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
         return adversarial  # who called looks at it

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.adaptive import Model
-from rain.attacks._libraries import InFloat32, Run, Theirs, constructed, find, library, made, takes
+from rain.attacks._libraries import Run, Theirs, constructed, find, library, made, takes
 from rain.entries import About
 from rain.images import Images
 from rain.registry import ATTACKS
@@ -71,7 +71,7 @@ def _build(
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     seen = classification.PyTorchClassifier(
-        InFloat32(model, images.dtype),
+        model,
         nn.CrossEntropyLoss(),
         tuple(images.shape[1:]),
         classes,

@@ -54,6 +54,7 @@ def report(
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
+        from rain.bench.proofs import load as load_proofs
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
@@ -64,7 +65,7 @@ def report(
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results, certified)),
+            "tables": (markdown, as_markdown(results, certified, load_proofs(folder))),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
             "certificates": (certificates, to_json(certificate_rows(certified, results))),

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +62,13 @@ class Mixed(View):
     def __init__(self, model: Model, device: torch.device, mixed: bool):
         super().__init__(model)
         self.device, self.mixed = device, mixed
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
 
-    def forward(self, images: Images) -> Tensor:
+    def forward(self, images: Images, **more: Any) -> Tensor:
         """Classify images (N, 3, H, W) in [0, 1]; logits (N, classes)."""
         with autocast(self.device, self.mixed):
-            logits: Tensor = self.model(images)
+            logits: Tensor = self.model(images, **more)
         return logits
 
 
