@@ -186,7 +186,19 @@ def test_help_lists_the_commands_in_this_order() -> None:
     output, _ = rain("--help")
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
-        *("list", "predict", "serve", "explain", "calibrate", "cost", "export", "run", "certify", "report"),
+        *(
+            "list",
+            "predict",
+            "serve",
+            "explain",
+            "calibrate",
+            "cost",
+            "export",
+            "run",
+            "replay",
+            "certify",
+            "report",
+        ),
         *("check", "demo", "train"),
     ]
 

@@ -18,6 +18,7 @@ from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
+from rain.cli.replaying import replay
 from rain.cli.reporting import report
 from rain.cli.serving import serve
 from rain.cli.training import train
@@ -61,5 +62,19 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, serve, explain, calibrate, cost, export, run, certify, report, check, demo, train):
+for command in (
+    predict,
+    serve,
+    explain,
+    calibrate,
+    cost,
+    export,
+    run,
+    replay,
+    certify,
+    report,
+    check,
+    demo,
+    train,
+):
     app.command()(command)
