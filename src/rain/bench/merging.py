@@ -21,6 +21,9 @@ from rain.files import is_folder, read_foreign
 GALLERY = "gallery.npz"
 """Beside the chunks of a cell."""
 
+IMAGES = "images"
+"""Where the attacked images are that a run kept (``rain.bench.kept``)."""
+
 ALONE = ("rain", "revision")
 """Facts of which results that belong together have one value, besides those that a run refuses."""
 
@@ -86,6 +89,10 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         beside += of_others
         _collect(folder, files)
     _check_makers(chunks, beside)
+    for folder in folders:
+        if folder != out and is_folder(folder / IMAGES):
+            what = f"the attacked images in {folder / IMAGES} are not copied"
+            warnings.warn(f"{what}: rain replay {folder} reads them there", stacklevel=2)
     before = len(chunk_files(out)) if is_folder(out) else 0
     make_folder(out)
     for name, file in files.items():

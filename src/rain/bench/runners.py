@@ -31,6 +31,7 @@ def run(
     progress: bool = False,
     workers: int = 1,
     shard: str | None = None,
+    keep_images: str = "",
 ) -> list[Result]:
     """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
 
@@ -50,6 +51,7 @@ def run(
         workers: processes on this machine among which the chunks are shared out, and the threads with them.
             A script that asks for several keeps what it does under ``if __name__ == "__main__":``.
         shard: "3/8" does a part of the grid, the third of eight. Each machine gives a shard the same chunks.
+        keep_images: "png" or "float" keeps all attacked images beside the results (``rain.bench.kept``).
 
     Returns: the grid's results; of a shard those that are in the folder.
 
@@ -73,6 +75,7 @@ def run(
         attack_batch=attack_batch,
         eot_batch=eot_batch,
         skip_damaged=skip_damaged,
+        keep_images=keep_images,
     )
     return measure(restrict(plan, part) if part else plan, progress, workers)
 

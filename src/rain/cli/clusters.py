@@ -45,13 +45,13 @@ def check_one_way(**ways: object) -> None:
 
 
 def options_of(**options: object) -> list[str]:
-    """Write options as a command has them; None and False are left out."""
+    """Write options as a command has them; None, False and "" are left out."""
     words = []
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(flag)
-        elif value is not None and value is not False:
+        elif value not in (None, False, ""):
             words += [flag, str(value)]
     return words
 
