@@ -18,6 +18,7 @@ from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.merging import merge
+from rain.cli.planning import plan
 from rain.cli.prediction import predict
 from rain.cli.proving import prove
 from rain.cli.replaying import replay
@@ -66,7 +67,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 app.command("list")(list_names)
 COMMANDS = (
     *(predict, serve, explain, calibrate, cost, export),
-    *(run, merge, replay, certify, prove, report, check),
+    *(plan, run, merge, replay, certify, prove, report, check),
     *(demo, train),
 )
 for command in COMMANDS:
