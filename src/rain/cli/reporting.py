@@ -33,6 +33,8 @@ CERTIFICATES_HELP = (
     "and nothing else."
 )
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
+CSV_HELP = "Write one row a cell here, for a spreadsheet; - for standard output, and nothing else."
+LATEX_HELP = "Write the table here for a paper, in LaTeX; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
 
@@ -42,6 +44,8 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
+    csv: Annotated[Path | None, typer.Option(help=CSV_HELP)] = None,
+    latex: Annotated[Path | None, typer.Option(help=LATEX_HELP)] = None,
     streams: Annotated[Path | None, typer.Option(help=STREAMS_HELP)] = None,
     detection: Annotated[Path | None, typer.Option(help=DETECTION_HELP)] = None,
     certificates: Annotated[Path | None, typer.Option(help=CERTIFICATES_HELP)] = None,
@@ -54,17 +58,22 @@ def report(
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
+        from rain.bench.records import records
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
         from rain.report.exports import streams_to_json, to_json, write_html, write_output
+        from rain.report.latex import latex as as_latex
         from rain.report.markdown import markdown as as_markdown
+        from rain.report.sheet import to_csv
 
         folder = to_path(folder)
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
             "tables": (markdown, as_markdown(results, certified)),
+            "cells": (csv, to_csv(records(results))),
+            "latex": (latex, as_latex(results)),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
             "certificates": (certificates, to_json(certificate_rows(certified, results))),
