@@ -124,7 +124,7 @@ def print_report(folder: Path) -> None:
     _print_certificates(console, certified, every, labels)
     for finding in check(every):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
-        _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
+        print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 
 
 def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: dict[str, str]) -> None:
@@ -137,9 +137,9 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
 
     largest = at_largest_budgets(headlines)
     if largest:
-        _print_plainly(console, f"{overall(largest)}\n")
+        print_plainly(console, f"{overall(largest)}\n")
     for access, meaning in meanings.items():
-        _print_plainly(console, f"{access}: {meaning}")
+        print_plainly(console, f"{access}: {meaning}")
     console.print()
     _print_by_place(console, largest)
 
@@ -149,7 +149,7 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     from rain.report.costs import UNATTACKED
 
     if costs:
-        _print_plainly(console, f"{UNATTACKED}\n")
+        print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
 
 
@@ -158,9 +158,9 @@ def _print_submissions(console: "Console", results: "list[Result]", labels: dict
     from rain.report.submissions import submission_sections
 
     for section in submission_sections(results, labels):
-        _print_plainly(console, f"\nSubmitted again: {section.place}")
+        print_plainly(console, f"\nSubmitted again: {section.place}")
         for sentence in section.sentences:
-            _print_plainly(console, f"- {sentence}")
+            print_plainly(console, f"- {sentence}")
 
 
 def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
@@ -175,9 +175,9 @@ def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
     places = {section.place: section for section in reversed(every)}
     for place, section in reversed(places.items()):
         where = f"{place}: " if len(places) > 1 else ""
-        _print_plainly(console, f"\n{where}{overall(section)}")
+        print_plainly(console, f"\n{where}{overall(section)}")
         if section.alarms:
-            _print_plainly(console, alarms_text(section))
+            print_plainly(console, alarms_text(section))
 
 
 def _print_detectors(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
@@ -188,9 +188,9 @@ def _print_detectors(console: "Console", results: "list[Result]", labels: dict[s
     for section in sections:
         console.print()
         if len(sections) > 1:
-            _print_plainly(console, f"{section.place}:")
+            print_plainly(console, f"{section.place}:")
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def _print_corruptions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
@@ -202,7 +202,7 @@ def _print_corruptions(console: "Console", results: "list[Result]", labels: dict
         title = f"Corruptions (no attack): {section.place}"
         console.print(plain_table(title, section.header, section.body, CORRUPTIONS))
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def print_certificates(folder: Path, width: int = COLUMNS) -> None:
@@ -236,7 +236,7 @@ def _print_certificates(
         console.print()
         console.print(plain_table(f"Certified: {section.place}", section.header, section.body, ABOUT))
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:
@@ -246,11 +246,13 @@ def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]")
     places = {place_text(each) for each in items}
     for place, group in groupby(items, key=place_text):
         if len(places) > 1:
-            _print_plainly(console, f"{place}:")
+            print_plainly(console, f"{place}:")
         for each in group:
-            _print_plainly(console, f"- {each.sentence}")
+            print_plainly(console, f"- {each.sentence}")
 
 
-def _print_plainly(console: "Console", text: str) -> None:
-    """Print text that rich is not to read as its markup, nor to colour."""
-    console.print(text, markup=False, highlight=False)
+def print_plainly(console: "Console", text: str) -> None:
+    """Print text that rich is not to read as its markup, nor to colour, and the terminal not as commands."""
+    from rain.report.labels import visible
+
+    console.print(visible(text), markup=False, highlight=False)
