@@ -20,6 +20,7 @@ from rain.report.certificates import certificate_sections
 from rain.report.costs import UNATTACKED, costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption_sections, detectors
 from rain.report.detector_plot import roc_plots
+from rain.report.effort_plot import efforts
 from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
@@ -133,6 +134,7 @@ def html(
             tables=_tables(results, labels),
             curves=curves(results, labels),
             distances=distances(results, labels),
+            efforts=efforts(results, labels),
             mixed=[_mixed(section, results, labels, place) for place, section in traffic],
             mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
             submissions=submission_sections(results, labels),

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rain.bench.cells import Result
 from rain.bench.columns import grouped, is_adaptive
-from rain.bench.metrics import access_order, eps_text, interval, percent_text, place_text, strongest, unbounded
+from rain.bench.metrics import (
+    access_order,
+    eps_text,
+    interval,
+    percent_text,
+    place_text,
+    strongest,
+    unbounded,
+)
 from rain.bench.submissions import counts_of, rate_of, right_on_all, worst_on_all
 from rain.report.detector import Section
 
