@@ -305,7 +305,8 @@ def test_an_attack_within_another_keeps_what_it_declares() -> None:
     assert traits_of("ensemble(attack=pgd)").follows is False
     assert traits_of("substitute").sees == "labels"
     assert own_traits("targeted(attack=pgd)") == Traits(targeted=True)
-    assert traits_of("autoattack(version=rand)") == Traits()
+    assert traits_of("autoattack(version=rand)") == Traits(averages=20)
+    assert traits_of("targeted(attack=autoattack(draws=4, version=rand))").averages == 4
     assert traits_of("autoattack").stops == "boundary"
 
 

@@ -91,8 +91,9 @@ class Expectation:
         self.independent: bool = getattr(model, "independent", False)
         self.turn = max(1, getattr(model, "turn", 1))
 
-    def __call__(self, images: Images) -> Tensor:
-        """Average over ``draws`` fresh draws."""
+    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Average over ``draws`` fresh draws for each image; ``copies`` as for any ``RandomModel``."""
+        del copies  # whoever averages this average asks as of any random model; each image has its own draws
         if self.independent:
             pieces = images.split(max(1, self.batch // self.turn))
             logits = torch.cat([self._all_draws(piece) for piece in pieces], 1)

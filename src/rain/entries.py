@@ -41,9 +41,12 @@ class Traits:
             gate.
         corrupts: whether it is a corruption (weather, a poor camera) and no attack. It has no budget, stands
             under a heading of its own, and no claim of robustness rests on it.
+        averages: draws of a random model that it averages over by itself in each gradient step. With 2 or
+            more, access "static" is all that it needs to be adaptive.
 
     Raises:
-        OptionError: ``sees``, ``stops`` or ``gate`` is something else; or it follows a model and corrupts.
+        OptionError: ``sees``, ``stops`` or ``gate`` is something else; it follows a model and corrupts; or
+            ``averages`` is no count.
     """
 
     follows: bool = True
@@ -53,6 +56,7 @@ class Traits:
     steps: int = 0
     gate: str = ""
     corrupts: bool = False
+    averages: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in (("sees", SEES), ("stops", STOPS), ("gate", GATES)):
@@ -60,6 +64,8 @@ class Traits:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         if self.corrupts and self.follows:
             raise OptionError("a corruption means nobody any harm: declare follows=False with corrupts=True")
+        if type(self.averages) is not int or self.averages < 1:
+            raise OptionError(f"averages must be an integer of at least 1, got {self.averages!r}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Registry:
         wrapper: "module:function" that wraps every definition, those of other packages as well; "" for none.
         own_code: whether ``package.module:name`` names a definition that nobody registered.
         builds: "module:class" of what every definition must build; "" for anything.
+        presets: names that stand for specs, and are no entries; errors know them.
     """
 
     def __init__(
@@ -99,9 +106,10 @@ class Registry:
         wrapper: str = "",
         own_code: bool = False,
         builds: str = "",
+        presets: tuple[str, ...] = (),
     ):
         self.kind, self.folder, self.fallback, self.wrapper = kind, folder, fallback, wrapper
-        self.own_code, self.builds = own_code, builds
+        self.own_code, self.builds, self.presets = own_code, builds, presets
         self._entries: dict[str, Callable[..., Any]] = {}
         self._about: dict[Any, About] = {}
 
@@ -164,7 +172,7 @@ class Registry:
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
-            raise UnknownNameError(unknown(self.kind, spec or name, name, self.names()))
+            raise UnknownNameError(unknown(self.kind, spec or name, name, [*self.names(), *self.presets]))
         return self._entries[name]
 
     def is_own_code(self, name: str) -> bool:

@@ -91,8 +91,8 @@ def pick(images: Images, choice: Tensor) -> Images:
     flat = index.flatten(2)
     if choice.shape[1] == 1:
         flat = flat.expand(-1, channels, -1)
-    pictures = images.flatten(2).repeat(1, flat.shape[1] // channels, 1)
-    return pictures.gather(2, flat).unflatten(2, (rows, columns))
+    pictures = images.repeat(1, flat.shape[1] // channels, 1, 1)
+    return _gather(pictures, flat).unflatten(2, (rows, columns))
 
 
 def draw_offsets(
@@ -186,7 +186,19 @@ def _take(images: Images, row: Tensor, column: Tensor) -> Images:
     height, width = images.shape[2:]
     index = (row[:, :, None] * width + column[:, None, :]).flatten(1)
     flat = index[:, None, :].expand(*images.shape[:2], -1)
-    return images.flatten(2).gather(2, flat).unflatten(2, (height, width))
+    return _gather(images, flat).unflatten(2, (height, width))
+
+
+def _gather(images: Tensor, index: Tensor) -> Tensor:
+    """Take pixels (N, C, K) of images (N, C, H, W); the index counts along the rows of each channel."""
+    if not torch.compiler.is_exporting():
+        return images.flatten(2).gather(2, index)
+    # Runtimes look one list up four times as fast as many at a time.
+    count, channels, height, width = images.shape
+    area = height * width
+    first = torch.arange(0, count * channels * area, area, device=index.device)
+    places = index + first.unflatten(0, (count, channels))[:, :, None]
+    return images.flatten().index_select(0, places.flatten()).view_as(index)
 
 
 def draw_size(

@@ -21,6 +21,7 @@ from rain.entries import Registry as Registry
 from rain.entries import Traits as Traits
 from rain.errors import OptionError, UnknownNameError, shown
 from rain.own_code import module_of
+from rain.presets import PRESETS, spelled_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from rain.datasets import Dataset
     from rain.defense import Defense
 
-ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True)
+ATTACKS = Registry(
+    "attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True, presets=tuple(PRESETS)
+)
 DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
@@ -43,6 +46,7 @@ REGISTRIES = {
 
 WITHIN = {
     "attack": ATTACKS,
+    "attacks": ATTACKS,
     "classifiers": CLASSIFIERS,
     "defense": DEFENSES,
     "enhancer": ENHANCERS,
@@ -56,7 +60,7 @@ CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 
 
 def load_attack(spec: str, **options: Any) -> "partial[Any]":
-    """Bind options to an attack (``rain list attacks``), or to your own, ``package.module:function``.
+    """Bind options to an attack (``rain list attacks``), to a preset, or to your own (``mine:signs``).
 
     Returns: ``attack(model, images, labels, eps=..., norm=...)``, which gives the attacked images.
 
@@ -64,7 +68,7 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         UnknownNameError: no such attack.
         OptionError: no such option.
     """
-    name, argument, own = ATTACKS.look_up(spec)
+    name, argument, own = ATTACKS.look_up(spelled_out(spec))
     definition = ATTACKS.get(name)
     options = own | options
     if argument is not None:
@@ -105,12 +109,12 @@ def _defaults(attack: Callable[..., Any]) -> dict[str, Any]:
 
 def own_traits(spec: str) -> Traits:
     """The traits that an attack itself declares, whatever attack is within it."""
-    return _declared(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return _declared(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_of(spec: str) -> Traits:
     """The traits of an attack. Of one within another: what the inner one does, and both are."""
-    return traits_when(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return traits_when(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
@@ -126,6 +130,7 @@ def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Trait
         sees=within.sees if own.sees == "gradients" else own.sees,
         targeted=own.targeted or within.targeted,
         gate=own.gate or within.gate,
+        averages=own.averages * within.averages,
     )
 
 

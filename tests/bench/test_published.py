@@ -12,7 +12,7 @@ import pytest
 from synthetic import cell, result, with_gate, write
 
 from rain.bench.cells import FORMATS
-from rain.bench.published import certificate_schema, result_schema, schema_files
+from rain.bench.published import certificate_schema, proof_schema, result_schema, schema_files
 from rain.bench.schema import (
     CELL,
     CERTIFIED,
@@ -22,14 +22,19 @@ from rain.bench.schema import (
     LABELS,
     MOST,
     OUTCOME,
+    PROOF,
+    PROOF_CHUNK,
+    PROVEN_IMAGE,
     Kind,
     fault_of,
+    fault_of_proof,
 )
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path for path in (ROOT / "studies").iterdir() if any(path.glob("*/[0-9]*.json")))
 RESULT = jsonschema_rs.validator_for(result_schema())
 TABLES = [CELL, OUTCOME, CHUNK, CERTIFIED, CERTIFIED_IMAGE, CERTIFIED_CHUNK]
+TABLES += [PROOF, PROVEN_IMAGE, PROOF_CHUNK]
 ODD = [
     *(
         None,
@@ -140,3 +145,23 @@ def test_certificates_have_a_schema(tmp_path: Path) -> None:
     assert validator.is_valid(content)
     assert not validator.is_valid({**content, "images": [{**image, "radius": -1}]})
     assert not validator.is_valid({**content, "format": 2})
+
+
+def test_proofs_have_a_schema() -> None:
+    validator = jsonschema_rs.validator_for(proof_schema())
+    image = {"index": 0, "fit": True, "found": True, "random_found": False}
+    about = {
+        "dataset": "d",
+        "size": None,
+        "classifier": "c",
+        "defense": "rain",
+        "attack": "pgd",
+        "norm": "linf",
+    }
+    about |= {"eps": 0.1, "access": "adaptive", "eot": 2, "inside": 3, "planted": 1, "draws": 4, "seed": 0}
+    about |= {"examples": 1, "chunk": 1}
+    content = {"format": 1, "proof": about, "chunk": 0, "images": [image], "made_by": {}}
+    odd = [{"images": [image | {"found": 1}]}, {"proof": about | {"access": "guess"}}, {"made_by": []}]
+    for changes in ({}, *odd):
+        assert validator.is_valid(content | changes) == (fault_of_proof(content | changes) == "")
+    assert validator.is_valid(content)

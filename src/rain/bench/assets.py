@@ -50,6 +50,7 @@ class Assets:
         if precision not in specs.PRECISIONS:
             raise OptionError(f"precision must be one of {', '.join(specs.PRECISIONS)}, got {precision!r}")
         self.device, self.fast = device, is_mixed(precision, device)
+        self.precision = precision
         self.batches = batches or Batches.fitting(device)
         self.skip_damaged = skip_damaged
         self._datasets: dict[str, Dataset] = {}

@@ -43,6 +43,7 @@ from rain.bench.cells import ACCESSES, OWN_SIZE, Cell
 from rain.bench.schema import DRAWS, FARTHEST, MOST, SEEDS, SIDE
 from rain.errors import GridError, OptionError, did_you_mean, shown
 from rain.files import to_path
+from rain.presets import spelled_out
 from rain.tables import read_toml
 
 TOP = {
@@ -192,7 +193,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
         "seed": _integer(table, "seed", 0),
     }
     eots, draws = _integers(table, "eot", 20), _integers(table, "draws", 8)
-    attacks = [canonical(attack) for attack in _list(table["attack"])]
+    attacks = [canonical(spelled_out(_text(attack))) for attack in _list(table["attack"])]
     defenses = [_defense(entry) for entry in _list(table["defenses"])]
     attacked = next((attack for attack in attacks if attack != "none"), "")
     budgets = _budgets(table, attacked) if attacked else []

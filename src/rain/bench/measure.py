@@ -18,6 +18,7 @@ from rain.bench.access import (
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery, most_pictures
+from rain.bench.known import attack_known
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
@@ -130,9 +131,7 @@ class Bench:
             self.check_classes(cell, batch.labels, clean.classes)
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
-                attacked = self.attacked(cell, chunk, batch, tick)
-                asked = Question(self.source(cell), chunk, batch.number, "robust")
-                answers = self.answers(cell, asked, attacked.images, answered)
+                attacked, answers = self.under_attack(cell, chunk, batch, tick, answered)
                 if pictures and batch.number == 0:
                     gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
@@ -160,6 +159,29 @@ class Bench:
         """The cell whose attacker makes the images of this one (``crafted_by``)."""
         random = self.assets.hardened(cell.classifier, cell.defense).defense.random
         return crafted_by(cell, random=random)
+
+    def under_attack(
+        self, cell: Cell, chunk: int, batch: Batch, tick: Tick, answered: Tick
+    ) -> tuple[Attacked, Answers]:
+        """Attack a batch, and classify what came of it.
+
+        Args:
+            tick: told about the attack's work, in image passes.
+            answered: told about each draw, in images.
+        """
+        source = self.source(cell)
+        if source.access != "known":
+            attacked = self.attacked(cell, chunk, batch, tick)
+            asked = Question(source, chunk, batch.number, "robust")
+            return attacked, self.answers(cell, asked, attacked.images, answered)
+        judging, start = (seeded(cell, chunk, batch.number, role) for role in ("robust", "attack"))
+        try:
+            bound = attack_known(
+                self.assets, cell, batch.images, batch.labels, judging, start, tick, answered
+            )
+        except ImageError as error:
+            raise _no_image(cell, error) from error
+        return bound.attacked, Answers(bound.single, bound.mean, bound.classes)
 
     def attacked(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
         """The attacked images of a cell, made once for all cells that share them (``crafted_by``)."""
@@ -293,7 +315,11 @@ class Bench:
                 return attack_each(model, images, batch.labels, cell, start, batch=together)
             return attack_in_pieces(model, images, batch.labels, cell, start, batch=assets.batches.attack)
         except ImageError as error:
-            raise AttackError(f"{cell.attack} asked the model about what is no image: {error}") from error
+            raise _no_image(cell, error) from error
+
+
+def _no_image(cell: Cell, error: ImageError) -> AttackError:
+    return AttackError(f"{cell.attack} asked the model about what is no image: {error}")
 
 
 class Counted:

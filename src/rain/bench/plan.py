@@ -14,7 +14,7 @@ from rain.bench.grid import Grid, read
 from rain.bench.provenance import refused_fact
 from rain.defense import own_size
 from rain.detector import Detector
-from rain.errors import DatasetError, GateError, GridError, RainError, ResultError
+from rain.errors import DatasetError, GateError, GridError, OptionError, RainError, ResultError
 from rain.images import enter
 from rain.own_code import ENDINGS
 from rain.promises import check_promises
@@ -119,6 +119,9 @@ def settle_gate(assets: Assets, cell: Cell) -> None:
     """Raise ``GateError`` for a gate without calibration, ``OptionError`` for an attack on no gate."""
     defense = assets.hardened(cell.classifier, cell.defense).defense
     if isinstance(defense, Detector):
+        if cell.access == "known":
+            what = f'access "known" is not for {cell.defense!r}, which answers by a score as well'
+            raise OptionError(f'{what}: take "static" and "adaptive"')
         defense.check_calibrated()
     check_gate(cell, defense.gates if isinstance(defense, Detector) else ())
 

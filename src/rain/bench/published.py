@@ -9,6 +9,7 @@ from typing import Any
 
 from rain.bench.cells import FORMATS
 from rain.bench.certificates import FORMAT as CERTIFICATE_FORMAT
+from rain.bench.proofs import FORMAT as PROOF_FORMAT
 from rain.bench.schema import (
     CELL,
     CERTIFIED,
@@ -17,6 +18,9 @@ from rain.bench.schema import (
     CHUNK,
     MAY_MISS,
     OUTCOME,
+    PROOF,
+    PROOF_CHUNK,
+    PROVEN_IMAGE,
     Kind,
 )
 
@@ -49,21 +53,42 @@ def result_schema() -> dict[str, Any]:
 
 def certificate_schema() -> dict[str, Any]:
     """Describe ``DIR/certificates/<key>/<chunk>.json``, as ``rain certify`` writes it."""
-    fields = _fields(CERTIFIED_CHUNK) | {
-        "format": {"const": CERTIFICATE_FORMAT},
-        "certified": _object(CERTIFIED),
-        "images": {"type": "array", "items": _object(CERTIFIED_IMAGE)},
+    tables = ("certified", CERTIFIED), CERTIFIED_CHUNK, CERTIFIED_IMAGE
+    return _of_images("A chunk of certificates of rain certify", CERTIFICATE_FORMAT, *tables)
+
+
+def proof_schema() -> dict[str, Any]:
+    """Describe ``DIR/proofs/<key>/<chunk>.json``, as ``rain prove`` writes it."""
+    tables = ("proof", PROOF), PROOF_CHUNK, PROVEN_IMAGE
+    return _of_images("A chunk of the proof of an attack of rain prove", PROOF_FORMAT, *tables)
+
+
+def _of_images(
+    title: str,
+    form: int,
+    about: tuple[str, Mapping[str, Kind]],
+    chunk: Mapping[str, Kind],
+    image: Mapping[str, Kind],
+) -> dict[str, Any]:
+    """Describe a chunk of one format that says something of each of its images.
+
+    Args:
+        about: the name of what was asked, and its fields.
+        chunk, image: fields of the chunk and of an image.
+    """
+    name, fields = about
+    properties = _fields(chunk) | {
+        "format": {"const": form},
+        name: _object(fields),
+        "images": {"type": "array", "items": _object(image)},
     }
-    return _head("A chunk of certificates of rain certify") | {
-        "type": "object",
-        "properties": fields,
-        "required": ["format", "certified", *CERTIFIED_CHUNK],
-    }
+    required = ["format", name, *chunk]
+    return _head(title) | {"type": "object", "properties": properties, "required": required}
 
 
 def schema_files() -> dict[str, str]:
     """The files in the documentation, by name."""
-    schemas = {"result": result_schema(), "certificate": certificate_schema()}
+    schemas = {"result": result_schema(), "certificate": certificate_schema(), "proof": proof_schema()}
     return {f"{name}.schema.json": json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
 
 

@@ -41,7 +41,7 @@ TEXT = 1_000_000
 FACTS = 100
 """Facts that a file says of how it was made, at most."""
 
-ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
+ACCESSES = ("transfer", "frozen", "static", "adaptive", "known", "query")
 """What the attacker knows.
 
 - transfer: attacks the bare classifier and hopes.
@@ -49,6 +49,7 @@ ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 - static: attacks through the defence, ignoring that it is random.
 - adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
   gradient (BPDA).
+- known: attacks through the very draw that will judge him: a bound on all of these.
 - query: sees scores or labels only.
 """
 
@@ -217,6 +218,38 @@ CERTIFIED_IMAGE = {
 }
 
 CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
+
+
+PROOF = {
+    "dataset": SPEC,
+    "size": maybe(integer(1, SIDE)),
+    "classifier": SPEC,
+    "defense": SPEC,
+    "attack": SPEC,
+    "norm": choice(*NORMS),
+    "eps": real(FARTHEST),
+    "access": choice(*ACCESSES),
+    "eot": integer(1, DRAWS),
+    "inside": integer(1, DRAWS),
+    "planted": integer(1, DRAWS),
+    "draws": integer(1, DRAWS),
+    "seed": integer(-SEEDS, SEEDS - 1),
+    "examples": COUNT,
+    "chunk": COUNT,
+}
+
+PROVEN_IMAGE = {"index": integer(0, MOST), "fit": FLAG, "found": FLAG, "random_found": FLAG}
+
+PROOF_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
+
+
+def fault_of_proof(content: Any) -> str:
+    """Name the first thing in a file of a proof that is not as it should be; empty when all is."""
+    fault = _fault(content.get("proof"), PROOF, "proof") or _fault_of_fields(content, PROOF_CHUNK)
+    if fault:
+        return fault
+    faults = (_fault(row, PROVEN_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
 
 
 def fault_of_certificates(content: Any) -> str:

@@ -14,6 +14,7 @@ from rain import specs
 from rain.cli.errors import clean_errors, print_error
 from rain.errors import PluginError, UnknownNameError, did_you_mean
 from rain.files import read_text
+from rain.presets import PRESETS
 
 Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes", "grids"])
 OF_THE_CALL = ("eps", "norm", "generator")
@@ -55,6 +56,8 @@ def list_names(
             print(_text(kind, name))
             return
         _list_entries(kind, verbose)
+        if kind in (None, "attacks"):
+            _list_presets(kind)
         for group, files in _files().items():
             if kind in (None, group):
                 _list_files(group, files, kind, verbose)
@@ -95,7 +98,9 @@ def _names(kind: str) -> list[str]:
     """All names of a kind."""
     from rain.registry import REGISTRIES
 
-    return list(_files()[kind]) if kind in _files() else REGISTRIES[kind].names()
+    if kind in _files():
+        return list(_files()[kind])
+    return [*REGISTRIES[kind].names(), *REGISTRIES[kind].presets]
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -124,6 +129,12 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
             _print_line(registry.usage(entry), group, kind, registry.summary(entry) if verbose else None)
             if verbose and group in WITH_CARDS:
                 _print_cards(group, entry)
+
+
+def _list_presets(kind: str | None) -> None:
+    """Print the presets of attacks, each with what it stands for."""
+    for name, spec in PRESETS.items():
+        _print_line(name, "attacks", kind, f"stands for {spec}")
 
 
 def _files() -> dict[str, dict[str, Path]]:
@@ -170,6 +181,8 @@ def _entry_text(kind: str, name: str) -> str:
     from rain.registry import REGISTRIES
 
     registry = REGISTRIES[kind]
+    if name in registry.presets:
+        return f"{name} stands for {PRESETS[name]}\n\n{_entry_text(kind, specs.parse(PRESETS[name])[0])}"
     entry, _, _ = registry.look_up(name)
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from rain.cli.calibrating import calibrate
 from rain.cli.catalogue import list_names
 from rain.cli.certifying import certify
+from rain.cli.checking import check
 from rain.cli.comparing import compare
 from rain.cli.costing import cost
 from rain.cli.errors import checked_output, prepare_output
@@ -61,5 +62,19 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (predict, serve, explain, calibrate, cost, export, run, certify, report, compare, demo, train):
+for command in (
+    predict,
+    serve,
+    explain,
+    calibrate,
+    cost,
+    export,
+    run,
+    certify,
+    report,
+    check,
+    compare,
+    demo,
+    train,
+):
     app.command()(command)

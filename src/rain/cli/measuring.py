@@ -33,6 +33,13 @@ ATTACK_BATCH_HELP = (
     "memory is small. Another number gives other draws, and the same figures up to noise."
 )
 EOT_BATCH_HELP = "Images in one forward pass of these; by default two thirds of --attack-batch."
+MOST_WORKERS = 1024
+"""Of one machine."""
+
+WORKERS_HELP = (
+    "Processes on this machine that share the chunks, and the CPU threads. They leave the files of a single "
+    "run with as many threads as each of them has."
+)
 DEMO_DATASET_HELP = "Other images than the samples, for example csv:PATH."
 DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another dataset {EXAMPLES} at most."
 SKIP_HELP = "Leave out images whose files are damaged. The results and the report say which."
@@ -69,10 +76,12 @@ def run(
         int | None, typer.Option(min=1, max=MOST_AT_ONCE, metavar="N", help=EOT_BATCH_HELP)
     ] = None,
     skip_damaged: SkipDamaged = False,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help=WORKERS_HELP)] = 1,
 ) -> None:
     """Measure a grid: what is not yet in the folder.
 
-    Ctrl-C keeps what is finished; the same command goes on from there.
+    Ctrl-C keeps what is finished; the same command goes on from there. Several runs on one folder share the
+    work.
     """
     out = to_path(out)
     with clean_errors(out):
@@ -88,7 +97,7 @@ def run(
             eot_batch=eot_batch,
             skip_damaged=skip_damaged,
         )
-        _measure(plan, ADVICE)
+        _measure(plan, ADVICE, workers)
         print_report(out)
 
 
@@ -138,11 +147,12 @@ def _demo_name(dataset: str | None, classifier: str | None, examples: int | None
     return f"demo-{slug}" if slug else "demo"
 
 
-def _measure(plan: "Plan", advice: str) -> None:
+def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
     """Do a run, and say before what it is and how long it will take.
 
     Args:
         advice: what can be done about a long one.
+        workers: processes that share it.
     """
     from rain.bench import runners
     from rain.bench.outlook import seconds_expected
@@ -155,8 +165,9 @@ def _measure(plan: "Plan", advice: str) -> None:
         print(f"nothing to measure: all of it is in {plan.folder}")
     expected = seconds_expected(plan)
     if expected:
-        print(f"it will take {duration_text(*expected)}; {advice}", flush=True)
-    runners.measure(plan, progress=True)
+        alone = "" if workers == 1 else "one process alone: "
+        print(f"{alone}it will take {duration_text(*expected)}; {advice}", flush=True)
+    runners.measure(plan, progress=True, workers=workers)
 
 
 def _announce(plan: "Plan") -> None:

@@ -58,6 +58,7 @@ def report(
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
+        from rain.bench.proofs import load as load_proofs
         from rain.bench.records import records
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
@@ -71,7 +72,7 @@ def report(
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results, certified)),
+            "tables": (markdown, as_markdown(results, certified, load_proofs(folder))),
             "cells": (csv, to_csv(records(results))),
             "latex": (latex, as_latex(results)),
             "streams": (streams, streams_to_json(results)),

@@ -24,6 +24,7 @@ MEANINGS = {
     "frozen": "the attacker goes through the defence, its randomness fixed to one draw of his own",
     "static": "the attacker goes through the defence with one fresh draw a step, and does not average",
     "adaptive": "the attacker knows the defence and averages over its randomness: the figure that counts",
+    "known": "the attacker goes through the very draw that judges him: nobody can, and it bounds all others",
     "query": "the attacker sees scores or labels only, and asks many times",
 }
 """What the attacker knows, by access."""

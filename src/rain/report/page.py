@@ -14,6 +14,7 @@ from rain.bench.certificates import CertifiedResult
 from rain.bench.checks import check
 from rain.bench.columns import grouped, without_corruptions
 from rain.bench.metrics import eps_text, percent_text, place_text, reading_order, rows, unbounded
+from rain.bench.proofs import Proof
 from rain.report.certificate_plot import certificate_plots
 from rain.report.certificates import ABOUT as CERTIFIED
 from rain.report.certificates import certificate_sections
@@ -22,6 +23,7 @@ from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption
 from rain.report.detector_plot import roc_plots
 from rain.report.effort_plot import efforts
 from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
+from rain.report.panel import NEEDS, SIGNS, panels
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
 from rain.report.sentences import overall
@@ -44,6 +46,13 @@ from rain.report.streams import (
 )
 from rain.report.submissions import SUBMISSIONS, submission_sections
 from rain.report.verdict import Headline, at_largest_budgets, summary
+
+PANEL_TEXTS = {
+    "needs": NEEDS,
+    "signs": SIGNS,
+    "classes": {"passed": "gain", "failed": "word weaker", "not run": "soft", "does not apply": "soft"},
+}
+"""What the panel of the checklist says, and how its states look."""
 
 LONGEST = 20
 """Letters of a name that stand in one line, come what may."""
@@ -100,6 +109,7 @@ def html(
     results: Sequence[Result],
     galleries: Mapping[str, Gallery],
     certified: Sequence[CertifiedResult] = (),
+    proofs: Sequence[Proof] = (),
 ) -> str:
     """Make the report: one HTML page that loads nothing and runs nothing.
 
@@ -109,6 +119,7 @@ def html(
         results: from ``rain.bench.cells.load``.
         galleries: by the key of the cell, from ``rain.report.exports.read_galleries``.
         certified: from ``rain.bench.certificates.load_certified``.
+        proofs: from ``rain.bench.proofs.load``.
 
     Raises:
         RainError: jinja2 or matplotlib is not installed.
@@ -130,6 +141,8 @@ def html(
             unattacked=UNATTACKED,
             words=WORDS,
             labels=labels,
+            panels=panels(every, proofs, labels),
+            panel_texts=PANEL_TEXTS,
             findings=check(every),
             tables=_tables(results, labels),
             curves=curves(results, labels),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped
+from rain.bench.columns import access_of, grouped
 from rain.bench.metrics import (
     access_order,
     by_distance,
@@ -145,7 +145,8 @@ def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot
 def _accesses(normed: Iterable[Result], styles: Mapping[str, Style]) -> list[str]:
     """The accesses of the defences; those of the bare classifier where there is no defence."""
     only_bare = styles.keys() <= {"none"}
-    accesses = {result.cell.access for result in normed if only_bare or result.cell.defense != "none"}
+    shown = [result for result in normed if only_bare or result.cell.defense != "none"]
+    accesses = {access_of(result) or result.cell.access for result in shown}
     return sorted(accesses, key=access_order)
 
 
@@ -158,7 +159,7 @@ def _curve(group: Iterable[Result], defense: str, norm: str, access: str) -> lis
     own = [result for result in group if result.cell.defense == defense]
     attacked = [result for result in own if result.cell.attack != "none" and result.cell.norm == norm]
     if defense != "none":
-        attacked = [result for result in attacked if result.cell.access == access]
+        attacked = [result for result in attacked if (access_of(result) or result.cell.access) == access]
         if not attacked:
             return []
     clean: dict[int, float] = {}

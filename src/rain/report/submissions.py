@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped, is_adaptive
+from rain.bench.columns import access_of, grouped
 from rain.bench.metrics import (
     access_order,
     eps_text,
@@ -51,7 +51,7 @@ def submission_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
 def _section(
     title: str, setting: Sequence[Result], largest: Sequence[Result], labels: Mapping[str, str]
 ) -> Section:
-    accesses = sorted({one.cell.access for one in largest if _counts(one)}, key=access_order)
+    accesses = sorted({access_of(one) for one in largest} - {"", "known"}, key=access_order)
     body, sentences = [], []
     attacked = {one.cell.defense for one in largest}
     defenses = sorted(attacked, key=lambda defense: (defense != "none", labels[defense]))
@@ -70,13 +70,7 @@ def _section(
 
 
 def _of_access(largest: Iterable[Result], defense: str, access: str) -> list[Result]:
-    own = [one for one in largest if (one.cell.defense, one.cell.access) == (defense, access)]
-    return [one for one in own if _counts(one)]
-
-
-def _counts(result: Result) -> bool:
-    """Whether an attack counts for its access: an adaptive one that does not follow the model is none."""
-    return result.cell.access != "adaptive" or is_adaptive(result)
+    return [one for one in largest if (one.cell.defense, access_of(one)) == (defense, access)]
 
 
 def _cleanest(own: Sequence[Result]) -> Result:

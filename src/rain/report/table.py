@@ -58,8 +58,14 @@ def table(rows: Iterable[Row]) -> Table:
     return grid
 
 
-def plain_table(title: str, header: Sequence[str], body: Iterable[Sequence[str]], caption: str) -> Table:
-    """Lay out a table of texts for the terminal; the first column names the line."""
+def plain_table(
+    title: str, header: Sequence[str], body: Iterable[Sequence[str]], caption: str, *, right: bool = True
+) -> Table:
+    """Lay out a table of texts for the terminal; the first column names the line.
+
+    Args:
+        right: whether the others hold figures, which stand to the right.
+    """
     grid = Table(
         title=_text(title),
         caption=_text(caption),
@@ -69,7 +75,7 @@ def plain_table(title: str, header: Sequence[str], body: Iterable[Sequence[str]]
         caption_justify="left",
     )
     for place, name in enumerate(header):
-        grid.add_column(_text(name), overflow="fold", justify="right" if place else "left")
+        grid.add_column(_text(name), overflow="fold", justify="right" if place and right else "left")
     for line in body:
         grid.add_row(*map(_text, line))
     return grid
