@@ -18,6 +18,8 @@ from rain.cli.errors import checked_output, prepare_output
 from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
+from rain.cli.merging import merge
+from rain.cli.planning import plan
 from rain.cli.prediction import predict
 from rain.cli.proving import prove
 from rain.cli.replaying import replay
@@ -66,7 +68,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 app.command("list")(list_names)
 COMMANDS = (
     *(predict, serve, explain, calibrate, cost, export),
-    *(run, replay, certify, prove, report, check, compare),
+    *(plan, run, merge, replay, certify, prove, report, check, compare),
     *(demo, train),
 )
 for command in COMMANDS:
