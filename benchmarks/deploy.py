@@ -179,9 +179,8 @@ def streams_of(
             bare = opened(rain.harden(classifier, "none"), folder / "none", way, threads)
             work["none", way] = partial(answer_all, bare.predict, streams[0.0])
             for defense in defenses:
-                hardened = rain.harden(
-                    classifier, f"gated({defense}, threshold={threshold(classifier, defense)})"
-                )
+                gate = rain.load_defense("gated", defense=defense, threshold=threshold(classifier, defense))
+                hardened = rain.harden(classifier, gate)
                 runtime = opened(hardened, folder / f"stream-{label_of(defense)}", way, threads)
                 for share, stream in streams.items():
                     predict = partial(runtime.predict, draws=DRAWS)
@@ -209,7 +208,7 @@ def stream_of(classifier: nn.Module, share: float) -> list[np.ndarray]:
 
 def threshold(classifier: nn.Module, defense: str) -> float:
     """Above which a gate flags two in a hundred of clean pictures."""
-    hardened = rain.harden(classifier, f"gated({defense}, threshold=1)")
+    hardened = rain.harden(classifier, rain.load_defense("gated", defense=defense, threshold=1))
     suspicion = hardened.predict(pictures(STREAM), seed=0).suspicion
     return float(suspicion.quantile(1 - FLAGGED)) + 1e-6
 
