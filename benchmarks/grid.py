@@ -6,7 +6,7 @@
   chunks of one cheap image. Both take turns, round after round; printed are medians and their ratio, of
   seconds and of the seconds of this process on a CPU, which others on the machine disturb less.
 - memory: what the process has in use after 100 and after 1000 chunks.
-- linear: seconds for twice and four times the images, draws and steps.
+- linear: seconds of a CPU for twice and four times the images, draws and steps.
 - workers: two workers with one thread each against one process with one thread. They begin by building what
   they need, which is in the time.
 
@@ -142,11 +142,11 @@ class Subject:
     def linear(self) -> None:
         """Time one, two and four times the work."""
         cases: dict[str, Callable[[int], Grid]] = {
-            "images": lambda times: self.grid(40 * times, 20, pgd(5)),
+            "images": lambda times: self.grid(10 * times, 10, pgd(4)),
             "draws": lambda times: self.grid(
-                20, 20, {"attack": "none"}, defenses=["rain(enhancer=bicubic)"], draws=10 * times
+                10, 10, {"attack": "none"}, defenses=["rain(enhancer=bicubic)"], draws=10 * times
             ),
-            "steps": lambda times: self.grid(20, 20, pgd(10 * times)),
+            "steps": lambda times: self.grid(10, 10, pgd(4 * times)),
         }
         for name, grid_of in cases.items():
             seconds: dict[int, list[float]] = {1: [], 2: [], 4: []}
@@ -154,7 +154,7 @@ class Subject:
                 for times, values in seconds.items():
                     with self.plan(grid_of(times)) as plan:
                         build(plan)
-                        once = time_of(partial(measure_pending, plan, False))
+                        _, once = times_of(partial(measure_pending, plan, False))
                     if number:
                         values.append(once)
             one, two, four = (statistics.median(values) for values in seconds.values())
@@ -164,7 +164,7 @@ class Subject:
 
     def workers(self) -> None:
         """Time two workers against one process."""
-        grid = self.grid(480, 20, pgd(20))
+        grid = self.grid(320, 20, pgd(10))
         seconds: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(max(1, self.rounds // 2)):
             for workers, values in seconds.items():
