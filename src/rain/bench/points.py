@@ -214,8 +214,10 @@ def each_part(case: Case) -> Verdict:
     without = {}
     for column in case.setting:
         missing = _missing_parts(column.defense)
+        if missing is None or len(missing) != 1:
+            continue
         attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
-        if missing and len(missing) == 1 and attacks:
+        if attacks:
             without[missing[0]] = mean_text(worst_images(attacks))
     figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
     if len(without) < len(PARTS):
