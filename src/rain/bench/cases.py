@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import Budget, Column, budget_of, by_budget, grouped, is_adaptive, settings, traits
-from rain.bench.metrics import NOISE, interval, paired, percent_text, place_text, worst_images
+from rain.bench.metrics import interval, percent_text, place_text, worst_images
 from rain.bench.proofs import Proof
+from rain.bench.weak_attacks import above
 
 Scores = Mapping[int, float]
 """A score between 0 and 1 for each image, by its index."""
@@ -149,10 +150,7 @@ def nearly_none(scores: Scores) -> bool:
 
 def is_above(first: Scores, second: Scores) -> bool:
     """Whether the first score is above the second by more than the noise, image by image."""
-    if not first.keys() & second.keys():
-        return False
-    comparison = paired(first, second)
-    return comparison.difference > 0 and comparison.p < NOISE
+    return above(first, second) is not None
 
 
 def _attempts(case: Case) -> int:
