@@ -119,6 +119,10 @@ def test_who_knows_the_draw_is_no_weaker() -> None:
     # Two images more are noise.
     assert of("Draw known", *others, attacked(0.11, access="known")).state == "passed"
     assert of("Draw known", *others).state == "not run"
+    # Another attack, of more steps, is no measure of it where the same one is there.
+    longer = attacked(0.0, attack="pgd(confidence=inf, steps=80)")
+    assert of("Draw known", *others, longer, known).state == "passed"
+    assert of("Draw known", longer, attacked(0.2, access="known")).state == "failed"
 
 
 def test_frozen_randomness() -> None:

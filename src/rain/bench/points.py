@@ -82,17 +82,20 @@ def proven_attack(case: Case) -> Verdict:
 
 
 def known_bound(case: Case) -> Verdict:
-    """Who sees the draw that judges leaves no more than who does not."""
+    """Who sees the draw that judges leaves no more than who does not; by the same attack, if both made it."""
     if not case.random:
         return NOT_RANDOM
-    bound = worst_images(case.with_access("known"))
+    known = case.with_access("known")
+    bound = worst_images(known)
     if not bound:
         return Verdict("not run", "", "attack with access known")
     figure, failing = f"known {mean_text(bound)}", ""
     for access in ("static", "adaptive"):
-        others = worst_images(case.with_access(access))
-        figure += f", {access} {mean_text(others)}" if others else ""
-        failing = access if is_above(bound, others) else failing
+        others = case.with_access(access)
+        same = [result for result in others if result.cell.attack in {one.cell.attack for one in known}]
+        scores = worst_images(same or others)
+        figure += f", {access} {mean_text(scores)}" if scores else ""
+        failing = access if is_above(bound, scores) else failing
     if failing:
         return Verdict("failed", figure, f"it is above {failing}: the attack fails, give it more steps")
     return Verdict("passed", figure)

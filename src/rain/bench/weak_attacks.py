@@ -129,7 +129,8 @@ def bound_above_others(column: Column) -> Findings:
                 continue
             excess = above(per_image(bound), per_image(other))
             if excess:
-                points = f"{100 * excess.difference:.1f} points above {other.cell.access} (p = {excess.p:.2g})"
+                gap = f"{100 * excess.difference:.1f} points above {other.cell.access}"
+                points = f"{gap} (p = {excess.p:.2g})"
                 what = f"the bound (known) of {bound.cell.attack} at {budget_of(bound.cell)} is {points}"
                 advice = "the attack fails behind single draws; give it more steps or another loss"
                 yield Finding("warning", column.defense, f"{what}: {advice}")
