@@ -300,6 +300,9 @@ def test_a_gate() -> None:
     assert of("Gate or alarm", attacked(0.1, **gated)).state == "not run"
     around = attacked(0.1, attack="ungated(attack=pgd)", **gated)
     assert of("Gate or alarm", attacked(0.1, **gated), around).state == "passed"
+    # Files of before say it by the name only.
+    before = with_facts(around, attack_traits="traits")
+    assert of("Gate or alarm", attacked(0.1, **gated), before).state == "passed"
     alarm = {"defense": "squeezing"}
     close = attacked(0.1, attack="gate(aim=close)", **alarm)
     assert of("Gate or alarm", attacked(0.1, **alarm)).state == "not run"

@@ -24,7 +24,7 @@ from rain.bench.columns import is_adaptive, option, steps, traits
 from rain.bench.metrics import per_image, percent_text, worst_images
 from rain.bench.proofs import LEAST_SHARE
 from rain.bench.submissions import counts_of, worst_on_all
-from rain.bench.weak_attacks import LUCKY
+from rain.bench.weak_attacks import LUCKY, goes_around
 from rain.errors import OptionError
 from rain.specs import apart, parse
 
@@ -234,8 +234,10 @@ def around_the_gate(case: Case) -> Verdict:
     name, _ = parse(case.defense)
     if name not in ("gated", "squeezing"):
         return Verdict("does not apply", "no gate")
-    kind = "around" if name == "gated" else "parts"
-    aware = [result for result in case.adaptive if traits(result).gate == kind]
+    if name == "gated":
+        aware = [result for result in case.adaptive if goes_around(result)]
+    else:
+        aware = [result for result in case.adaptive if traits(result).gate == "parts"]
     if not aware:
         attack = "ungated(attack=...)" if name == "gated" else "gate(aim=close)"
         return Verdict("not run", "", f"add {attack}, with access adaptive")

@@ -156,7 +156,7 @@ def none_around_the_gate(column: Column) -> Findings:
     """Adaptive attacks went through a gate, and none around it: a gate adds nothing to its defence."""
     name, _ = parse(column.defense)
     for budget, attacks in by_budget(column.bounded_adaptive).items() if name == "gated" else ():
-        if not any(_goes_around(result) for result in attacks):
+        if not any(goes_around(result) for result in attacks):
             what = f"no adaptive attack at {budget} went around the gate, which may blind those through it"
             advice = "add ungated(attack=...), made on the defence alone"
             yield Finding("warning", column.defense, f"{what}: {advice}")
@@ -172,7 +172,8 @@ def none_below_the_alarm(column: Column) -> Findings:
             yield Finding("warning", column.defense, f"{what}: {advice}")
 
 
-def _goes_around(result: Result) -> bool:
+def goes_around(result: Result) -> bool:
+    """Whether an attack is made on the defence behind a gate."""
     # Files of before say it by the attack's name only.
     return traits(result).gate == "around" or parse(result.cell.attack)[0] == "ungated"
 
