@@ -82,7 +82,7 @@ def test_list_takes_a_name_with_what_is_meant_in_its_place() -> None:
 
 def test_list_says_where_the_grids_of_the_studies_are() -> None:
     names, note = rain("list", "grids")
-    assert names.splitlines() == ["demo"]
+    assert names.splitlines() == ["demo", "full", "paper-imagenet", "paper-stl10", "quick"]
     assert "in the folder grids of its repository" in note
     assert (Path(__file__).parents[2] / "grids" / "nips2017.toml").is_file()
 
@@ -187,7 +187,7 @@ def test_help_lists_the_commands_in_this_order() -> None:
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
         *("list", "predict", "serve", "explain", "calibrate", "cost", "export"),
-        *("run", "certify", "prove", "report", "check", "demo", "train"),
+        *("run", "replay", "certify", "prove", "report", "check", "demo", "train"),
     ]
 
 

@@ -100,7 +100,7 @@ def _names(kind: str) -> list[str]:
 
     if kind in _files():
         return list(_files()[kind])
-    return [*REGISTRIES[kind].names(), *REGISTRIES[kind].presets]
+    return [*REGISTRIES[kind].names_and_makers(), *REGISTRIES[kind].presets]
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -120,7 +120,7 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
     for group, registry in REGISTRIES.items():
         if kind not in (None, group):
             continue
-        for entry in registry.names():
+        for entry in registry.names_and_makers():
             try:
                 registry.get(entry)
             except PluginError as error:

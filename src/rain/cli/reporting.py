@@ -94,7 +94,7 @@ def print_report(folder: Path) -> None:
     from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
     from rain.report.costs import costs
-    from rain.report.labels import defense_labels, meanings_of
+    from rain.report.labels import defense_labels, is_replayed, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
 
@@ -104,7 +104,9 @@ def print_report(folder: Path) -> None:
     labels = defense_labels(sorted(defenses))
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
-    _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
+    replayed = any(is_replayed(result.cell.attack) for result in results)
+    meanings = meanings_of((result.cell.access for result in results), replayed=replayed)
+    _print_verdict(console, summary(results), meanings)
     _print_rivals(console, results, labels)
     _print_costs(console, costs(every))
     _print_submissions(console, results, labels)

@@ -21,7 +21,7 @@ from rain.report.certificates import certificate_sections
 from rain.report.costs import UNATTACKED, costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption_sections, detectors
 from rain.report.detector_plot import roc_plots
-from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
+from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, meanings_of, spec_text
 from rain.report.panel import NEEDS, SIGNS, panels
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
@@ -166,7 +166,10 @@ def html(
             made_by=_made_by([*every, *certified]),
             cells=[_cell_entry(result) for result in every],
             attacks=sorted({result.cell.attack for result in every} - {"none"}),
-            meanings=meanings_of(result.cell.access for result in results),
+            meanings=meanings_of(
+                (result.cell.access for result in results),
+                replayed=any(is_replayed(result.cell.attack) for result in results),
+            ),
             unfinished=sum(not result.complete for result in every),
         )
     )
