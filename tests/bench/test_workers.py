@@ -10,7 +10,9 @@ import pytest
 from interrupting import finish, said, start
 from measuring import grid
 
+from rain.bench.plan import prepare
 from rain.bench.runners import run
+from rain.bench.workers import order_of, rebuild
 from rain.errors import AttackError, ResultError, WorkerError
 
 TESTS = str(Path(__file__).parent.parent)
@@ -138,3 +140,8 @@ eot = 2
 """
     )
     return path
+
+
+def test_a_worker_keeps_the_images_that_the_plan_keeps(pictures: Path, tmp_path: Path) -> None:
+    plan = prepare(small(pictures), tmp_path, keep_images="float")
+    assert rebuild(order_of(plan, ["one"] * len(plan.work), 2, 0)).keeps == "float"

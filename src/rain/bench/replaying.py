@@ -14,7 +14,7 @@ from rain import specs
 from rain.bench.access import Attacked
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, save
-from rain.bench.kept import Kept, find_kept, read_kept
+from rain.bench.kept import FOLDER, Kept, find_kept, read_kept
 from rain.bench.measure import Batch, Bench
 from rain.bench.plan import CHANGED, check_defenses, check_examples, settle_gate, warn_of_damage
 from rain.bench.provenance import refused_fact
@@ -195,7 +195,7 @@ def _made(kept: Kept, attack: str) -> dict[str, str]:
         "classifier": source.classifier,
         "defense": source.defense,
         "form": kept.form,
-        "source": source.key,
+        "source": f"{FOLDER}/{source.key}",
     }
 
 
@@ -238,9 +238,16 @@ def _facts(assets: Assets, cell: Cell, kept: Kept) -> dict[str, str]:
     in_full = kept.made_by.get("attack", "")
     attack = in_full if in_full and specs.can_be_written(in_full) else kept.source.attack
     facts["attack"] = specs.write(NAME, _made(kept, attack))
-    facts["attack_traits"] = specs.write("traits", {"follows": False})
+    facts["attack_traits"] = specs.write("traits", _traits(kept))
     facts["images_against"] = _against_text(kept)
     return facts
+
+
+def _traits(kept: Kept) -> dict[str, bool]:
+    """What is declared of kept images: they follow nobody; a corruption is none the less one."""
+    _, declared = specs.parse(kept.made_by.get("attack_traits", "traits"))
+    corrupts = declared.get("corrupts") is True
+    return {"follows": False, "corrupts": True} if corrupts else {"follows": False}
 
 
 def _against_text(kept: Kept) -> str:

@@ -77,7 +77,7 @@ def _print_matrix(results: "list[Result]") -> None:
         cell = result.cell
         row = rows.setdefault((cell.attack, cell.norm, cell.eps), {})
         row[cell.defense, cell.classifier] = accuracy(result)
-    for (attack, norm, eps), figures in rows.items():
+    for (attack, norm, eps), figures in sorted(rows.items()):
         texts = [f"{100 * figures[judge]:.1f}" if judge in figures else "-" for judge in judges]
         print("\t".join([_line_text(attack, norm, eps), *texts]))
 
