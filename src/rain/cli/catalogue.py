@@ -57,7 +57,7 @@ def list_names(
             return
         _list_entries(kind, verbose)
         if kind in (None, "attacks"):
-            _list_presets(kind)
+            _list_presets(kind, verbose)
         for group, files in _files().items():
             if kind in (None, group):
                 _list_files(group, files, kind, verbose)
@@ -131,10 +131,10 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
                 _print_cards(group, entry)
 
 
-def _list_presets(kind: str | None) -> None:
-    """Print the presets of attacks, each with what it stands for."""
+def _list_presets(kind: str | None, verbose: bool) -> None:
+    """Print the presets of attacks; verbose, each with what it stands for."""
     for name, spec in PRESETS.items():
-        _print_line(name, "attacks", kind, f"stands for {spec}")
+        _print_line(name, "attacks", kind, f"Stands for {spec}." if verbose else None)
 
 
 def _files() -> dict[str, dict[str, Path]]:

@@ -18,6 +18,7 @@ from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
 from rain.cli.prediction import predict
+from rain.cli.proving import prove
 from rain.cli.replaying import replay
 from rain.cli.reporting import report
 from rain.cli.serving import serve
@@ -62,19 +63,10 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 
 app.command("list")(list_names)
-for command in (
-    predict,
-    serve,
-    explain,
-    calibrate,
-    cost,
-    export,
-    run,
-    replay,
-    certify,
-    report,
-    check,
-    demo,
-    train,
-):
+COMMANDS = (
+    *(predict, serve, explain, calibrate, cost, export),
+    *(run, replay, certify, prove, report, check),
+    *(demo, train),
+)
+for command in COMMANDS:
     app.command()(command)

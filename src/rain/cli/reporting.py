@@ -107,6 +107,7 @@ def print_report(folder: Path) -> None:
     replayed = any(is_replayed(result.cell.attack) for result in results)
     meanings = meanings_of((result.cell.access for result in results), replayed=replayed)
     _print_verdict(console, summary(results), meanings)
+    _print_rivals(console, results, labels)
     _print_costs(console, costs(every))
     _print_submissions(console, results, labels)
     _print_mixed_traffic(console, results)
@@ -136,6 +137,17 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
         _print_plainly(console, f"{access}: {meaning}")
     console.print()
     _print_by_place(console, largest)
+
+
+def _print_rivals(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print how defended classifiers stand against others that have nothing before them."""
+    from rain.report.rivals import ABOUT, sentences
+
+    lines = sentences(results, labels)
+    if lines:
+        _print_plainly(console, f"\n{ABOUT}")
+    for line in lines:
+        _print_plainly(console, f"- {line}")
 
 
 def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:

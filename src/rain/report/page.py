@@ -25,6 +25,8 @@ from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, me
 from rain.report.panel import NEEDS, SIGNS, panels
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
+from rain.report.rivals import ABOUT as RIVALS
+from rain.report.rivals import sentences
 from rain.report.sentences import overall
 from rain.report.stream_plot import Drawing, drawing
 from rain.report.streams import (
@@ -136,6 +138,7 @@ def html(
         .render(
             overall=overall(at_largest_budgets(headlines)),
             verdicts=_verdicts(headlines),
+            rivals={"about": RIVALS, "sentences": sentences(results, labels)},
             costs=grouped(costs(every), place_text),
             unattacked=UNATTACKED,
             words=WORDS,
