@@ -192,7 +192,8 @@ def test_a_library_that_is_missing_is_said_to_be(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr("rain.attacks._libraries.import_module", missing)
-    monkeypatch.setattr(ATTACKS, "_entries", {k: v for k, v in ATTACKS._entries.items() if "/" not in k})
+    for name in [name for name in ATTACKS._entries if "/" in name]:
+        monkeypatch.delitem(ATTACKS._entries, name)
     with pytest.raises(OptionError, match=f"pip install {package}$"):
         load_attack(spec)
 

@@ -35,7 +35,7 @@ def replay(
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
-    """Judge kept images again, by other defences, classifiers and draws.
+    """Judge kept images again, by other defences and draws.
 
     Nobody attacks anew: to the defence that judges, the images are transferred ones, whatever they were made
     against. The figures say nothing of an attacker who knows that defence.
