@@ -251,6 +251,12 @@ def test_what_an_attack_is_remembered_by() -> None:
     assert libraries_of("pgd") == []
 
 
+def test_an_attack_that_averages_by_itself_says_so() -> None:
+    pytest.importorskip("torchattacks")
+    assert traits_of("torchattacks/EOTPGD(eot_iter=20)").averages == 20
+    assert traits_of("torchattacks/PGD(steps=7)").averages == 1
+
+
 def test_noise_is_no_adaptive_attack() -> None:
     pytest.importorskip("foolbox")
     assert not traits_of("foolbox/L2AdditiveGaussianNoiseAttack").follows

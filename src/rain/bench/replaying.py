@@ -22,8 +22,9 @@ from rain.errors import OptionError, ResultError, shown
 from rain.images import Images
 from rain.options import check_integer
 from rain.registry import CLASSIFIERS
+from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
-from rain.runtime.progress import Tick
+from rain.runtime.progress import Tick, bar
 from rain.seeds import check_seed
 
 DRAWS = 8
@@ -112,8 +113,12 @@ def prepare(
     return Replay(assets, place, by_place, facts, tuple(sorted(left, key=lambda item: item[1])))
 
 
-def run(plan: Replay) -> list[Result]:
+def run(plan: Replay, progress: bool = False) -> list[Result]:
     """Judge what has no result file yet, and write one for each chunk.
+
+    Args:
+        plan: from ``prepare``.
+        progress: show a progress bar with the time left.
 
     Returns: the results, in the order in which the judges were named.
 
@@ -122,11 +127,18 @@ def run(plan: Replay) -> list[Result]:
         ImageError, DatasetError, ClassifierError: as ``rain.bench.measure.Bench.measure``.
     """
     bench = Judge(plan.assets, plan.lists)
-    for cell, chunk in plan.work:
-        outcomes, _ = bench.measure(cell, chunk)
-        save(plan.folder, cell, chunk, outcomes, plan.facts[cell])
+    with bar([_piece(cell, chunk) for cell, chunk in plan.work], progress) as ticks:
+        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+            outcomes, _ = bench.measure(cell, chunk, tick=tick)
+            save(plan.folder, cell, chunk, outcomes, plan.facts[cell])
     results = {result.cell: result for result in load(plan.folder)}
     return [results[cell] for cell in plan.facts if cell in results]
+
+
+def _piece(cell: Cell, chunk: int) -> Piece:
+    """What a chunk costs: its clean and its attacked images, on every draw."""
+    name = f"{cell.defense} before {cell.classifier}"
+    return Piece(name, float(2 * cell.draws * len(cell.indices(chunk))), (name,), f"{name}, {cell.size}")
 
 
 class Judge(Bench):

@@ -59,7 +59,7 @@ def replay(
             skip_damaged=skip_damaged,
         )
         print(f"{len(plan.work)} chunks to judge; {replaying.roundings(plan.lists.values())}", flush=True)
-        results = replaying.run(plan)
+        results = replaying.run(plan, progress=True)
         print_report(to_path(out))
         _print_matrix(results)
 
