@@ -138,7 +138,7 @@ def test_every_file_of_a_folder_registers_one_definition(kind: str) -> None:
     for name in entries.names():
         assert callable(entries.get(name))
         assert entries.summary(name).endswith((".", ")"))
-    assert len(entries.usages()) == len(entries.names())
+    assert len(entries.usages()) == len(entries.names_and_makers())
 
 
 def test_usages_show_what_follows_a_name() -> None:

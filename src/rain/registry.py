@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from rain.defense import Defense
 
 ATTACKS = Registry(
-    "attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True, presets=tuple(PRESETS)
+    "attack",
+    "rain.attacks",
+    wrapper="rain.attacks._intake:attended",
+    own_code=True,
+    makers=("art", "foolbox", "torchattacks"),
+    presets=tuple(PRESETS),
 )
 DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
@@ -69,10 +74,10 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         OptionError: no such option.
     """
     name, argument, own = ATTACKS.look_up(spelled_out(spec))
-    definition = ATTACKS.get(name)
     options = own | options
-    if argument is not None:
-        raise OptionError(f"attack {shown(spec)}: write {name}")
+    if argument is not None or name.removesuffix("/") in ATTACKS.makers:
+        raise OptionError(f"attack {shown(spec)}: write {ATTACKS.usage(name.removesuffix('/'))}")
+    definition = ATTACKS.get(name)
     ATTACKS.check_options(name, options)
     for option in options.keys() & set(CALLED_WITH):
         raise OptionError(
@@ -105,6 +110,13 @@ def _defaults(attack: Callable[..., Any]) -> dict[str, Any]:
         for parameter in parameters
         if parameter.default is not parameter.empty and parameter.name not in CALLED_WITH
     }
+
+
+def libraries_of(attack: str) -> list[str]:
+    """The packages, as pip calls them, that an attack and those within it are taken from."""
+    names = [name for name, _ in specs.nesting(attack)]
+    packages = [ATTACKS.about(name).library for name in names]
+    return sorted(set(filter(None, packages)))
 
 
 def own_traits(spec: str) -> Traits:

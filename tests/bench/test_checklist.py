@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -363,3 +364,9 @@ def test_rows_for_a_file() -> None:
         "advice": "",
     }
     json.dumps(rows, allow_nan=False)
+
+
+def test_the_guide_names_every_point() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "honest.md").read_text()
+    for point in POINTS:
+        assert f"| {point.name} | {point.question} | {point.source} |" in text

@@ -1,15 +1,17 @@
 """What an attacker with some access sees, what it may do, and what it must keep to."""
 
+import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Expectation, Frozen, Model, RandomModel, Seeded, attackable
+from rain.adaptive import Expectation, Frozen, Model, RandomModel, Seeded, View, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
@@ -74,6 +76,8 @@ def attacker_view(
 ) -> Model:
     """The model that an attacker with the cell's access has before him (``rain.bench.cells.ACCESSES``).
 
+    It is a module with the model's parameters and device: attacks of other libraries ask for that.
+
     Args:
         model: what is attacked; for transfer the bare classifier.
         generator: of the draws that the attacker sees.
@@ -81,12 +85,7 @@ def attacker_view(
         batch: images in one forward pass, where draws are averaged.
     """
     if cell.access == "query":
-
-        def scores(images: Images) -> Tensor:
-            with torch.no_grad():
-                return model(images, generator=generator)
-
-        return Ticking(scores, tick, 1)
+        return Ticking(Scores(Seeded(model, generator)), tick, 1)
     through_it = attackable(model, gate="parts" if takes_parts(cell.attack) else "soft")
     if cell.access == "frozen":
         return Ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
@@ -169,7 +168,39 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **keyword_for(attack, generator))
 
 
-class FirstGradient:
+class Scores(View):
+    """A model that gives its answers, and no gradient."""
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        with torch.no_grad():
+            return self.model(images)
+
+
+class Ticking(View):
+    """A model that tells how much work its answers are.
+
+    Args:
+        model: from images to logits.
+        tick: told about it, in image passes.
+        units: the passes that an image is.
+    """
+
+    def __init__(self, model: Model, tick: Tick, units: int):
+        super().__init__(model)
+        self.tick, self.units = tick, units
+        # An attack that averages over draws by itself asks about many in one batch.
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
+
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
+        logits = _asked(self.model, images, copies)
+        self.tick(self.units * len(images))
+        return logits
+
+
+class FirstGradient(View):
     """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
 
     Attributes:
@@ -177,12 +208,13 @@ class FirstGradient:
     """
 
     def __init__(self, model: Model, count: int):
-        self.model, self.count = model, count
+        super().__init__(model)
+        self.count = count
         self.independent: bool = getattr(model, "independent", False)
         self.turn: int = getattr(model, "turn", 1)
         self.flat: Tensor | None = None
 
-    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
         if self.flat is None and images.requires_grad and len(images) == self.count * copies:
             images.register_hook(self._see)
@@ -196,13 +228,21 @@ class FirstGradient:
 
 @contextmanager
 def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
-    """For an attack that takes no generator, seed torch's own, and leave it afterwards as it was."""
+    """For an attack that takes no generator, seed the global ones, and leave them afterwards as they were."""
     if takes_generator(attack):
         yield
         return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        yield
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed = int(torch.randint(2**62, (), generator=generator))
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def attack_in_pieces(
@@ -317,27 +357,6 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
         raise AttackError(
             f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}"
         )
-
-
-class Ticking:
-    """A model that tells how much work its answers are.
-
-    Args:
-        tick: told about it, in image passes.
-        units: the passes that an image is.
-    """
-
-    def __init__(self, model: Model, tick: Tick, units: int):
-        self.model, self.tick, self.units = model, tick, units
-        # An attack that averages over draws by itself asks about many in one batch.
-        self.independent: bool = getattr(model, "independent", False)
-        self.turn: int = getattr(model, "turn", 1)
-
-    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
-        """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
-        logits = _asked(self.model, images, copies)
-        self.tick(self.units * len(images))
-        return logits
 
 
 def _asked(model: Model, images: Images, copies: int) -> Tensor:

@@ -14,7 +14,7 @@ from rain.bench.cells import Cell, indices_text
 from rain.defense import Defense, Hardened, harden
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
+from rain.registry import foreign_code, libraries_of, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches
 from rain.runtime.precision import Sparing, is_mixed
@@ -170,6 +170,9 @@ class Assets:
         if cell.attack != "none":
             facts["attack"] = in_full(cell.attack)
             facts["attack_traits"] = traits_text(cell.attack)
+            packages = libraries_of(cell.attack)
+            if packages:
+                facts["attack_library"] = ", ".join(f"{package} {version(package)}" for package in packages)
             facts["attack_files"] = checkpoints.digest_files(cell.attack)
             facts["batches"] = f"attack {self.batches.attack}, eot {self.batches.eot}"
             if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":

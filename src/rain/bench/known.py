@@ -6,17 +6,18 @@ those that judge every other access.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Model, attackable
+from rain.adaptive import Model, View, attackable
 from rain.bench.access import BACKWARD, Attacked, Ticking, attack_in_pieces
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell
 from rain.defense import Defense, Draw, Hardened, probabilities_of
 from rain.images import Images, distance
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick
 
 Wrap = Callable[[Model], Model]
@@ -31,7 +32,7 @@ class OtherImagesError(Exception):
     """The attack asked about a part of the images, and nobody can tell which draws are theirs."""
 
 
-class BehindDraw:
+class BehindDraw(View):
     """The classifier behind one draw, as an attacker sees it who knows the draw.
 
     Args:
@@ -44,9 +45,10 @@ class BehindDraw:
     """
 
     def __init__(self, model: Hardened, draw: Draw, count: int):
-        self.model, self.draw, self.count = model, draw, count
+        super().__init__(model)
+        self.draw, self.count = draw, count
 
-    def __call__(self, images: Images) -> Tensor:
+    def forward(self, images: Images) -> Tensor:
         """Classify with the draw; logits (N, classes)."""
         if len(images) == self.count:
             return self.model.answer(images, self.draw)
@@ -99,7 +101,8 @@ def attack_known(
     """
     model = assets.hardened(cell.classifier, cell.defense)
     twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
-    wrap = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))
+    mixed = assets.mixed(cell.classifier, cell.defense)
+    wrap = partial(Mixed, device=assets.device, mixed=mixed)
     attacked, probabilities = [], []
     for _ in range(cell.draws):
         draw = model.defense.fresh_draw(images, judging)

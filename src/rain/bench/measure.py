@@ -18,13 +18,14 @@ from rain.bench.access import (
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery, most_pictures
+from rain.bench.kept import Keeper
 from rain.bench.known import attack_known
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
 from rain.gate import Gated
 from rain.images import Images, distance, enter
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
 from rain.specs import defense_within, parse
@@ -94,10 +95,11 @@ class Bench:
 
     Args:
         assets: what the cells name.
+        keeper: keeps the attacked images; None keeps none.
     """
 
-    def __init__(self, assets: Assets):
-        self.assets = assets
+    def __init__(self, assets: Assets, keeper: Keeper | None = None):
+        self.assets, self.keeper = assets, keeper
         self._batches: Recent[tuple[str, int | None, range], list[Batch]] = Recent(4)
         self._compared: set[tuple[str, str]] = set()
         self._clean: Recent[tuple[Cell, int, int], Answers] = Recent(RECENT)
@@ -124,6 +126,7 @@ class Bench:
         """
         outcomes: dict[int, Outcome] = {}
         gallery = b""
+        made: list[tuple[Batch, Images]] = []
         for batch in self.batches(cell, chunk):
             # Clean answers to what nobody attacks are all the answers, and count as both.
             answered = Counted(tick, 2 if cell.attack == "none" else 1)
@@ -132,11 +135,14 @@ class Bench:
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked, answers = self.under_attack(cell, chunk, batch, tick, answered)
+                made.append((batch, attacked.images))
                 if pictures and batch.number == 0:
                     gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
                 outcomes[outcome.index] = outcome
             tick(2 * cell.draws * len(batch.images) - answered.units)
+        if self.keeper and made:
+            self.keeper.keep(self.source(cell), chunk, made)
         return [outcomes[index] for index in sorted(outcomes)], gallery
 
     def batches(self, cell: Cell, chunk: int) -> list[Batch]:
@@ -307,7 +313,7 @@ class Bench:
         twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
         draws = seeded(cell, chunk, batch.number, "attack draws")
         view = attacker_view(twin, cell, draws, tick, batch=assets.batches.eot)
-        model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+        model = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
         start = seeded(cell, chunk, batch.number, "attack")
         try:
             if cell.access == "query":

@@ -15,7 +15,7 @@ from rain.bench.plan import Plan
 from rain.bench.workload import describe
 from rain.images import Images, enter
 from rain.own_code import ENDINGS
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.rehearsal import seconds_for
 
 PROBED = 2
@@ -125,7 +125,7 @@ def _pace(assets: Assets, cell: Cell) -> Pace:
     attacker = replace(cell, access="static" if by_gradient else "query")
     twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
     view = attacker_view(twin, attacker, Generator().manual_seed(0))
-    model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+    model = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
     forward = both = 0.0
     for _ in range(ROUNDS):
         begin = time.perf_counter()

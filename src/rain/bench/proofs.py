@@ -89,6 +89,7 @@ class Proof:
         dataset, size, seed: of the images.
         complete: whether every chunk is there.
         made_by: what reproduces the numbers, as in ``rain.bench.cells.Result``.
+        key: of the test, which names its folder.
     """
 
     classifier: str
@@ -107,6 +108,7 @@ class Proof:
     seed: int
     complete: bool
     made_by: Mapping[str, tuple[str, ...]]
+    key: str = ""
 
     @property
     def passed(self) -> bool:
@@ -231,6 +233,7 @@ def _joined(cell: ProofCell, chunks: Sequence[_Chunk]) -> Proof:
         seed=cell.seed,
         complete=len(chunks) == cell.chunks,
         made_by=gathered(chunk.made_by for chunk in chunks),
+        key=cell.key,
     )
 
 

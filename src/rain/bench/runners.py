@@ -28,6 +28,7 @@ def run(
     skip_damaged: bool = False,
     progress: bool = False,
     workers: int = 1,
+    keep_images: str = "",
 ) -> list[Result]:
     """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
 
@@ -46,6 +47,7 @@ def run(
         progress: show a progress bar with the time left.
         workers: processes on this machine among which the chunks are shared out, and the threads with them.
             A script that asks for several keeps what it does under ``if __name__ == "__main__":``.
+        keep_images: "png" or "float" keeps all attacked images beside the results (``rain.bench.kept``).
 
     Returns: the grid's results.
 
@@ -68,6 +70,7 @@ def run(
         attack_batch=attack_batch,
         eot_batch=eot_batch,
         skip_damaged=skip_damaged,
+        keep_images=keep_images,
     )
     return measure(plan, progress, workers)
 

@@ -265,6 +265,22 @@ def fault_of_proof(content: Any) -> str:
     return next(filter(None, faults), "")
 
 
+KEPT = {
+    "format": integer(1, MOST),
+    "chunk": integer(0, MOST),
+    "form": choice("png", "float"),
+    "images": Kind(lambda value: type(value) is list, "a list"),
+    "made_by": CHUNK["made_by"],
+}
+
+KEPT_IMAGE = {
+    "index": integer(0, MOST),
+    "label": ANSWER,
+    "rounding": real(1),
+    "distance": real(FARTHEST),
+}
+
+
 def fault_of_certificates(content: Any) -> str:
     """Name the first thing in a file of certificates that is not as it should be; empty when all is."""
     fault = _fault(content.get("certified"), CERTIFIED, "certified") or _fault_of_fields(
@@ -273,6 +289,15 @@ def fault_of_certificates(content: Any) -> str:
     if fault:
         return fault
     faults = (_fault(row, CERTIFIED_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
+def fault_of_kept(content: Mapping[str, Any]) -> str:
+    """Name the first thing in a list of kept images that is not as it should be; empty when all is."""
+    fault = _fault(content.get("source"), CELL, "source") or _fault_of_fields(content, KEPT)
+    if fault:
+        return fault
+    faults = (_fault(row, KEPT_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
     return next(filter(None, faults), "")
 
 

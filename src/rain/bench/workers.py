@@ -44,7 +44,7 @@ class Order:
     """What a worker is to do: a plan without what is built, which it builds itself.
 
     Args:
-        folder, cells, work, pictures: of the plan.
+        folder, cells, work, pictures, keeps: of the plan.
         bundles: for each chunk of the work the name of its bundle.
         device, precision, batches, skip_damaged: of the plan's assets.
         threads: of a CPU, for this worker.
@@ -54,6 +54,7 @@ class Order:
     cells: tuple[Cell, ...]
     work: tuple[tuple[Cell, int], ...]
     pictures: int
+    keeps: str
     bundles: tuple[str, ...]
     device: str
     precision: str
@@ -121,6 +122,7 @@ def order_of(plan: Plan, bundles: Sequence[str], workers: int, number: int) -> O
         cells=plan.cells,
         work=plan.work,
         pictures=plan.pictures,
+        keeps=plan.keeps,
         bundles=tuple(bundles),
         device=device,
         precision=assets.precision,
@@ -345,7 +347,7 @@ def rebuild(order: Order) -> Plan:
         warnings.simplefilter("ignore")
         for cell, _ in order.work:
             assets.hardened(cell.classifier, cell.defense)
-    return Plan(assets, order.folder, order.cells, order.work, order.pictures)
+    return Plan(assets, order.folder, order.cells, order.work, order.pictures, order.keeps)
 
 
 def _watch() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rain.bench.cells import Cell, Outcome, path_of, save, write_file
+from rain.bench.kept import Keeper
 from rain.bench.leases import Leases
 from rain.bench.measure import Bench
 from rain.bench.plan import Plan
@@ -48,7 +49,8 @@ def work_on(plan: Plan, bundles: Sequence[str], leases: Leases, shown: Board, fa
         ResultError: a file cannot be written.
         ImageError, DatasetError: as ``rain.bench.measure.Bench.measure`` does.
     """
-    bench, pictured = Bench(plan.assets), largest_budgets(plan.cells)
+    keeper = Keeper(plan.folder, plan.keeps, plan.assets) if plan.keeps else None
+    bench, pictured = Bench(plan.assets, keeper), largest_budgets(plan.cells)
     for number in Share(plan.folder, plan.work, bundles, leases, shown):
         cell, chunk = plan.work[number]
         if failures.has(cell):

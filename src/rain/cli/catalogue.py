@@ -57,7 +57,7 @@ def list_names(
             return
         _list_entries(kind, verbose)
         if kind in (None, "attacks"):
-            _list_presets(kind)
+            _list_presets(kind, verbose)
         for group, files in _files().items():
             if kind in (None, group):
                 _list_files(group, files, kind, verbose)
@@ -100,7 +100,7 @@ def _names(kind: str) -> list[str]:
 
     if kind in _files():
         return list(_files()[kind])
-    return [*REGISTRIES[kind].names(), *REGISTRIES[kind].presets]
+    return [*REGISTRIES[kind].names_and_makers(), *REGISTRIES[kind].presets]
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -120,7 +120,7 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
     for group, registry in REGISTRIES.items():
         if kind not in (None, group):
             continue
-        for entry in registry.names():
+        for entry in registry.names_and_makers():
             try:
                 registry.get(entry)
             except PluginError as error:
@@ -131,10 +131,10 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
                 _print_cards(group, entry)
 
 
-def _list_presets(kind: str | None) -> None:
-    """Print the presets of attacks, each with what it stands for."""
+def _list_presets(kind: str | None, verbose: bool) -> None:
+    """Print the presets of attacks; verbose, each with what it stands for."""
     for name, spec in PRESETS.items():
-        _print_line(name, "attacks", kind, f"stands for {spec}")
+        _print_line(name, "attacks", kind, f"Stands for {spec}." if verbose else None)
 
 
 def _files() -> dict[str, dict[str, Path]]:
@@ -183,7 +183,10 @@ def _entry_text(kind: str, name: str) -> str:
     registry = REGISTRIES[kind]
     if name in registry.presets:
         return f"{name} stands for {PRESETS[name]}\n\n{_entry_text(kind, specs.parse(PRESETS[name])[0])}"
-    entry, _, _ = registry.look_up(name)
+    maker = name.partition("/")[0]
+    # art/NAME is how a listing writes what art makes: no attack, and ART need not be there.
+    is_maker = maker in registry.makers and name in (maker, registry.usage(maker))
+    entry = maker if is_maker else registry.look_up(name)[0]
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)
     return f"{usage}\n\n{inspect.getdoc(definition) or ''}".rstrip()

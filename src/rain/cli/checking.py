@@ -23,7 +23,7 @@ def check(
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     every_budget: Annotated[bool, typer.Option("--every-budget", help=ALL_HELP)] = False,
 ) -> None:
-    """Say what of the evaluation checklist was done, and whether a claim is allowed.
+    """Say by the checklist whether a claim is allowed.
 
     A claim that a defence is robust needs an adaptive attack, no point that failed, and, of a random defence,
     a proof that such an attack finds what is there (rain prove). The command ends with status 1 where a claim

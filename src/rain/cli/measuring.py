@@ -44,6 +44,11 @@ DEMO_DATASET_HELP = "Other images than the samples, for example csv:PATH."
 DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another dataset {EXAMPLES} at most."
 SKIP_HELP = "Leave out images whose files are damaged. The results and the report say which."
 
+KEEP_HELP = (
+    "Keep all attacked images beside the results, for rain replay: as png, or as float. The results are "
+    "those of the images as they were made. A png is rounded to 8 bits; what that changed is kept, too."
+)
+
 SkipDamaged = Annotated[bool, typer.Option("--skip-damaged", help=SKIP_HELP)]
 PAGE_HELP = "Open a page in the browser instead, on which you attack pictures of your own."
 DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example package.module:function."
@@ -77,6 +82,7 @@ def run(
     ] = None,
     skip_damaged: SkipDamaged = False,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help=WORKERS_HELP)] = 1,
+    keep_images: Annotated[str, typer.Option(metavar="FORM", help=KEEP_HELP)] = "",
 ) -> None:
     """Measure a grid: what is not yet in the folder.
 
@@ -96,6 +102,7 @@ def run(
             attack_batch=attack_batch,
             eot_batch=eot_batch,
             skip_damaged=skip_damaged,
+            keep_images=keep_images,
         )
         _measure(plan, ADVICE, workers)
         print_report(out)
@@ -161,6 +168,8 @@ def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
 
     keep_freed_memory()
     _announce(plan)
+    if plan.keeps and plan.work:
+        _announce_space(plan)
     if not plan.work:
         print(f"nothing to measure: all of it is in {plan.folder}")
     expected = seconds_expected(plan)
@@ -182,6 +191,22 @@ def _announce(plan: "Plan") -> None:
     averaged = f"; adaptive ones average over up to {eot} draws a step" if eot > 1 else ""
     draws = max(cell.draws for cell in cells)
     print(f"attacks: {attacks}{averaged}; a random defence is scored on {draws} fresh draws", flush=True)
+
+
+def _announce_space(plan: "Plan") -> None:
+    """Say what the kept images will take."""
+    from rain.bench.plan import space_of
+
+    space = space_of(plan)
+    what = f"{space.images} attacked images are kept, as {plan.keeps}: up to {_bytes_text(space.most)}"
+    print(f"{what}; {_bytes_text(space.free)} are free", flush=True)
+
+
+def _bytes_text(count: int) -> str:
+    """Write a number of bytes in words that fit it."""
+    if count < 10**6:
+        return f"{count / 1e3:.0f} KB"
+    return f"{count / 1e6:.0f} MB" if count < 10**9 else f"{count / 1e9:.1f} GB"
 
 
 def _values(cells: "Iterable[Cell]", field: str) -> str:

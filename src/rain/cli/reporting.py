@@ -103,7 +103,7 @@ def print_report(folder: Path) -> None:
     from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
     from rain.report.costs import costs
-    from rain.report.labels import defense_labels, meanings_of
+    from rain.report.labels import defense_labels, is_replayed, meanings_of
     from rain.report.table import table
     from rain.report.verdict import summary
 
@@ -113,7 +113,10 @@ def print_report(folder: Path) -> None:
     labels = defense_labels(sorted(defenses))
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     console.print()
-    _print_verdict(console, summary(results), meanings_of(result.cell.access for result in results))
+    replayed = any(is_replayed(result.cell.attack) for result in results)
+    meanings = meanings_of((result.cell.access for result in results), replayed=replayed)
+    _print_verdict(console, summary(results), meanings)
+    _print_rivals(console, results, labels)
     _print_costs(console, costs(every))
     _print_submissions(console, results, labels)
     _print_mixed_traffic(console, results)
@@ -143,6 +146,17 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
         print_plainly(console, f"{access}: {meaning}")
     console.print()
     _print_by_place(console, largest)
+
+
+def _print_rivals(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
+    """Print how defended classifiers stand against others that have nothing before them."""
+    from rain.report.rivals import ABOUT, sentences
+
+    lines = sentences(results, labels)
+    if lines:
+        print_plainly(console, f"\n{ABOUT}")
+    for line in lines:
+        print_plainly(console, f"- {line}")
 
 
 def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:

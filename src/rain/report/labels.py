@@ -29,6 +29,9 @@ MEANINGS = {
 }
 """What the attacker knows, by access."""
 
+REPLAYED = "; images named kept(...) were made against what stands there, and judged again here"
+"""What is to be said of ``rain replay``."""
+
 FACTS = {
     "rain": "Version of RAIN",
     "revision": "Revision of its code",
@@ -46,6 +49,8 @@ FACTS = {
     "gate_threshold": "Threshold of the gate",
     "precision": "Precision of the attacks",
     "attack": "Attacks, with every option",
+    "images_against": "What kept images were made against",
+    "attack_library": "The packages that the attacks are taken from",
     "attack_traits": "What the attacks declare of themselves",
     "attack_files": "Digest of the files that an attack reads",
     "plugin_code": "Digest of code from other packages",
@@ -67,10 +72,22 @@ def fact_text(name: str) -> str:
     return FACTS.get(name, name.replace("_", " ").capitalize())
 
 
-def meanings_of(accesses: Iterable[str]) -> dict[str, str]:
-    """What these accesses mean, those that know least first."""
+def meanings_of(accesses: Iterable[str], *, replayed: bool = False) -> dict[str, str]:
+    """What these accesses mean, those that know least first.
+
+    Args:
+        replayed: whether some images were kept, and judged again.
+    """
     present = set(accesses)
-    return {access: meaning for access, meaning in MEANINGS.items() if access in present}
+    meanings = {access: meaning for access, meaning in MEANINGS.items() if access in present}
+    if replayed and "transfer" in meanings:
+        meanings["transfer"] += REPLAYED
+    return meanings
+
+
+def is_replayed(attack: str) -> bool:
+    """Whether an attack is that of kept images, which were judged again (``rain replay``)."""
+    return _parsed(attack)[0] == "kept"
 
 
 def defense_labels(specs: Iterable[str]) -> dict[str, str]:

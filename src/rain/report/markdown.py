@@ -27,6 +27,8 @@ from rain.report.costs import costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, Section, corruption_sections, detectors
 from rain.report.labels import attack_labels, defense_labels, spec_text
 from rain.report.panel import NEEDS, missing_text, panels, verdict_text
+from rain.report.rivals import ABOUT as BARE_ONES
+from rain.report.rivals import sentences
 from rain.report.sentences import overall
 from rain.report.streams import (
     ABOUT,
@@ -91,6 +93,7 @@ def markdown(
     defenses = {result.cell.defense for result in every} | {result.cell.defense for result in certified}
     labels = defense_labels(sorted(defenses))
     parts = [f"**{_escaped(overall(largest))}**" if largest else ""]
+    parts += rival_parts(results, labels)
     parts += panel_parts(every, proofs, labels)
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
         parts += _setting(setting, labels, [one for one in largest if _is_of(one, setting)])
@@ -102,6 +105,12 @@ def markdown(
         parts += _section(section)
     parts.append(_checklist(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def rival_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Hold defended classifiers against others that stand alone; nothing where there is one classifier."""
+    lines = [f"- {_escaped(sentence)}" for sentence in sentences(results, labels)]
+    return [BARE_ONES, "\n".join(lines)] if lines else []
 
 
 def panel_parts(results: Sequence[Result], proofs: Sequence[Proof], labels: Mapping[str, str]) -> list[str]:

@@ -30,10 +30,12 @@ from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption
 from rain.report.detector_plot import roc_plots
 from rain.report.effort_plot import efforts
 from rain.report.grid_text import grid_texts
-from rain.report.labels import FACTS, defense_labels, fact_text, meanings_of, spec_text
+from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, meanings_of, spec_text
 from rain.report.panel import NEEDS, SIGNS, panels
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
+from rain.report.rivals import ABOUT as RIVALS
+from rain.report.rivals import sentences
 from rain.report.sentences import overall
 from rain.report.stream_plot import Drawing, drawing
 from rain.report.streams import (
@@ -149,6 +151,7 @@ def html(
         bibtex=bibtex(),
         overall=overall(at_largest_budgets(headlines)),
         verdicts=_verdicts(headlines),
+        rivals={"about": RIVALS, "sentences": sentences(results, labels)},
         costs=grouped(costs(every), place_text),
         unattacked=UNATTACKED,
         words=WORDS,
@@ -177,7 +180,10 @@ def html(
         made_by=_made_by([*every, *certified]),
         cells=[_cell_entry(result) for result in every],
         attacks=sorted({result.cell.attack for result in every} - {"none"}),
-        meanings=meanings_of(result.cell.access for result in results),
+        meanings=meanings_of(
+            (result.cell.access for result in results),
+            replayed=any(is_replayed(result.cell.attack) for result in results),
+        ),
         unfinished=sum(not result.complete for result in every),
     )
     return page
