@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,13 @@ def commands(folder: Path) -> Iterator[tuple[object, ...]]:
     yield "compare", folder, folder, "--json", "-"
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_a_name_is_a_name_everywhere(tmp_path: Path, name: str) -> None:
+def test_a_name_is_a_name_everywhere(tmp_path: Path) -> None:
     folder, file = tmp_path / "results", tmp_path / "out.txt"
-    about: dict[str, Any] = {"dataset": name, "classifier": name}
-    results = [result(unattacked(defense=name, **about), share(0.5, 4))]
-    results += [result(cell(defense=name, eot=eot, **about), share(0.5, 4)) for eot in (1, 20)]
+    about = {"dataset": NAMES[0], "classifier": NAMES[2]}
+    results = [result(unattacked(defense="none", **about), share(0.5, 4))]
+    results += [result(cell(defense=name, eot=1, **about), share(0.5, 4)) for name in NAMES]
+    attacked = [cell(defense=NAMES[0], attack=name, **about) for name in NAMES[1:4]]
+    results += [replace(results[1], cell=replace(one, examples=4)) for one in attacked]
     write(folder, results)
     texts = {}
     for arguments in commands(folder):
@@ -58,11 +60,11 @@ def test_a_name_is_a_name_everywhere(tmp_path: Path, name: str) -> None:
     assert page.count("<script") == 1
     assert "<img" not in page
     rows = list(csv.reader(io.StringIO(texts["--csv"], newline="")))
-    assert [len(row) for row in rows] == [len(rows[0])] * 4
+    assert [len(row) for row in rows] == [len(rows[0])] * (1 + len(results))
     assert not any(value[:1] in "=+-@" for row in rows for value in row if value)
     assert not re.search(r"\\input|\x1b", texts["--latex"])
-    assert len(json.loads(texts["--json"])) == 3
-    assert len(list(rain.results.rows(folder, "draws"))) == 12
+    assert len(json.loads(texts["--json"])) == len(results)
+    assert len(list(rain.results.rows(folder, "draws"))) == 4 * len(results)
 
 
 def test_the_grid_of_a_page_stays_one(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_cell_that_is_none_is_refused_in_one_line(tmp_path: Path, change: dict
     path = sorted(folder.glob("*/00000.json"))[0]
     ((name, value),) = change.items()
     path.write_text(re.sub(rf'"{name}":("[^"]*"|[^,}}]*)', f'"{name}":{value}', path.read_text(), count=1))
-    for arguments in commands(folder):
+    for arguments in (("report", folder, "--csv", "-"), ("compare", folder, folder)):
         outcome = ask(*arguments)
         assert outcome.exit_code == 1
         assert outcome.stderr.count("\n") == 1
@@ -109,7 +111,7 @@ def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
     write(folder, three_columns())
     path = sorted(folder.glob("*/00000.json"))[0]
     os.truncate(path, 2**30)
-    for arguments in commands(folder):
+    for arguments in (("report", folder, "--csv", "-"), ("compare", folder, folder)):
         outcome = ask(*arguments)
         assert outcome.exit_code == 1
         assert "at most 67,108,864 are read" in outcome.stderr
