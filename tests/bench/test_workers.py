@@ -147,6 +147,23 @@ def test_what_a_worker_cannot_write_or_build_is_told(
     assert "the weights are not here" in str(error)
 
 
+def test_who_is_ended_while_he_tells_of_an_error_is_silent(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    plan = prepare(small(pictures), tmp_path)
+    order = module.order_of(plan, bundles(plan.assets, plan.work), 2, 0)
+    handlers = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(module, "serve", end)
+    try:
+        module._work(order, multiprocessing.Pipe()[0])
+    finally:
+        for sign, handler in handlers.items():
+            signal.signal(sign, handler)
+
+
 def test_a_cell_that_fails_is_told_to_all_and_left_alone(pictures: Path, tmp_path: Path) -> None:
     attacks = [{"attack": name, "access": "static", "eps": "8/255"} for name in ("dying:raising", "fgsm")]
     asked = small(pictures, defenses=["none"], attacks=attacks)
