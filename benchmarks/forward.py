@@ -1,6 +1,7 @@
 """Time every defence, every enhancer behind SRd, and a gate, side by side with the bare classifier.
 
     python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2] [--only tv --only rain] [--no-memory]
+        [--csv FILE]
 
 All candidates run in turn, round after round, on clean pictures, so that a disturbance of the machine meets
 all of them; the median of each is printed, and its ratio to the bare classifier's. The memory is the most
@@ -9,11 +10,13 @@ GPU's memory. Enhancers have the weights that they ship, or none: that does not 
 """
 
 import argparse
+import csv
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", action="append", help="a defence or enhancer; again for more of them")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--csv", type=Path, help="a file for the table: name, milliseconds, ratio, MiB")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -62,10 +66,16 @@ def main() -> None:
     print(f"{arguments.images} images of {SIDE}x{SIDE}, {arguments.rounds} rounds, {where}")
     print(f"{arguments.classifier} behind {'':28} {'ms an image':>12} {'ratio to bare':>14} {'MiB':>8}")
     bare = statistics.median(seconds[BARE])
+    table = []
     for name, times in seconds.items():
         median = statistics.median(times)
-        line = f"{name:48} {1000 * median / arguments.images:12.2f} {median / bare:14.2f}"
-        print(f"{line} {memory[name]:8.0f}" if name in memory else line)
+        milliseconds, ratio = 1000 * median / arguments.images, median / bare
+        mebibytes = f"{memory[name]:.0f}" if name in memory else ""
+        table.append([name, f"{milliseconds:.2f}", f"{ratio:.2f}", mebibytes])
+        print(f"{name:48} {milliseconds:12.2f} {ratio:14.2f} {mebibytes:>8}")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file).writerows([("name", "milliseconds", "ratio", "MiB"), *table])
 
 
 def rows() -> list[str]:

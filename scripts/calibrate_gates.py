@@ -1,9 +1,9 @@
 """Calibrate the gates and detectors that the package ships: ``python scripts/calibrate_gates.py DATA``.
 
 DATA holds ``bsds500`` and ``imagenette/val``. No classifier has learned these pictures: one is surer of those
-that it has learned than of others, and its gate would then overrule too much. EfficientNet-Lite0 is
-calibrated on the two squares at the ends of each picture of ``bsds500``; the small classifier on the pictures
-of ``imagenette/val`` from the 200th on. Attacked figures are reported on the first 200.
+that it has learned than of others, and its gate would then overrule too much. EfficientNet-Lite0 and -Lite2
+are calibrated on the two squares at the ends of each picture of ``bsds500``; the small classifier on the
+pictures of ``imagenette/val`` from the 200th on. Attacked figures are reported on the first 200.
 """
 
 import sys
@@ -22,12 +22,17 @@ from rain.registry import load_defense
 WEIGHTS = Path(rain.__file__).parent / "weights"
 BATCH = 20
 SKIPPED = 200
-LITE0, SMALL = "efficientnet_lite0", "small_resnet(weights=imagenette)"
+LITE0, LITE2 = "efficientnet_lite0", "efficientnet_lite2"
+SMALL = "small_resnet(weights=imagenette)"
+SIDES = {LITE0: 224, LITE2: 260, SMALL: 96}
+"""What each classifier sees, in pixels."""
+
 GATES = {
     "lite0-default": (LITE0, "rain"),
     "small-plain": (SMALL, "rain(enhancer=compact(weights=imagenette))"),
     "small-adversarial": (SMALL, "rain(enhancer=compact(weights=adversarial))"),
     "lite0-squeezing": (LITE0, "squeezing"),
+    "lite2-squeezing": (LITE2, "squeezing"),
     "small-squeezing": (SMALL, "squeezing"),
 }
 
@@ -39,10 +44,11 @@ def main() -> None:
         path = WEIGHTS / f"gate-{name}.json"
         if path.exists():
             continue
-        pictures = squares_of_bsds(data) if classifier == LITE0 else rest_of_imagenette(data)
-        origin = "two squares of each of 400 pictures of bsds500, at 224 pixels"
+        side = SIDES[classifier]
+        pictures = rest_of_imagenette(data, side) if classifier == SMALL else squares_of_bsds(data, side)
+        origin = f"two squares of each of 400 pictures of bsds500, at {side} pixels"
         if classifier == SMALL:
-            origin = "800 pictures of imagenette/val, at 96 pixels"
+            origin = f"800 pictures of imagenette/val, at {side} pixels"
         calibrate(pictures, origin, classifier, defense, path)
 
 
@@ -59,21 +65,21 @@ def calibrate(pictures: list[Tensor], origin: str, classifier: str, defense: str
     summarize(comparisons, *gate.place, origin).save(path)
 
 
-def squares_of_bsds(data: Path) -> list[Tensor]:
-    """The largest squares at both ends of each picture, at 224 pixels."""
+def squares_of_bsds(data: Path, side: int) -> list[Tensor]:
+    """The largest squares at both ends of each picture, at a side in pixels."""
     pictures = rain.load_dataset(f"pictures:{data / 'bsds500'}")
     squares = []
     for index in range(len(pictures)):
         image, _ = pictures[index]
-        side = min(image.shape[1:])
-        squares += [enter(image[:, :side, :side], 224), enter(image[:, -side:, -side:], 224)]
+        shorter = min(image.shape[1:])
+        squares += [enter(image[:, :shorter, :shorter], side), enter(image[:, -shorter:, -shorter:], side)]
     return squares
 
 
-def rest_of_imagenette(data: Path) -> list[Tensor]:
-    """The pictures of ``val`` on which no attacked figure is reported, at 96 pixels."""
+def rest_of_imagenette(data: Path, side: int) -> list[Tensor]:
+    """The pictures of ``val`` on which no attacked figure is reported, at a side in pixels."""
     pictures = rain.load_dataset(f"folder:{data / 'imagenette' / 'val'}(labels=sorted)")
-    return [enter(pictures[index][0], 96) for index in range(SKIPPED, len(pictures))]
+    return [enter(pictures[index][0], side) for index in range(SKIPPED, len(pictures))]
 
 
 if __name__ == "__main__":

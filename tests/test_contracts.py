@@ -124,6 +124,7 @@ SHORT: dict[str, dict[str, object]] = {
     "boundary": {"queries": 200},
     "carlini_wagner": {"steps": 30, "searches": 4, "constant": 1.0, "rate": 0.05},
     "ead": {"steps": 20, "searches": 4, "constant": 1.0},
+    "eot": {"attack": "pgd(steps=10)", "draws": 2},
     "ensemble": {"classifiers": "models:tiny+models:other", "attack": "pgd(steps=3)"},
     "hopskipjump": {"queries": 300, "samples": 20},
     "lbfgs": {"steps": 4, "searches": 3, "constant": 1.0},
@@ -136,6 +137,7 @@ SHORT: dict[str, dict[str, object]] = {
     "spsa": {"queries": 120, "samples": 10},
     "square": {"queries": 100},
     "substitute": {"queries": 20, "rounds": 1, "epochs": 1, "attack": "pgd(steps=3)"},
+    "worst": {"attacks": "fgsm+pgd(steps=10)", "judge": 2},
     "zoo": {"queries": 200},
 }
 

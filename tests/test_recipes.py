@@ -42,7 +42,7 @@ def test_every_grid_runs_on_two_small_pictures(path: Path, tmp_path: Path) -> No
     assert all(result.complete for result in results)
 
 
-MOST = {"steps": 4, "queries": 60, "tries": 20}
+MOST = {"steps": 4, "queries": 60, "tries": 20, "searches": 2}
 
 
 def shorter(option: re.Match[str]) -> str:
@@ -53,9 +53,10 @@ def small(cell: Cell, dataset: str) -> Cell:
     """The same cell on two small pictures, before a small classifier."""
     # Weight files are what the user of a grid brings or trains first: a fresh clone has none.
     attack = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack)
-    attack = re.sub(r"\b(steps|queries|tries)=(\d+)", shorter, attack)
+    attack = re.sub(r"\b(steps|queries|tries|searches)=(\d+)", shorter, attack)
+    defense = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.defense)
     # Nobody calibrated a gate before the small classifier.
-    defense = re.sub(r"^gated\((.*)\)$", r"gated(\1, threshold=0.5)", cell.defense)
+    defense = re.sub(r"^gated\((.*)\)$", r"gated(\1, threshold=0.5)", defense)
     return replace(
         cell,
         defense=canonical(defense),

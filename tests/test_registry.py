@@ -138,7 +138,7 @@ def test_every_file_of_a_folder_registers_one_definition(kind: str) -> None:
     for name in entries.names():
         assert callable(entries.get(name))
         assert entries.summary(name).endswith((".", ")"))
-    assert len(entries.usages()) == len(entries.names())
+    assert len(entries.usages()) == len(entries.names_and_makers())
 
 
 def test_usages_show_what_follows_a_name() -> None:
@@ -305,7 +305,8 @@ def test_an_attack_within_another_keeps_what_it_declares() -> None:
     assert traits_of("ensemble(attack=pgd)").follows is False
     assert traits_of("substitute").sees == "labels"
     assert own_traits("targeted(attack=pgd)") == Traits(targeted=True)
-    assert traits_of("autoattack(version=rand)") == Traits()
+    assert traits_of("autoattack(version=rand)") == Traits(averages=20)
+    assert traits_of("targeted(attack=autoattack(draws=4, version=rand))").averages == 4
     assert traits_of("autoattack").stops == "boundary"
 
 

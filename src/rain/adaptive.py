@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from rain.chain import Chain
 from rain.defense import Classify, Defense, Draw, Hardened
@@ -47,7 +47,24 @@ class SeedableModel(RandomModel, Protocol):
         ...
 
 
-class Seeded:
+class View(nn.Module):
+    """A model seen through something: a module itself, as other libraries of attacks ask for.
+
+    Its parameters are those of the model, which is used and not copied, and so are its device and whether it
+    is in train mode.
+
+    Args:
+        model: from images to logits. One that is no module is asked all the same.
+    """
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model: Any = model
+        # A new module is in train mode, and libraries warn of that.
+        self.training = bool(getattr(model, "training", False))
+
+
+class Seeded(View):
     """A random model whose draws come from one generator, call after call: an attack on it can be repeated.
 
     Args:
@@ -56,16 +73,19 @@ class Seeded:
     """
 
     def __init__(self, model: SeedableModel, generator: Generator):
-        self.model, self.generator = model, generator
+        super().__init__(model)
+        self.generator = generator
         self.independent, self.turn = model.independent, model.turn
 
-    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify with the generator's next draw; ``copies`` as for ``Hardened``."""
         return self.model(images, generator=self.generator, copies=copies)
 
 
-class Expectation:
+class Expectation(View):
     """EOT: the model averaged over fresh draws of its randomness, at each call.
+
+    It is a module with the model's parameters and device, so that foolbox, torchattacks and ART take it.
 
     Args:
         model: random. An independent ``RandomModel`` is asked about many draws in one batch, and spreads them
@@ -86,13 +106,15 @@ class Expectation:
             raise OptionError(f"draws and batch must be at least 1, got {draws} and {batch}")
         if average not in ("logits", "probabilities"):
             raise OptionError(f"average must be logits or probabilities, got {average!r}")
-        self.model, self.draws, self.average, self.batch = model, draws, average, batch
+        super().__init__(model)
+        self.draws, self.average, self.batch = draws, average, batch
         # Read, not asked by isinstance: torch.compile's modules delegate their attributes.
         self.independent: bool = getattr(model, "independent", False)
         self.turn = max(1, getattr(model, "turn", 1))
 
-    def __call__(self, images: Images) -> Tensor:
-        """Average over ``draws`` fresh draws."""
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Average over ``draws`` fresh draws for each image; ``copies`` as for any ``RandomModel``."""
+        del copies  # whoever averages this average asks as of any random model; each image has its own draws
         if self.independent:
             pieces = images.split(max(1, self.batch // self.turn))
             logits = torch.cat([self._all_draws(piece) for piece in pieces], 1)
@@ -157,7 +179,7 @@ class StraightThrough(Defense):
         return exact + (through - through.detach())
 
 
-class Frozen:
+class Frozen(View):
     """The model with its randomness frozen to one draw, the same for every image and every call.
 
     Args:
@@ -168,9 +190,10 @@ class Frozen:
     """
 
     def __init__(self, model: Hardened, seed: int = 0):
-        self.model, self.seed = model, seed
+        super().__init__(model)
+        self.seed = seed
 
-    def __call__(self, images: Images) -> Tensor:
+    def forward(self, images: Images) -> Tensor:
         """Classify with the frozen draw."""
         if not len(images):
             return self.model(images)

@@ -6,7 +6,7 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -41,9 +41,12 @@ class Traits:
             gate.
         corrupts: whether it is a corruption (weather, a poor camera) and no attack. It has no budget, stands
             under a heading of its own, and no claim of robustness rests on it.
+        averages: draws of a random model that it averages over by itself in each gradient step. With 2 or
+            more, access "static" is all that it needs to be adaptive.
 
     Raises:
-        OptionError: ``sees``, ``stops`` or ``gate`` is something else; or it follows a model and corrupts.
+        OptionError: ``sees``, ``stops`` or ``gate`` is something else; it follows a model and corrupts; or
+            ``averages`` is no count.
     """
 
     follows: bool = True
@@ -53,6 +56,7 @@ class Traits:
     steps: int = 0
     gate: str = ""
     corrupts: bool = False
+    averages: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in (("sees", SEES), ("stops", STOPS), ("gate", GATES)):
@@ -60,6 +64,8 @@ class Traits:
                 raise OptionError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         if self.corrupts and self.follows:
             raise OptionError("a corruption means nobody any harm: declare follows=False with corrupts=True")
+        if type(self.averages) is not int or self.averages < 1:
+            raise OptionError(f"averages must be an integer of at least 1, got {self.averages!r}")
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,13 @@ class About:
         traits: of an attack; a function gives them from the attack's options, if they depend on these.
         calls: of an attack, from its options: its gradient steps for an image that holds. Without it the
             bench estimates them from the options ``steps``, ``queries`` and the like.
+        library: the package that an attack of another library comes with, as pip calls it; "" for none.
     """
 
     argument: str = ""
     traits: Traits | Callable[[Mapping[str, Any]], Traits] = Traits()
     calls: Callable[[Mapping[str, Any]], int] | None = None
+    library: str = ""
 
 
 class Registry:
@@ -89,6 +97,9 @@ class Registry:
         wrapper: "module:function" that wraps every definition, those of other packages as well; "" for none.
         own_code: whether ``package.module:name`` names a definition that nobody registered.
         builds: "module:class" of what every definition must build; "" for anything.
+        makers: files that are no entries themselves, but make one of each NAME/ARGUMENT: a function from the
+            argument to a definition and what it is registered with (``About``).
+        presets: names that stand for specs, and are no entries; errors know them.
     """
 
     def __init__(
@@ -99,9 +110,11 @@ class Registry:
         wrapper: str = "",
         own_code: bool = False,
         builds: str = "",
+        makers: Sequence[str] = (),
+        presets: tuple[str, ...] = (),
     ):
         self.kind, self.folder, self.fallback, self.wrapper = kind, folder, fallback, wrapper
-        self.own_code, self.builds = own_code, builds
+        self.own_code, self.builds, self.makers, self.presets = own_code, builds, tuple(makers), presets
         self._entries: dict[str, Callable[..., Any]] = {}
         self._about: dict[Any, About] = {}
 
@@ -118,18 +131,23 @@ class Registry:
                 raise OptionError(
                     f"{target.__module__}: the {self.kind} {name!r} is built in; call the file otherwise"
                 )
-            self._entries[name], self._about[_definition_of(target)] = self._wrapped(target), About(**about)
+            self._about[_definition_of(target)] = About(**about)
+            self._entries[name] = target if name in self.makers else self._wrapped(target)
             return self._entries[name]
 
         return add(definition) if definition is not None else add
 
     def names(self) -> list[str]:
-        """All names, sorted, without importing anything."""
-        return sorted(self._own() | self._others().keys())
+        """All names, sorted, without importing anything; those of makers are none."""
+        return sorted((self._own() | self._others().keys()) - set(self.makers))
 
     def usages(self) -> list[str]:
         """All names with what follows them in a spec, as help shows them."""
-        return [self.usage(name) for name in self.names()]
+        return [self.usage(name) for name in self.names_and_makers()]
+
+    def names_and_makers(self) -> list[str]:
+        """All names, and those that take an argument to be one, sorted."""
+        return sorted([*self.names(), *self.makers])
 
     def usage(self, name: str) -> str:
         """One name with what follows it in a spec, as help shows it."""
@@ -159,17 +177,21 @@ class Registry:
             others = self._others()
             if self.is_own_code(name):
                 return self._own_definition(name)
-            if name in others:
+            maker, separator, argument = specs.split(name)
+            if maker in self.makers and separator == "/" and argument:
+                self._entries[name] = self._made(maker, argument)
+            elif name in others:
                 self._entries[name] = self._wrapped(self._load(name, others[name]))
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
         if name not in self._entries:
-            raise UnknownNameError(unknown(self.kind, spec or name, name, self.names()))
+            names = [*self.names_and_makers(), *self.presets]
+            raise UnknownNameError(unknown(self.kind, spec or name, name, names))
         return self._entries[name]
 
     def is_own_code(self, name: str) -> bool:
         """Whether a name is the place of a definition in a module of the user's: ``mine:Noise``."""
-        is_entry = specs.split(name)[0] in self.names()
+        is_entry = specs.split(name)[0] in self.names_and_makers()
         return self.own_code and is_place(name) and not is_entry
 
     def summary(self, name: str) -> str:
@@ -180,7 +202,7 @@ class Registry:
         """Find what a spec names, without building it: its entry, its argument if it has one, its options."""
         head, options = specs.parse(spec)
         name, separator, argument = specs.split(head)
-        if not separator:
+        if not separator or (name in self.makers and separator == "/"):
             return head, None, options
         if (
             name in self.names()
@@ -235,6 +257,12 @@ class Registry:
         definition = import_definition(self.kind, place)
         is_registered = _definition_of(definition) in self._about  # and wrapped, then
         return definition if is_registered else self._wrapped(definition)
+
+    def _made(self, maker: str, argument: str) -> Callable[..., Any]:
+        """What a maker makes of an argument, registered as if it stood in a file of its own."""
+        definition, about = self.get(maker)(argument)
+        self._about[_definition_of(definition)] = about
+        return self._wrapped(definition)
 
     def _load(self, name: str, entry: Any) -> Callable[..., Any]:
         try:

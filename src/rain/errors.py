@@ -21,6 +21,7 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
     ├── RecipeError (ValueError)         a recipe that does not say how to train
     ├── ResultError (ValueError)         a result file that is not one of ours
     ├── TrainError (RuntimeError)        a training run that cannot start, go on or be kept
+    ├── WorkerError (RuntimeError)       a process of a run with several that could not work
     ├── AttackError (RuntimeError)       an attack returned images that break its own promise
     └── ClassifierError (RuntimeError)   a classifier answered with something that is no number, or
                                          no logits
@@ -94,6 +95,10 @@ class ResultError(RainError, ValueError):
 
 class TrainError(RainError, RuntimeError):
     """A training run cannot start, go on, or be kept."""
+
+
+class WorkerError(RainError, RuntimeError):
+    """A process of a run with several could not work, or all of them died."""
 
 
 class AttackError(RainError, RuntimeError):

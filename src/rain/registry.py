@@ -21,6 +21,7 @@ from rain.entries import Registry as Registry
 from rain.entries import Traits as Traits
 from rain.errors import OptionError, UnknownNameError, shown
 from rain.own_code import module_of
+from rain.presets import PRESETS, spelled_out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
     from rain.datasets import Dataset
     from rain.defense import Defense
 
-ATTACKS = Registry("attack", "rain.attacks", wrapper="rain.attacks._intake:attended", own_code=True)
+ATTACKS = Registry(
+    "attack",
+    "rain.attacks",
+    wrapper="rain.attacks._intake:attended",
+    own_code=True,
+    makers=("art", "foolbox", "torchattacks"),
+    presets=tuple(PRESETS),
+)
 DEFENSES = Registry("defense", "rain.defenses", own_code=True, builds="rain.defense:Defense")
 ENHANCERS = Registry("enhancer", "rain.enhancers")
 CLASSIFIERS = Registry("classifier", "rain.classifiers", fallback="module")
@@ -43,6 +51,7 @@ REGISTRIES = {
 
 WITHIN = {
     "attack": ATTACKS,
+    "attacks": ATTACKS,
     "classifiers": CLASSIFIERS,
     "defense": DEFENSES,
     "enhancer": ENHANCERS,
@@ -56,7 +65,7 @@ CALLED_WITH = ("model", "images", "labels", "eps", "norm", "generator")
 
 
 def load_attack(spec: str, **options: Any) -> "partial[Any]":
-    """Bind options to an attack (``rain list attacks``), or to your own, ``package.module:function``.
+    """Bind options to an attack (``rain list attacks``), to a preset, or to your own (``mine:signs``).
 
     Returns: ``attack(model, images, labels, eps=..., norm=...)``, which gives the attacked images.
 
@@ -64,11 +73,11 @@ def load_attack(spec: str, **options: Any) -> "partial[Any]":
         UnknownNameError: no such attack.
         OptionError: no such option.
     """
-    name, argument, own = ATTACKS.look_up(spec)
-    definition = ATTACKS.get(name)
+    name, argument, own = ATTACKS.look_up(spelled_out(spec))
     options = own | options
-    if argument is not None:
-        raise OptionError(f"attack {shown(spec)}: write {name}")
+    if argument is not None or name.removesuffix("/") in ATTACKS.makers:
+        raise OptionError(f"attack {shown(spec)}: write {ATTACKS.usage(name.removesuffix('/'))}")
+    definition = ATTACKS.get(name)
     ATTACKS.check_options(name, options)
     for option in options.keys() & set(CALLED_WITH):
         raise OptionError(
@@ -103,14 +112,21 @@ def _defaults(attack: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
+def libraries_of(attack: str) -> list[str]:
+    """The packages, as pip calls them, that an attack and those within it are taken from."""
+    names = [name for name, _ in specs.nesting(attack)]
+    packages = [ATTACKS.about(name).library for name in names]
+    return sorted(set(filter(None, packages)))
+
+
 def own_traits(spec: str) -> Traits:
     """The traits that an attack itself declares, whatever attack is within it."""
-    return _declared(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return _declared(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_of(spec: str) -> Traits:
     """The traits of an attack. Of one within another: what the inner one does, and both are."""
-    return traits_when(ATTACKS.get(specs.parse(spec)[0]), options_in_full(spec))
+    return traits_when(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))
 
 
 def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Traits:
@@ -126,6 +142,7 @@ def traits_when(attack: Callable[..., Any], options: Mapping[str, Any]) -> Trait
         sees=within.sees if own.sees == "gradients" else own.sees,
         targeted=own.targeted or within.targeted,
         gate=own.gate or within.gate,
+        averages=own.averages * within.averages,
     )
 
 

@@ -213,3 +213,37 @@ def test_the_options_of_a_run_reach_the_attack(pictures: Path, tmp_path: Path) -
     assert result.made_by["batches"] == ("attack 8, eot 4",)
     with pytest.raises(OptionError, match="batches must be at least 1, got attack = 0"):
         run(asking, tmp_path, attack_batch=0)
+
+
+def test_an_attack_that_averages_by_itself_does_what_access_adaptive_does(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """It asks the same model about the same draws, in batches of the same size."""
+    attacks = [
+        {"attack": "pgd(steps=2, confidence=inf)", "access": "adaptive", "eps": "8/255", "eot": 4},
+        {"attack": "eot(attack=pgd(steps=2, confidence=inf), draws=4)", "access": "static", "eps": "8/255"},
+    ]
+    results = run(grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"]), tmp_path)
+    by_access = {result.cell.access: result for result in results}
+    assert by_access["static"].outcomes == by_access["adaptive"].outcomes
+    traits = [by_access[name].made_by["attack_traits"][0] for name in ("adaptive", "static")]
+    assert ["averages" in text for text in traits] == [False, True]
+
+
+def test_a_preset_is_measured_as_what_it_stands_for(pictures: Path) -> None:
+    cells = grid(pictures, attacks=[{"attack": "aa-rand", "access": "static", "eps": "8/255"}]).cells
+    assert {cell.attack for cell in cells} == {"autoattack(version=rand)"}
+
+
+def test_the_first_gradient_of_copies_is_that_of_their_image() -> None:
+    """An image is flat where the gradient is 0 in all of its copies."""
+
+    def answer(images: Tensor, *, copies: int = 1) -> Tensor:
+        rows = torch.arange(len(images)) % (len(images) // copies)
+        return (images * (rows > 0)[:, None, None, None]).flatten(1)[:, :2]
+
+    watched = access.FirstGradient(answer, 2)
+    images = torch.rand(6, 3, 4, 4, requires_grad=True)
+    watched(images, copies=3).sum().backward()
+    assert watched.flat is not None
+    assert watched.flat.tolist() == [True, False]

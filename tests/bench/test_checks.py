@@ -411,3 +411,48 @@ def test_an_ablation_behind_a_dg_of_another_is_warned_of() -> None:
         replace(one, made_by={k: v for k, v in one.made_by.items() if k != "unfit"}) for one in of_before
     ]
     assert "rain halves by bicubic, and its DG was not trained for that" in texts(silent, "warning")
+
+
+# --- attacks that average by themselves
+
+
+def averaging(attack: str) -> list[Result]:
+    """A complete evaluation whose adaptive attack has access static, and averages over draws by itself."""
+    return changed(measured(), 4, attack=attack, access="static", eot=1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "autoattack(version=rand)",
+        "eot(attack=pgd(confidence=inf), draws=20)",
+        "targeted(attack=autoattack(version=rand))",
+    ],
+)
+def test_an_attack_that_averages_by_itself_is_adaptive(attack: str) -> None:
+    results = averaging(attack)
+    assert "no adaptive attack" not in texts(results, "error")
+    assert "draws a step" not in texts(results, "warning")
+    (headline,) = summary(results)
+    assert headline.adaptive is not None
+    assert headline.adaptive.rate == pytest.approx(0.3)
+    assert "static" not in headline.under
+
+
+def test_the_draws_that_it_averages_over_are_counted() -> None:
+    few = averaging("eot(attack=pgd(confidence=inf), draws=4)")
+    assert "at most 4 draws a step" in texts(few, "warning")
+    both = changed(few, 4, access="adaptive", eot=5)
+    assert "draws a step" not in texts(both, "warning")
+
+
+def test_an_attack_on_one_draw_a_step_is_not_adaptive() -> None:
+    assert "no adaptive attack" in texts(averaging("eot(attack=pgd(confidence=inf), draws=1)"), "error")
+    blind = averaging("eot(attack=ensemble)")
+    assert "no adaptive attack" in texts(blind, "error")
+
+
+def test_it_is_held_against_weaker_ones_as_adaptive_ones_are() -> None:
+    results = averaging("autoattack(version=rand)")
+    results[4] = result(results[4].cell, share(0.75), share(0.8))
+    assert "the adaptive figure is" in texts(results, "warning")

@@ -64,7 +64,7 @@ def rain(*arguments: object, status: int = 0) -> tuple[str, str]:
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_list_prints_one_name_a_line(kind: str) -> None:
     output, _ = rain("list", kind)
-    assert output.splitlines() == REGISTRIES[kind].usages()
+    assert output.splitlines() == [*REGISTRIES[kind].usages(), *REGISTRIES[kind].presets]
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -82,7 +82,7 @@ def test_list_takes_a_name_with_what_is_meant_in_its_place() -> None:
 
 def test_list_says_where_the_grids_of_the_studies_are() -> None:
     names, note = rain("list", "grids")
-    assert names.splitlines() == ["demo"]
+    assert names.splitlines() == ["demo", "full", "paper-imagenet", "paper-stl10", "quick"]
     assert "in the folder grids of its repository" in note
     assert (Path(__file__).parents[2] / "grids" / "nips2017.toml").is_file()
 
@@ -186,7 +186,8 @@ def test_help_lists_the_commands_in_this_order() -> None:
     output, _ = rain("--help")
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
-        *("list", "predict", "serve", "explain", "calibrate", "cost", "export", "run", "certify", "report"),
+        *("list", "predict", "serve", "explain", "calibrate", "cost", "export"),
+        *("plan", "run", "merge", "replay", "certify", "prove", "report", "check", "compare"),
         *("demo", "train"),
     ]
 
@@ -198,6 +199,8 @@ def test_list_explains_one_entry() -> None:
     assert "Madry" in output
     assert rain("list", "recipes", "psnr")[0].startswith("# ")
     assert "did you mean 'pgd'" in rain("list", "attacks", "pdg", status=1)[1]
+    assert rain("list", "attacks", "aa-rand")[0].startswith("aa-rand stands for autoattack(version=rand)")
+    assert "\naa-rand\tStands for" in rain("list", "attacks", "--verbose")[0]
     assert "did you mean 'psnr'" in rain("list", "recipes", "psn", status=1)[1]
 
 

@@ -15,8 +15,9 @@ def cells_of(line: str) -> list[str]:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The cells of each table, without its rule."""
+    """The cells of each table but the checklist's, without its rule."""
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    blocks = [lines for lines in blocks if not lines[0].startswith("| Point |")]
     return [[cells_of(line) for number, line in enumerate(lines) if number != 1] for lines in blocks]
 
 

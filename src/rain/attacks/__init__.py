@@ -39,6 +39,7 @@ What is given and what the model answers is checked once, before the attack and 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,11 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if not (isinstance(count, int) and count >= 1):
             raise OptionError(f"{name} must be an integer of at least 1, got {count!r}")
+
+
+def averages_of(draws: Any) -> int:
+    """What an attack declares of its option: what is no count is refused where it is called."""
+    return draws if type(draws) is int and draws >= 1 else 1
 
 
 def check_positive(**numbers: float | None) -> None:

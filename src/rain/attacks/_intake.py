@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rain.adaptive import Model
+from rain.adaptive import Model, View
 from rain.answers import check_logits, logits_of, warn_if_probabilities
 from rain.attacks._ranges import check_options
 from rain.errors import LabelError, OptionError
@@ -139,10 +139,11 @@ def round_within(adversarial: Images, images: Images, norm: str, eps: float) -> 
     return torch.where(too_far, nearer, rounded)
 
 
-class Attended:
+class Attended(View):
     """A model as an attack sees it: its answers are checked, and its gradients are finite.
 
-    A value of a gradient that is not finite counts as 0.
+    A value of a gradient that is not finite counts as 0. It is a module with the model's parameters, so that
+    other libraries take it. Where the model has none, an empty one tells them the device.
 
     Args:
         model: from images to logits; its attributes are this one's.
@@ -152,13 +153,16 @@ class Attended:
     """
 
     def __init__(self, model: Model, labels: Tensor, *, strict: bool):
-        self.model, self.strict = model, strict
+        super().__init__(model)
+        self.strict = strict
+        if next(self.parameters(), None) is None:
+            self.place = nn.Parameter(torch.empty(0, device=labels.device), requires_grad=False)
         self.largest = int(labels.max()) if len(labels) else 0
         self.is_new = True
         self.zeroed, self.values = 0, 0
         self.answers, self.unanswered = 0, 0
 
-    def __call__(self, images: Images, **more: Any) -> Tensor:
+    def forward(self, images: Images, **more: Any) -> Tensor:
         """Classify images; logits (N, classes)."""
         # A copy in any case: a network may work in place, and the attack goes on from its images.
         if images.requires_grad and torch.is_grad_enabled():
@@ -172,8 +176,11 @@ class Attended:
         return logits
 
     def __getattr__(self, name: str) -> Any:
-        if name == "model":  # not there yet, as in a copy that is being made
-            raise AttributeError(name)
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "model" or "model" not in self.__dict__ | self.__dict__.get("_modules", {}):
+                raise  # not there yet, as in a copy that is being made
         return getattr(self.model, name)
 
     def _look(self, logits: Tensor) -> None:
@@ -261,9 +268,11 @@ def _handed_out(adversarial: Any, images: Images, norm: Any, eps: float) -> Any:
 def _as_it_was(model: Model) -> Iterator[None]:
     """Put back, bit for bit, what a model in train mode learns from being asked: statistics of batch norms.
 
-    Warns of train mode, where it changes what the model answers.
+    So are the modes themselves: some libraries call ``eval`` and ``train`` on what they attack. Warns of
+    train mode, where it changes what the model answers.
     """
-    training = [module for module in _modules_in(model) if module.training]
+    modes = [(module, module.training) for module in _modules_in(model)]
+    training = [module for module, is_training in modes if is_training]
     buffers = [buffer for module in training for buffer in module.buffers(recurse=False)]
     if any(isinstance(module, LEARNS_OR_DRAWS) for module in training):
         what = "the classifier is in train mode, where batch norm looks at the batch and dropout is random"
@@ -273,6 +282,8 @@ def _as_it_was(model: Model) -> Iterator[None]:
     try:
         yield
     finally:
+        for module, is_training in modes:
+            module.training = is_training
         with torch.no_grad():
             for buffer, values in zip(buffers, before, strict=True):
                 buffer.copy_(values)

@@ -1,26 +1,28 @@
 """What an attacker with some access sees, what it may do, and what it must keep to."""
 
+import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Expectation, Frozen, Model, Seeded, attackable
+from rain.adaptive import Expectation, Frozen, Model, RandomModel, Seeded, View, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
 from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError, shown
 from rain.images import Images, distance
 from rain.own_code import ENDINGS
-from rain.registry import load_attack, options_in_full, own_traits, traits_of
+from rain.registry import Traits, load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
 from rain.seeding import keyword_for, takes_generator
-from rain.specs import can_be_written, canonical, defense_within, nesting, parse, write
+from rain.specs import apart, can_be_written, canonical, defense_within, nesting, parse, write
 
 AT_ONCE = 16
 """Images that are attacked by queries at a time: enough for a CPU, and ``substitute`` has memory for them."""
@@ -59,7 +61,7 @@ def crafted_by(cell: Cell, *, random: bool) -> Cell:
         return crafted_by(behind, random=random)
     if cell.access == "transfer" or (cell.defense == "none" and cell.access != "query"):
         return replace(cell, defense="none", access="transfer", draws=1)
-    if cell.access in ("frozen", "adaptive") and not random:
+    if cell.access in ("frozen", "adaptive", "known") and not random:
         return replace(cell, access="static")
     return cell
 
@@ -74,6 +76,8 @@ def attacker_view(
 ) -> Model:
     """The model that an attacker with the cell's access has before him (``rain.bench.cells.ACCESSES``).
 
+    It is a module with the model's parameters and device: attacks of other libraries ask for that.
+
     Args:
         model: what is attacked; for transfer the bare classifier.
         generator: of the draws that the attacker sees.
@@ -81,19 +85,14 @@ def attacker_view(
         batch: images in one forward pass, where draws are averaged.
     """
     if cell.access == "query":
-
-        def scores(images: Images) -> Tensor:
-            with torch.no_grad():
-                return model(images, generator=generator)
-
-        return _ticking(scores, tick, 1)
+        return Ticking(Scores(Seeded(model, generator)), tick, 1)
     through_it = attackable(model, gate="parts" if takes_parts(cell.attack) else "soft")
     if cell.access == "frozen":
-        return _ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
+        return Ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
     through = Seeded(through_it, generator)
     if cell.access == "adaptive" and model.defense.random:
-        return _ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
-    return _ticking(through, tick, 1 + BACKWARD)
+        return Ticking(Expectation(through, cell.eot, batch=batch), tick, cell.eot * (1 + BACKWARD))
+    return Ticking(through, tick, 1 + BACKWARD)
 
 
 def takes_parts(attack: str) -> bool:
@@ -146,6 +145,8 @@ def in_full(attack: str) -> str:
     options = options_in_full(attack)
     if isinstance(options.get("attack"), str):
         options["attack"] = in_full(options["attack"])
+    if isinstance(options.get("attacks"), str):
+        options["attacks"] = "+".join(map(in_full, apart(options["attacks"])))
     texts = {name: value if can_be_written(value) else repr(value) for name, value in options.items()}
     return write(parse(attack)[0], {name: text for name, text in texts.items() if can_be_written(text)})
 
@@ -153,8 +154,9 @@ def in_full(attack: str) -> str:
 def traits_text(attack: str) -> str:
     """An attack's traits, as a result file remembers them: who reads it need not have the attack."""
     traits = asdict(traits_of(attack))
-    for name in ("gate", "corrupts"):
-        if not traits[name]:
+    usual = asdict(Traits())
+    for name in ("gate", "corrupts", "averages"):
+        if traits[name] == usual[name]:
             # Most attacks do not know it, files of before do not say it, and of one attack all say the same.
             del traits[name]
     return write("traits", traits)
@@ -166,7 +168,39 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **keyword_for(attack, generator))
 
 
-class FirstGradient:
+class Scores(View):
+    """A model that gives its answers, and no gradient."""
+
+    def forward(self, images: Images) -> Tensor:
+        """Classify images; logits (N, classes)."""
+        with torch.no_grad():
+            return self.model(images)
+
+
+class Ticking(View):
+    """A model that tells how much work its answers are.
+
+    Args:
+        model: from images to logits.
+        tick: told about it, in image passes.
+        units: the passes that an image is.
+    """
+
+    def __init__(self, model: Model, tick: Tick, units: int):
+        super().__init__(model)
+        self.tick, self.units = tick, units
+        # An attack that averages over draws by itself asks about many in one batch.
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
+
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
+        logits = _asked(self.model, images, copies)
+        self.tick(self.units * len(images))
+        return logits
+
+
+class FirstGradient(View):
     """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
 
     Attributes:
@@ -174,29 +208,41 @@ class FirstGradient:
     """
 
     def __init__(self, model: Model, count: int):
-        self.model, self.count = model, count
+        super().__init__(model)
+        self.count = count
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
         self.flat: Tensor | None = None
 
-    def __call__(self, images: Images) -> Tensor:
-        """Classify images; logits (N, classes)."""
-        if self.flat is None and images.requires_grad and len(images) == self.count:
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
+        """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
+        if self.flat is None and images.requires_grad and len(images) == self.count * copies:
             images.register_hook(self._see)
-        return self.model(images)
+        return _asked(self.model, images, copies)
 
     def _see(self, gradient: Tensor) -> None:
         if self.flat is None:
-            self.flat = (gradient == 0).flatten(1).all(1)
+            flat_copies = (gradient == 0).flatten(1).all(1)
+            self.flat = flat_copies.unflatten(0, (-1, self.count)).all(0)
 
 
 @contextmanager
 def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
-    """For an attack that takes no generator, seed torch's own, and leave it afterwards as it was."""
+    """For an attack that takes no generator, seed the global ones, and leave them afterwards as they were."""
     if takes_generator(attack):
         yield
         return
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        yield
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            seed = int(torch.randint(2**62, (), generator=generator))
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def attack_in_pieces(
@@ -217,7 +263,7 @@ def attack_in_pieces(
         AttackError: the attack broke its promise.
     """
     attack = bound_attack(cell, generator)
-    size = max(1, batch // cell.eot)
+    size = max(1, batch // (cell.eot * traits_of(cell.attack).averages))
     pieces: list[Images] = []
     flat: list[bool] = []
     for piece, targets in zip(images.split(size), labels.split(size), strict=True):
@@ -313,10 +359,6 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
         )
 
 
-def _ticking(model: Model, tick: Tick, units: int) -> Model:
-    def counted(images: Images) -> Tensor:
-        logits = model(images)
-        tick(units * len(images))
-        return logits
-
-    return counted
+def _asked(model: Model, images: Images, copies: int) -> Tensor:
+    """Ask a model; only one that is ``independent`` is asked about copies."""
+    return cast(RandomModel, model)(images, copies=copies) if copies > 1 else model(images)

@@ -1,7 +1,7 @@
 """What cells name, each thing built once: datasets, classifiers, and classifiers behind defences."""
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +14,7 @@ from rain.bench.cells import Cell, indices_text
 from rain.defense import Defense, Hardened, harden
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
-from rain.registry import foreign_code, load_classifier, load_dataset, load_defense
+from rain.registry import foreign_code, libraries_of, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches
 from rain.runtime.precision import Sparing, is_mixed
@@ -50,6 +50,7 @@ class Assets:
         if precision not in specs.PRECISIONS:
             raise OptionError(f"precision must be one of {', '.join(specs.PRECISIONS)}, got {precision!r}")
         self.device, self.fast = device, is_mixed(precision, device)
+        self.precision = precision
         self.batches = batches or Batches.fitting(device)
         self.skip_damaged = skip_damaged
         self._datasets: dict[str, Dataset] = {}
@@ -106,6 +107,10 @@ class Assets:
             return network.eval().requires_grad_(False)
 
         return kept(self._classifiers, spec, build)
+
+    def take(self, classifiers: Mapping[str, nn.Module]) -> None:
+        """Take bare classifiers that were built elsewhere, by their specs."""
+        self._classifiers |= classifiers
 
     def hardened(self, classifier: str, defense: str) -> Hardened:
         """Build a classifier behind a defence, as it judges."""
@@ -169,6 +174,9 @@ class Assets:
         if cell.attack != "none":
             facts["attack"] = in_full(cell.attack)
             facts["attack_traits"] = traits_text(cell.attack)
+            packages = libraries_of(cell.attack)
+            if packages:
+                facts["attack_library"] = ", ".join(f"{package} {version(package)}" for package in packages)
             facts["attack_files"] = checkpoints.digest_files(cell.attack)
             facts["batches"] = f"attack {self.batches.attack}, eot {self.batches.eot}"
             if self.mixed(cell.classifier, cell.defense) and cell.access != "transfer":

@@ -105,8 +105,9 @@ class Outcome:
         clean: the answer to the clean image, for each draw.
         clean_mean: the answer to the clean image by the probabilities averaged over the draws, as
             ``predict(draws=...)`` does.
-        robust, robust_mean: the same for the attacked image; as clean without an attack.
-        distance: how far the attack moved the image, in the cell's norm.
+        robust, robust_mean: the same for the attacked image; as clean without an attack. With access
+            "known" each draw answers to the image that was made behind it.
+        distance: how far the attack moved the image, in the cell's norm; of several images the farthest.
         queries: images that an attack with access query sent through the model for this one; None for the
             others.
         flat: whether the first gradient that the attack was given for this image was exactly 0, so that it

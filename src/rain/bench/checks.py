@@ -56,6 +56,7 @@ def _of_a_defense(column: Column) -> list[Finding]:
         *weak_attacks.hasty(column),
         *weak_attacks.few_steps(column),
         *weak_attacks.adaptive_above_others(column),
+        *weak_attacks.bound_above_others(column),
         *weak_attacks.all_of_a_kind(column),
         *weak_attacks.no_strong_attack(column),
         *weak_attacks.none_around_the_gate(column),

@@ -105,9 +105,9 @@ def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Re
 
 
 def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
-    """The clean score of each image that any result of a defence measured."""
+    """The clean score of each image that any result of a defence measured; of several that of most draws."""
     scores: dict[int, float] = {}
-    for result in setting:
+    for result in sorted(setting, key=lambda result: result.cell.draws):
         if result.cell.defense == defense:
             scores |= per_image(result, attacked=False)
     return scores
@@ -124,8 +124,24 @@ def listed(budgets: Iterable[Budget]) -> str:
 
 
 def is_adaptive(result: Result) -> bool:
-    """Whether an attack counts as adaptive: it had that access, and follows the model that it is to fool."""
-    return result.cell.access == "adaptive" and traits(result).follows
+    """Whether an attack counts as adaptive: it averages over draws, and follows the model that it is to fool.
+
+    It does with access "adaptive"; and with "static", if it averages by itself.
+    """
+    declared = traits(result)
+    averages = result.cell.access == "static" and declared.averages > 1
+    return (result.cell.access == "adaptive" or averages) and declared.follows
+
+
+def access_of(result: Result) -> str:
+    """Name the access that an attack counts for.
+
+    Returns: "adaptive" of one with access "static" that averages by itself; "" of one with access "adaptive"
+        that does not follow the model; else its access.
+    """
+    if is_adaptive(result):
+        return "adaptive"
+    return "" if result.cell.access == "adaptive" else result.cell.access
 
 
 def is_corruption(result: Result) -> bool:
@@ -187,8 +203,8 @@ def most_steps(results: Sequence[Result]) -> float:
 
 
 def most_draws(results: Sequence[Result]) -> int:
-    """The draws a step (eot) of the attack that averages over most of them."""
-    return max(result.cell.eot for result in results)
+    """The draws a step of the attack that averages over most of them: by its access (eot), or by itself."""
+    return max(result.cell.eot * traits(result).averages for result in results)
 
 
 def ends_at_success(result: Result) -> bool:

@@ -21,6 +21,7 @@ from rain.errors import LabelError, OptionError, did_you_mean
 from rain.gate import Gated
 from rain.images import Images, enter
 from rain.pictures import read_image
+from rain.presets import spelled_out
 from rain.promises import check_promises
 from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
@@ -154,7 +155,7 @@ def _cell(
         raise OptionError("defense none leaves a picture as it is: give one of rain list defenses")
     if draws < 1 or eot < 1:
         raise OptionError(f"draws and eot must be at least 1, got {draws} and {eot}")
-    attack = canonical(attack)
+    attack = canonical(spelled_out(attack))
     access = "none"
     if attack != "none":
         access = "adaptive" if traits_of(attack).sees == "gradients" else "query"
@@ -167,7 +168,8 @@ def _cell(
         norm=norm,
         eps=eps if attack != "none" else 0.0,
         access=access,
-        eot=eot if access == "adaptive" else 1,
+        # One that averages by itself needs no other average.
+        eot=eot if access == "adaptive" and traits_of(attack).averages == 1 else 1,
         draws=draws,
         seed=seed,
         examples=1,

@@ -18,12 +18,14 @@ from rain.bench.access import (
 from rain.bench.assets import Assets, Recent
 from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery, most_pictures
+from rain.bench.kept import Keeper
+from rain.bench.known import attack_known
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, DatasetError, ImageError
 from rain.gate import Gated
 from rain.images import Images, distance, enter
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
 from rain.specs import defense_within, parse
@@ -93,10 +95,11 @@ class Bench:
 
     Args:
         assets: what the cells name.
+        keeper: keeps the attacked images; None keeps none.
     """
 
-    def __init__(self, assets: Assets):
-        self.assets = assets
+    def __init__(self, assets: Assets, keeper: Keeper | None = None):
+        self.assets, self.keeper = assets, keeper
         self._batches: Recent[tuple[str, int | None, range], list[Batch]] = Recent(4)
         self._compared: set[tuple[str, str]] = set()
         self._clean: Recent[tuple[Cell, int, int], Answers] = Recent(RECENT)
@@ -123,6 +126,7 @@ class Bench:
         """
         outcomes: dict[int, Outcome] = {}
         gallery = b""
+        made: list[tuple[Batch, Images]] = []
         for batch in self.batches(cell, chunk):
             # Clean answers to what nobody attacks are all the answers, and count as both.
             answered = Counted(tick, 2 if cell.attack == "none" else 1)
@@ -130,14 +134,15 @@ class Bench:
             self.check_classes(cell, batch.labels, clean.classes)
             attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
             if cell.attack != "none":
-                attacked = self.attacked(cell, chunk, batch, tick)
-                asked = Question(self.source(cell), chunk, batch.number, "robust")
-                answers = self.answers(cell, asked, attacked.images, answered)
+                attacked, answers = self.under_attack(cell, chunk, batch, tick, answered)
+                made.append((batch, attacked.images))
                 if pictures and batch.number == 0:
                     gallery = self.gallery(cell, chunk, batch, attacked.images, pictures)
             for outcome in outcomes_of(cell, batch, clean, attacked, answers):
                 outcomes[outcome.index] = outcome
             tick(2 * cell.draws * len(batch.images) - answered.units)
+        if self.keeper and made:
+            self.keeper.keep(self.source(cell), chunk, made)
         return [outcomes[index] for index in sorted(outcomes)], gallery
 
     def batches(self, cell: Cell, chunk: int) -> list[Batch]:
@@ -160,6 +165,29 @@ class Bench:
         """The cell whose attacker makes the images of this one (``crafted_by``)."""
         random = self.assets.hardened(cell.classifier, cell.defense).defense.random
         return crafted_by(cell, random=random)
+
+    def under_attack(
+        self, cell: Cell, chunk: int, batch: Batch, tick: Tick, answered: Tick
+    ) -> tuple[Attacked, Answers]:
+        """Attack a batch, and classify what came of it.
+
+        Args:
+            tick: told about the attack's work, in image passes.
+            answered: told about each draw, in images.
+        """
+        source = self.source(cell)
+        if source.access != "known":
+            attacked = self.attacked(cell, chunk, batch, tick)
+            asked = Question(source, chunk, batch.number, "robust")
+            return attacked, self.answers(cell, asked, attacked.images, answered)
+        judging, start = (seeded(cell, chunk, batch.number, role) for role in ("robust", "attack"))
+        try:
+            bound = attack_known(
+                self.assets, cell, batch.images, batch.labels, judging, start, tick, answered
+            )
+        except ImageError as error:
+            raise _no_image(cell, error) from error
+        return bound.attacked, Answers(bound.single, bound.mean, bound.classes)
 
     def attacked(self, cell: Cell, chunk: int, batch: Batch, tick: Tick) -> Attacked:
         """The attacked images of a cell, made once for all cells that share them (``crafted_by``)."""
@@ -285,7 +313,7 @@ class Bench:
         twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
         draws = seeded(cell, chunk, batch.number, "attack draws")
         view = attacker_view(twin, cell, draws, tick, batch=assets.batches.eot)
-        model = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+        model = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
         start = seeded(cell, chunk, batch.number, "attack")
         try:
             if cell.access == "query":
@@ -293,7 +321,11 @@ class Bench:
                 return attack_each(model, images, batch.labels, cell, start, batch=together)
             return attack_in_pieces(model, images, batch.labels, cell, start, batch=assets.batches.attack)
         except ImageError as error:
-            raise AttackError(f"{cell.attack} asked the model about what is no image: {error}") from error
+            raise _no_image(cell, error) from error
+
+
+def _no_image(cell: Cell, error: ImageError) -> AttackError:
+    return AttackError(f"{cell.attack} asked the model about what is no image: {error}")
 
 
 class Counted:

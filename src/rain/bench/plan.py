@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.access import check_gate, try_options
+from rain.bench.access import check_gate, crafted_by, try_options
 from rain.bench.assets import Assets
 from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
+from rain.bench.kept import Space, check_form, finished_without, space_for
 from rain.bench.provenance import refused_fact
 from rain.defense import own_size
 from rain.detector import Detector
-from rain.errors import DatasetError, GateError, GridError, RainError, ResultError
+from rain.errors import DatasetError, GateError, GridError, OptionError, RainError, ResultError
 from rain.images import enter
 from rain.own_code import ENDINGS
 from rain.promises import check_promises
@@ -37,6 +38,7 @@ class Plan:
         cells: all of the grid, settled.
         work: the chunks that have no file yet, in the order of the work.
         pictures: kept of the first chunk of each transferred and adaptive cell at its largest budget.
+        keeps: in which form all attacked images are kept (``rain.bench.kept.FORMS``); "" keeps none.
     """
 
     assets: Assets
@@ -44,6 +46,7 @@ class Plan:
     cells: tuple[Cell, ...]
     work: tuple[tuple[Cell, int], ...]
     pictures: int
+    keeps: str = ""
 
 
 def prepare(
@@ -55,6 +58,7 @@ def prepare(
     attack_batch: int | None = None,
     eot_batch: int | None = None,
     skip_damaged: bool = False,
+    keep_images: str = "",
 ) -> Plan:
     """See that a grid can be measured into a folder, and what of it is left to do.
 
@@ -62,6 +66,7 @@ def prepare(
     """
     grid = grid if isinstance(grid, Grid) else read(grid)
     folder, place = Path(folder), pick_device(device)
+    check_form(keep_images)
     assets = Assets(place, precision, Batches.fitting(place, attack_batch, eot_batch), skip_damaged)
     settled = [settle(assets, cell, grid.default_size) for cell in grid.cells]
     cells = tuple(dict.fromkeys(settled))
@@ -73,7 +78,42 @@ def prepare(
     # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred
     # attacks, and a run that is stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
-    return Plan(assets, folder, cells, tuple(work), grid.gallery)
+    if keep_images:
+        warn_of_images_not_kept(assets, folder, cells)
+    return Plan(assets, folder, cells, tuple(work), grid.gallery, keep_images)
+
+
+def warn_of_images_not_kept(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
+    """Warn of finished chunks whose attacked images were not kept, and of cells whose images never are."""
+    attacked = [cell for cell in cells if cell.attack != "none"]
+    pairs = [(cell, source_of(assets, cell)) for cell in attacked]
+    count = finished_without(folder, [pair for pair in pairs if pair[1].access != "known"])
+    if count:
+        what = f"{count} chunks in {folder} were finished before without keeping their attacked images"
+        warnings.warn(f"{what}: only those that are made now are kept", stacklevel=4)
+    if any(source.access == "known" for _, source in pairs):
+        warnings.warn("images of access known are made for each draw, and not kept", stacklevel=4)
+
+
+def source_of(assets: Assets, cell: Cell) -> Cell:
+    """The cell whose attacker makes the images of an attacked one (``crafted_by``)."""
+    return crafted_by(cell, random=assets.hardened(cell.classifier, cell.defense).defense.random)
+
+
+def space_of(plan: Plan) -> Space:
+    """Estimate what the images that a run keeps will take; where they differ in size the first one counts."""
+    pixels: dict[tuple[str, int | None], int] = {}
+    pieces = []
+    for cell, chunk in plan.work:
+        if cell.attack == "none":
+            continue
+        place = cell.dataset, cell.size
+        if place not in pixels:
+            first = plan.assets.first(cell.dataset, cell.examples)
+            image, _ = plan.assets.picture(cell.dataset, first)
+            pixels[place] = cell.size**2 if cell.size else image[0].numel()
+        pieces.append((source_of(plan.assets, cell), chunk, pixels[place]))
+    return space_for(plan.folder, plan.keeps, pieces)
 
 
 def settle(assets: Assets, cell: Cell, default_size: int | None = None) -> Cell:
@@ -119,6 +159,9 @@ def settle_gate(assets: Assets, cell: Cell) -> None:
     """Raise ``GateError`` for a gate without calibration, ``OptionError`` for an attack on no gate."""
     defense = assets.hardened(cell.classifier, cell.defense).defense
     if isinstance(defense, Detector):
+        if cell.access == "known":
+            what = f'access "known" is not for {cell.defense!r}, which answers by a score as well'
+            raise OptionError(f'{what}: take "static" and "adaptive"')
         defense.check_calibrated()
     check_gate(cell, defense.gates if isinstance(defense, Detector) else ())
 

@@ -46,6 +46,8 @@ FACTS = {
     "precision": Fact(COLUMN),
     "attack": Fact(("attack",)),
     "attack_traits": Fact(("attack",)),
+    "images_against": Fact(("attack",)),
+    "attack_library": Fact(("attack",), refused=True),
     "attack_files": Fact(("attack",), refused=True),
     "plugin_code": Fact((*COLUMN, "attack"), refused=True),
 }

@@ -1,23 +1,22 @@
 """Run a grid: see that it can be done, then measure what has no result file yet."""
 
-import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from rain.bench.cells import Cell, Outcome, Result, load, path_of, save, write_file
+from rain.bench.cells import Cell, Result, chunk_files, load
 from rain.bench.grid import Grid
-from rain.bench.measure import Bench
+from rain.bench.leases import Leases
 from rain.bench.plan import Plan, prepare
+from rain.bench.shards import Shard, restrict
+from rain.bench.sharing import bundles
+from rain.bench.tasks import work_on_ray
+from rain.bench.workers import work_together
+from rain.bench.working import Failures, work_on
 from rain.bench.workload import pieces
-from rain.errors import AttackError, ClassifierError, OptionError, RainError
-from rain.own_code import ENDINGS, describe
-from rain.runtime.progress import Tick, bar
-
-PICTURED = ("transfer", "adaptive")
-"""The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
+from rain.errors import AttackError, RainError
+from rain.runtime.progress import board
 
 
 def run(
@@ -30,6 +29,9 @@ def run(
     eot_batch: int | None = None,
     skip_damaged: bool = False,
     progress: bool = False,
+    workers: int = 1,
+    shard: str | None = None,
+    keep_images: str = "",
 ) -> list[Result]:
     """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
 
@@ -46,8 +48,12 @@ def run(
         skip_damaged: leave out images whose files are damaged; the results remember which. Otherwise the
             first of them ends the run.
         progress: show a progress bar with the time left.
+        workers: processes on this machine among which the chunks are shared out, and the threads with them.
+            A script that asks for several keeps what it does under ``if __name__ == "__main__":``.
+        shard: "3/8" does a part of the grid, the third of eight. Each machine gives a shard the same chunks.
+        keep_images: "png" or "float" keeps all attacked images beside the results (``rain.bench.kept``).
 
-    Returns: the grid's results.
+    Returns: the grid's results; of a shard those that are in the folder.
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not
@@ -58,7 +64,9 @@ def run(
         ImageError: an image is damaged.
         ResultError: a result file cannot be written or read, or was made with other images or weights than
             there are now.
+        WorkerError: a worker could not work, or all of them died.
     """
+    part = Shard.read(shard) if shard else None
     plan = prepare(
         grid,
         folder,
@@ -67,58 +75,49 @@ def run(
         attack_batch=attack_batch,
         eot_batch=eot_batch,
         skip_damaged=skip_damaged,
+        keep_images=keep_images,
     )
-    return measure(plan, progress)
+    return measure(restrict(plan, part) if part else plan, progress, workers)
 
 
-def measure(plan: Plan, progress: bool = False) -> list[Result]:
-    """Do a run that was prepared. Args, Returns and Raises: as ``run``."""
-    broken = measure_pending(plan, progress)
+def measure(
+    plan: Plan, progress: bool = False, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> list[Result]:
+    """Do a run that was prepared. Args, Returns and Raises: as ``run``.
+
+    Args:
+        ray: address of a Ray cluster that does it (``rain.bench.tasks``).
+        jobs: tasks there at a time; by default as many as there is room for.
+    """
+    broken = measure_pending(plan, progress, workers, ray=ray, jobs=jobs)
     if broken:
         what = f"{len(broken)} of {len(plan.cells)} cells are not finished"
         raise AttackError(f"{what} ({'; '.join(reasons(broken))})")
+    if not chunk_files(plan.folder):
+        return []  # a shard that has nothing to do
     return [result for result in load(plan.folder) if result.cell in plan.cells]
 
 
-def measure_pending(plan: Plan, progress: bool) -> dict[Cell, RainError]:
+def measure_pending(
+    plan: Plan, progress: bool, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> dict[Cell, RainError]:
     """Measure the chunks that have no file yet, and write one for each.
+
+    Other runs may be at work on the same folder: each chunk is done by one of them.
 
     Returns: the cells whose attack failed, and how; they are left where they were.
     """
-    bench, shown = Bench(plan.assets), largest_budgets(plan.cells)
-    broken: dict[Cell, RainError] = {}
-    with bar(pieces(plan.assets, plan.work), progress) as ticks:
-        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
-            if cell in broken:
-                continue
-            kept = plan.pictures if chunk == 0 and cell in shown else 0
-            try:
-                outcomes, gallery = _measured(bench, cell, chunk, kept, tick)
-            except (AttackError, OptionError, ClassifierError) as error:
-                # What fails for one reason in many cells is said once now, and in the end with their number.
-                if str(error) not in map(str, broken.values()):
-                    what = f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on"
-                    warnings.warn(f"{what}: {error}", stacklevel=4)
-                broken[cell] = error
-                continue
-            if gallery:
-                write_file(path_of(plan.folder, cell, chunk).with_name("gallery.npz"), gallery)
-            save(plan.folder, cell, chunk, outcomes, plan.assets.made_by(cell))
-    return broken
-
-
-def _measured(bench: Bench, cell: Cell, chunk: int, pictures: int, tick: Tick) -> tuple[list[Outcome], bytes]:
-    """Measure a chunk; ``Bench.measure`` says how.
-
-    Raises:
-        AttackError: also where a classifier, a defence or an attack raises whatever it likes, or ends Python.
-    """
-    try:
-        return bench.measure(cell, chunk, pictures=pictures, tick=tick)
-    except RainError:
-        raise
-    except ENDINGS as error:
-        raise AttackError(describe(error)) from error
+    names, failures = bundles(plan.assets, plan.work), Failures()
+    workers = min(workers, len(set(names)))
+    with board(pieces(plan.assets, plan.work), progress, workers) as shown:
+        if ray and plan.work:
+            work_on_ray(plan, names, ray, jobs, shown, failures)
+        elif workers > 1:
+            work_together(plan, names, workers, shown, failures)
+        else:
+            with Leases(plan.folder) as leases:
+                work_on(plan, names, leases, shown, failures)
+    return failures.errors
 
 
 def reasons(broken: Mapping[Cell, RainError]) -> list[str]:
@@ -135,13 +134,3 @@ def _cells_text(cells: list[Cell]) -> str:
     accesses = ", ".join(dict.fromkeys(cell.access for cell in cells))
     count = f"{len(cells)} cells, " if len(cells) > 1 else ""
     return f"{count}on {defenses}, {accesses}"
-
-
-def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:
-    """The cells worth a picture: attacks on a defence, transferred and adaptive, each at its largest eps."""
-    best: dict[Cell, Cell] = {}
-    for cell in cells:
-        if cell.access in PICTURED and cell.defense != "none":
-            place = replace(cell, eps=0.0)
-            best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
-    return set(best.values())

@@ -6,10 +6,11 @@ name of a file is that is no UTF-8.
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rain.errors import OptionError, shown
-from rain.specs import NORMS, check_size
+from rain.specs import LONGEST, NORMS, check_size
 
 FILE_BYTES = 64 * 2**20
 """Of a result file, at most."""
@@ -40,7 +41,7 @@ TEXT = 1_000_000
 FACTS = 100
 """Facts that a file says of how it was made, at most."""
 
-ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
+ACCESSES = ("transfer", "frozen", "static", "adaptive", "known", "query")
 """What the attacker knows.
 
 - transfer: attacks the bare classifier and hopes.
@@ -48,6 +49,7 @@ ACCESSES = ("transfer", "frozen", "static", "adaptive", "query")
 - static: attacks through the defence, ignoring that it is random.
 - adaptive: attacks through the defence, averaging over its randomness (EOT) and passing over what has no
   gradient (BPDA).
+- known: attacks through the very draw that will judge him: a bound on all of these.
 - query: sees scores or labels only.
 """
 
@@ -58,43 +60,59 @@ class Kind(NamedTuple):
     Args:
         fits: whether a value is of this kind.
         words: what errors call it.
+        schema: the same as JSON Schema, as far as that can say it (``rain.bench.published``).
     """
 
     fits: Callable[[Any], bool]
     words: str
+    schema: Mapping[str, Any] = MappingProxyType({})
 
 
 def integer(low: int, high: int) -> Kind:
     """An integer from ``low`` to ``high``."""
-    return Kind(lambda value: type(value) is int and low <= value <= high, f"an integer from {low} to {high}")
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    words = f"an integer from {low} to {high}"
+    return Kind(lambda value: type(value) is int and low <= value <= high, words, schema)
 
 
 def real(high: float) -> Kind:
     """A number from 0 to ``high``."""
-    # The comparison refuses NaN, too.
-    return Kind(lambda value: type(value) in (int, float) and 0 <= value <= high, f"a number up to {high:g}")
+    schema = {"type": "number", "minimum": 0, "maximum": high}
+
+    def fits(value: Any) -> bool:
+        # The comparison refuses NaN, too.
+        return type(value) in (int, float) and 0 <= value <= high
+
+    return Kind(fits, f"a number up to {high:g}", schema)
 
 
 def text(longest: int) -> Kind:
     """Text."""
-    return Kind(
-        lambda value: type(value) is str and len(value) <= longest, f"text of up to {longest} letters"
-    )
+    schema = {"type": "string", "maxLength": longest}
+    words = f"text of up to {longest} letters"
+    return Kind(lambda value: type(value) is str and len(value) <= longest, words, schema)
 
 
 def choice(*choices: str) -> Kind:
     """One of some words."""
-    return Kind(lambda value: type(value) is str and value in choices, f"one of {', '.join(choices)}")
+    words = f"one of {', '.join(choices)}"
+    return Kind(lambda value: type(value) is str and value in choices, words, {"enum": list(choices)})
 
 
 def maybe(kind: Kind) -> Kind:
     """Something, or null."""
-    return Kind(lambda value: value is None or kind.fits(value), f"{kind.words}, or null")
+    schema = {"anyOf": [kind.schema, {"type": "null"}]}
+    return Kind(lambda value: value is None or kind.fits(value), f"{kind.words}, or null", schema)
 
 
 def listed(kind: Kind) -> Kind:
     """A list of some kind, of any length."""
-    return Kind(lambda value: type(value) is list and all(map(kind.fits, value)), f"a list of {kind.words}")
+    schema = {"type": "array", "items": kind.schema}
+
+    def fits(value: Any) -> bool:
+        return type(value) is list and all(map(kind.fits, value))
+
+    return Kind(fits, f"a list of {kind.words}", schema)
 
 
 def table(keys: Kind, values: Kind, most: int) -> Kind:
@@ -104,7 +122,13 @@ def table(keys: Kind, values: Kind, most: int) -> Kind:
         is_small = type(value) is dict and len(value) <= most
         return is_small and all(map(keys.fits, value)) and all(map(values.fits, value.values()))
 
-    return Kind(fits, f"a table of up to {most} texts")
+    schema = {
+        "type": "object",
+        "maxProperties": most,
+        "propertyNames": keys.schema,
+        "additionalProperties": values.schema,
+    }
+    return Kind(fits, f"a table of up to {most} texts", schema)
 
 
 def _is_spec(value: Any) -> bool:
@@ -115,11 +139,20 @@ def _is_spec(value: Any) -> bool:
     return True
 
 
-SPEC = Kind(lambda value: type(value) is str and _is_spec(value), "a spec of a usual length and depth")
-FLAG = Kind(lambda value: type(value) is bool, "true or false")
+SPEC = Kind(
+    lambda value: type(value) is str and _is_spec(value),
+    "a spec of a usual length and depth",
+    {"type": "string", "maxLength": LONGEST},
+)
+FLAG = Kind(lambda value: type(value) is bool, "true or false", {"type": "boolean"})
 ANSWER = integer(0, LABELS)
 COUNT = integer(1, MOST)
-SCORE = Kind(lambda value: type(value) is float and isfinite(value), "a finite number with a point")
+SCORE = Kind(
+    lambda value: type(value) is float and isfinite(value),
+    "a finite number with a point",
+    {"type": "number"},
+)
+LIST = Kind(lambda value: type(value) is list, "a list", {"type": "array"})
 
 CELL = {
     "dataset": SPEC,
@@ -156,7 +189,7 @@ MAY_MISS = frozenset({"queries", "flat", "clean_suspicion", "robust_suspicion"})
 
 CHUNK = {
     "chunk": integer(0, MOST),
-    "outcomes": Kind(lambda value: type(value) is list, "a list"),
+    "outcomes": LIST,
     "made_by": table(text(TEXT), text(TEXT), FACTS),
 }
 
@@ -187,6 +220,54 @@ CERTIFIED_IMAGE = {
 CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
 
 
+PROOF = {
+    "dataset": SPEC,
+    "size": maybe(integer(1, SIDE)),
+    "classifier": SPEC,
+    "defense": SPEC,
+    "attack": SPEC,
+    "norm": choice(*NORMS),
+    "eps": real(FARTHEST),
+    "access": choice(*ACCESSES),
+    "eot": integer(1, DRAWS),
+    "inside": integer(1, DRAWS),
+    "planted": integer(1, DRAWS),
+    "draws": integer(1, DRAWS),
+    "seed": integer(-SEEDS, SEEDS - 1),
+    "examples": COUNT,
+    "chunk": COUNT,
+}
+
+PROVEN_IMAGE = {"index": integer(0, MOST), "fit": FLAG, "found": FLAG, "random_found": FLAG}
+
+PROOF_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_by": CHUNK["made_by"]}
+
+
+def fault_of_proof(content: Any) -> str:
+    """Name the first thing in a file of a proof that is not as it should be; empty when all is."""
+    fault = _fault(content.get("proof"), PROOF, "proof") or _fault_of_fields(content, PROOF_CHUNK)
+    if fault:
+        return fault
+    faults = (_fault(row, PROVEN_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
+KEPT = {
+    "format": integer(1, MOST),
+    "chunk": integer(0, MOST),
+    "form": choice("png", "float"),
+    "images": Kind(lambda value: type(value) is list, "a list"),
+    "made_by": CHUNK["made_by"],
+}
+
+KEPT_IMAGE = {
+    "index": integer(0, MOST),
+    "label": ANSWER,
+    "rounding": real(1),
+    "distance": real(FARTHEST),
+}
+
+
 def fault_of_certificates(content: Any) -> str:
     """Name the first thing in a file of certificates that is not as it should be; empty when all is."""
     fault = _fault(content.get("certified"), CERTIFIED, "certified") or _fault_of_fields(
@@ -195,6 +276,15 @@ def fault_of_certificates(content: Any) -> str:
     if fault:
         return fault
     faults = (_fault(row, CERTIFIED_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
+def fault_of_kept(content: Mapping[str, Any]) -> str:
+    """Name the first thing in a list of kept images that is not as it should be; empty when all is."""
+    fault = _fault(content.get("source"), CELL, "source") or _fault_of_fields(content, KEPT)
+    if fault:
+        return fault
+    faults = (_fault(row, KEPT_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
     return next(filter(None, faults), "")
 
 

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from rain.bench.cells import Cell, Result
-from rain.bench.columns import Budget, by_budget, clean_scores, covering, grouped, is_adaptive
+from rain.bench.columns import Budget, access_of, by_budget, clean_scores, covering, grouped
 from rain.bench.metrics import (
     access_order,
     interval,
@@ -148,8 +148,9 @@ def levels(stream: Stream, shares: Iterable[float]) -> list[Level]:
 
 
 def _columns(results: Iterable[Result]) -> list[list[Result]]:
-    """The attacked results of each place and budget."""
+    """The attacked results of each place and budget; a bound (known) is of no attacker."""
     attacked = [result for result in results if result.outcomes and result.cell.attack != "none"]
+    attacked = [result for result in attacked if result.cell.access != "known"]
     bounded = [result for result in attacked if not unbounded(result.cell)]
     places = grouped(bounded, lambda result: place_order(result.cell))
     columns: list[list[Result]] = []
@@ -161,13 +162,12 @@ def _columns(results: Iterable[Result]) -> list[list[Result]]:
 def _accesses(column: Sequence[Result]) -> list[str]:
     """The accesses of the defences; those of the bare classifier where there is no defence."""
     defended = [result for result in column if result.cell.defense != "none"]
-    return sorted({result.cell.access for result in defended or column}, key=access_order)
+    return sorted({access_of(result) or "adaptive" for result in defended or column}, key=access_order)
 
 
 def _of_access(results: Iterable[Result], access: str) -> list[Result]:
     """The results of an access; of adaptive attacks those that follow the model."""
-    same = [result for result in results if result.cell.access == access]
-    return [result for result in same if access != "adaptive" or is_adaptive(result)]
+    return [result for result in results if access_of(result) == access]
 
 
 def _same_attack(bare: Sequence[Result], cell: Cell) -> Sequence[Result]:

@@ -11,6 +11,7 @@ from rain.bench.cells import Result
 from rain.bench.columns import (
     Budget,
     Column,
+    access_of,
     budget_of,
     by_budget,
     ends_at_boundary,
@@ -24,7 +25,7 @@ from rain.bench.columns import (
     traits,
 )
 from rain.bench.findings import Finding, Findings
-from rain.bench.metrics import NOISE, Paired, access_order, paired, per_image, worst_images
+from rain.bench.metrics import NOISE, Paired, access_order, paired, per_image, unbounded, worst_images
 from rain.specs import parse
 
 LEAST_EOT = 10
@@ -78,6 +79,7 @@ def hasty(column: Column) -> Findings:
         result.cell.access
         for result in column.attacked
         if ends_at_success(result)
+        and result.cell.access != "known"  # there the first success is one of the draw that counts
         and (column.random or result.cell.access == "transfer")
         and _access_and_budget(result) not in patient
     }
@@ -102,7 +104,7 @@ def few_steps(column: Column) -> Findings:
 
 def adaptive_above_others(column: Column) -> Findings:
     """The adaptive figure, which should be the lowest, is above another one."""
-    weaker = [result for result in column.attacked if result.cell.access != "adaptive"]
+    weaker = [result for result in column.attacked if access_of(result) not in ("adaptive", "known", "")]
     weaker_by_budget = by_budget(weaker)
     # Of attacks without a budget only the curve says which is the stronger.
     for budget, adaptive in by_budget(column.bounded_adaptive).items():
@@ -113,6 +115,23 @@ def adaptive_above_others(column: Column) -> Findings:
                 points = f"{100 * above.difference:.1f} points above the {access} one (p = {above.p:.2g})"
                 what = f"at {budget} the adaptive figure is {points}, so the adaptive attack is too weak"
                 advice = "give it more steps, a larger step or more draws (eot)"
+                yield Finding("warning", column.defense, f"{what}: {advice}")
+
+
+def bound_above_others(column: Column) -> Findings:
+    """A bound, which sees the draw that judges, is above what the same attack leaves that does not see it."""
+    for bound in column.attacked if column.random else ():
+        if bound.cell.access != "known" or unbounded(bound.cell):
+            continue
+        for other in column.attacked:
+            is_same = (other.cell.attack, budget_of(other.cell)) == (bound.cell.attack, budget_of(bound.cell))
+            if not is_same or other.cell.access not in ("static", "adaptive"):
+                continue
+            above = _above(per_image(bound), per_image(other))
+            if above:
+                points = f"{100 * above.difference:.1f} points above {other.cell.access} (p = {above.p:.2g})"
+                what = f"the bound (known) of {bound.cell.attack} at {budget_of(bound.cell)} is {points}"
+                advice = "the attack fails behind single draws; give it more steps or another loss"
                 yield Finding("warning", column.defense, f"{what}: {advice}")
 
 

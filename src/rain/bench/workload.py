@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from rain.bench.access import BACKWARD, crafted_by
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell
-from rain.registry import ATTACKS, options_in_full
+from rain.registry import ATTACKS, options_in_full, own_traits
 from rain.runtime.forecast import Piece
-from rain.specs import parse
+from rain.specs import apart, parse
 
 LEAVES_EARLY = {"bare": 0.2, "defended": 0.5}
 """The share of an attack's work that is expected where images may leave early and none has been seen to.
@@ -70,6 +70,8 @@ def cost(cell: Cell, chunk: int, *, is_crafted: bool = False) -> float:
     """
     is_attacked = cell.attack != "none" and not is_crafted
     attack = passes(cell.attack, cell.eot) if is_attacked else 0.0
+    if cell.access == "known":
+        attack *= cell.draws
     return len(cell.indices(chunk)) * (2 * cell.draws + attack)
 
 
@@ -101,7 +103,9 @@ def passes(attack: str, eot: int) -> float:
     if "queries" in options:
         return float(options["queries"])
     if "attack" in options:
-        return passes(options["attack"], eot)
+        return passes(options["attack"], eot * own_traits(attack).averages)
+    if "attacks" in options:
+        return sum(passes(part, eot) for part in apart(options["attacks"]))
     if "tries" in options:
         return float(options["tries"])
     repeats = [max(1, options.get(name, 1)) for name in ("steps", "restarts", "searches", "targets")]

@@ -14,6 +14,7 @@ from rain import specs
 from rain.cli.errors import clean_errors, print_error
 from rain.errors import PluginError, UnknownNameError, did_you_mean
 from rain.files import read_text
+from rain.presets import PRESETS
 
 Kind = StrEnum("Kind", ["attacks", "defenses", "enhancers", "classifiers", "datasets", "recipes", "grids"])
 OF_THE_CALL = ("eps", "norm", "generator")
@@ -55,6 +56,8 @@ def list_names(
             print(_text(kind, name))
             return
         _list_entries(kind, verbose)
+        if kind in (None, "attacks"):
+            _list_presets(kind, verbose)
         for group, files in _files().items():
             if kind in (None, group):
                 _list_files(group, files, kind, verbose)
@@ -95,7 +98,9 @@ def _names(kind: str) -> list[str]:
     """All names of a kind."""
     from rain.registry import REGISTRIES
 
-    return list(_files()[kind]) if kind in _files() else REGISTRIES[kind].names()
+    if kind in _files():
+        return list(_files()[kind])
+    return [*REGISTRIES[kind].names_and_makers(), *REGISTRIES[kind].presets]
 
 
 def _nearest(name: str, names: list[str]) -> str:
@@ -115,7 +120,7 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
     for group, registry in REGISTRIES.items():
         if kind not in (None, group):
             continue
-        for entry in registry.names():
+        for entry in registry.names_and_makers():
             try:
                 registry.get(entry)
             except PluginError as error:
@@ -124,6 +129,12 @@ def _list_entries(kind: str | None, verbose: bool) -> None:
             _print_line(registry.usage(entry), group, kind, registry.summary(entry) if verbose else None)
             if verbose and group in WITH_CARDS:
                 _print_cards(group, entry)
+
+
+def _list_presets(kind: str | None, verbose: bool) -> None:
+    """Print the presets of attacks; verbose, each with what it stands for."""
+    for name, spec in PRESETS.items():
+        _print_line(name, "attacks", kind, f"Stands for {spec}." if verbose else None)
 
 
 def _files() -> dict[str, dict[str, Path]]:
@@ -170,7 +181,12 @@ def _entry_text(kind: str, name: str) -> str:
     from rain.registry import REGISTRIES
 
     registry = REGISTRIES[kind]
-    entry, _, _ = registry.look_up(name)
+    if name in registry.presets:
+        return f"{name} stands for {PRESETS[name]}\n\n{_entry_text(kind, specs.parse(PRESETS[name])[0])}"
+    maker = name.partition("/")[0]
+    # art/NAME is how a listing writes what art makes: no attack, and ART need not be there.
+    is_maker = maker in registry.makers and name in (maker, registry.usage(maker))
+    entry = maker if is_maker else registry.look_up(name)[0]
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)
     return f"{usage}\n\n{inspect.getdoc(definition) or ''}".rstrip()

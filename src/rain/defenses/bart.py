@@ -76,9 +76,11 @@ class Bart(Defense):
         steps = [f"step{number + 1}" for number in range(self.count)]
         if not images.shape[0]:
             return {name: images.clone() for name in steps}
-        # Colours, spectra and coordinates need more digits than half precision has.
+        # Colours, spectra and coordinates need more digits than half precision has, and torch.histc in
+        # bfloat16 writes beyond its last bin.
         wide = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
-        rows = [self._steps(wide[row : row + 1], _of_row(draw, row)) for row in range(images.shape[0])]
+        with torch.autocast(images.device.type, enabled=False):
+            rows = [self._steps(wide[row : row + 1], _of_row(draw, row)) for row in range(images.shape[0])]
         return {
             name: torch.cat([row[place] for row in rows]).to(images.dtype) for place, name in enumerate(steps)
         }

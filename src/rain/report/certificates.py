@@ -14,7 +14,7 @@ from rain.bench.certificates import (
     average_radius,
     certified_accuracy,
 )
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_adaptive
 from rain.bench.metrics import interval, per_image, percent_text, place_order, place_text, unbounded
 from rain.bench.roc import Rate
 from rain.report.detector import EMPTY, Section, rate_text
@@ -84,7 +84,7 @@ def beside_attacks(certified: Iterable[CertifiedResult], results: Sequence[Resul
         here = [one for one in results if place_order(one.cell) == place_order(result.cell)]
         own = [one for one in here if one.cell.defense == result.cell.defense]
         bare = [one for one in here if one.cell.defense == "none"]
-        adaptive = [one for one in own if one.cell.access in ("adaptive", "none")]
+        adaptive = [one for one in own if one.cell.access == "none" or is_adaptive(one)]
         every.append(Certified(result, _levels(adaptive), _levels(bare)))
     return every
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rain.bench.alarms import Alarms, alarms, most_clean
 from rain.bench.cells import Result, check_inside
 from rain.bench.certificates import load_both
+from rain.bench.proofs import load as load_proofs
 from rain.bench.schema import GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
@@ -106,7 +107,8 @@ def write_html(folder: Path, path: Path) -> None:
         RainError: the report's libraries are not installed.
     """
     results, certified = load_both(folder)
-    write_output(path, encode(html(results, read_galleries(folder, results), certified)))
+    page = html(results, read_galleries(folder, results), certified, load_proofs(folder))
+    write_output(path, encode(page))
 
 
 def write_output(path: Path, content: bytes) -> None:

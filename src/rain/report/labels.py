@@ -16,14 +16,21 @@ from rain.specs import apart, defense_within, parse
 COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 """Options that read better behind their number: ``20 steps``."""
 
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but the tab and the new line, and marks of direction."""
+
 MEANINGS = {
     "transfer": "the attacker knows the bare classifier only, attacks that, and hopes that it carries over",
     "frozen": "the attacker goes through the defence, its randomness fixed to one draw of his own",
     "static": "the attacker goes through the defence with one fresh draw a step, and does not average",
     "adaptive": "the attacker knows the defence and averages over its randomness: the figure that counts",
+    "known": "the attacker goes through the very draw that judges him: nobody can, and it bounds all others",
     "query": "the attacker sees scores or labels only, and asks many times",
 }
 """What the attacker knows, by access."""
+
+REPLAYED = "; images named kept(...) were made against what stands there, and judged again here"
+"""What is to be said of ``rain replay``."""
 
 FACTS = {
     "rain": "Version of RAIN",
@@ -42,6 +49,8 @@ FACTS = {
     "gate_threshold": "Threshold of the gate",
     "precision": "Precision of the attacks",
     "attack": "Attacks, with every option",
+    "images_against": "What kept images were made against",
+    "attack_library": "The packages that the attacks are taken from",
     "attack_traits": "What the attacks declare of themselves",
     "attack_files": "Digest of the files that an attack reads",
     "plugin_code": "Digest of code from other packages",
@@ -49,15 +58,36 @@ FACTS = {
 """What a result remembers of how it was made (``rain.bench.provenance.FACTS``), in words."""
 
 
+def visible(text: str) -> str:
+    r"""Spell out what a terminal would take as a command, and marks that turn the direction of writing.
+
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def fact_text(name: str) -> str:
     """Name in words what made a result."""
     return FACTS.get(name, name.replace("_", " ").capitalize())
 
 
-def meanings_of(accesses: Iterable[str]) -> dict[str, str]:
-    """What these accesses mean, those that know least first."""
+def meanings_of(accesses: Iterable[str], *, replayed: bool = False) -> dict[str, str]:
+    """What these accesses mean, those that know least first.
+
+    Args:
+        replayed: whether some images were kept, and judged again.
+    """
     present = set(accesses)
-    return {access: meaning for access, meaning in MEANINGS.items() if access in present}
+    meanings = {access: meaning for access, meaning in MEANINGS.items() if access in present}
+    if replayed and "transfer" in meanings:
+        meanings["transfer"] += REPLAYED
+    return meanings
+
+
+def is_replayed(attack: str) -> bool:
+    """Whether an attack is that of kept images, which were judged again (``rain replay``)."""
+    return _parsed(attack)[0] == "kept"
 
 
 def defense_labels(specs: Iterable[str]) -> dict[str, str]:

@@ -19,12 +19,16 @@ from rain.bench.metrics import (
     rows,
     unbounded,
 )
+from rain.bench.proofs import Proof
 from rain.report.certificates import ABOUT as CERTIFIED
 from rain.report.certificates import certificate_sections
 from rain.report.comparisons import compare_attacked, compare_clean, pairs_to_compare
 from rain.report.costs import costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, Section, corruption_sections, detectors
 from rain.report.labels import attack_labels, defense_labels, spec_text
+from rain.report.panel import NEEDS, missing_text, panels, verdict_text
+from rain.report.rivals import ABOUT as BARE_ONES
+from rain.report.rivals import sentences
 from rain.report.sentences import overall
 from rain.report.streams import (
     ABOUT,
@@ -70,12 +74,17 @@ class Attack(NamedTuple):
     eot: int
 
 
-def markdown(results: Sequence[Result], certified: Sequence[CertifiedResult] = ()) -> str:
+def markdown(
+    results: Sequence[Result],
+    certified: Sequence[CertifiedResult] = (),
+    proofs: Sequence[Proof] = (),
+) -> str:
     """Write what results say as Markdown, without a heading: the same results give the same text.
 
     Args:
         results: from ``rain.bench.cells.load``.
         certified: from ``rain.bench.certificates.load_certified``.
+        proofs: from ``rain.bench.proofs.load``.
     """
     # What was corrupted was not attacked: it has a table of its own.
     every, results = results, without_corruptions(results)
@@ -84,6 +93,8 @@ def markdown(results: Sequence[Result], certified: Sequence[CertifiedResult] = (
     defenses = {result.cell.defense for result in every} | {result.cell.defense for result in certified}
     labels = defense_labels(sorted(defenses))
     parts = [f"**{_escaped(overall(largest))}**" if largest else ""]
+    parts += rival_parts(results, labels)
+    parts += panel_parts(every, proofs, labels)
     for setting in grouped(results, lambda result: place_order(result.cell)).values():
         parts += _setting(setting, labels, [one for one in largest if _is_of(one, setting)])
     parts += submission_parts(results, labels)
@@ -94,6 +105,26 @@ def markdown(results: Sequence[Result], certified: Sequence[CertifiedResult] = (
         parts += _section(section)
     parts.append(_checklist(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def rival_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:
+    """Hold defended classifiers against others that stand alone; nothing where there is one classifier."""
+    lines = [f"- {_escaped(sentence)}" for sentence in sentences(results, labels)]
+    return [BARE_ONES, "\n".join(lines)] if lines else []
+
+
+def panel_parts(results: Sequence[Result], proofs: Sequence[Proof], labels: Mapping[str, str]) -> list[str]:
+    """Say what was done of the evaluation checklist; nothing where no defence was attacked."""
+    parts: list[str] = []
+    for panel in panels(results, proofs, labels):
+        header = ["Point", *(f"{_escaped(head.label)}, {head.budget}" for head in panel.heads)]
+        body = [["A claim", *("allowed" if not head.refusals else "not allowed" for head in panel.heads)]]
+        for row in panel.rows:
+            name = f"{row.point.name} ({row.point.source})"
+            body.append([name, *(_escaped(verdict_text(verdict)) for verdict in row.verdicts)])
+        missing = f"Not run: {missing_text(panel.missing)}." if panel.missing else ""
+        parts += [f"*{_escaped(panel.place)}*", _table([header, *body]), missing]
+    return ["The evaluation checklist:", NEEDS, *parts] if parts else []
 
 
 def submission_parts(results: Sequence[Result], labels: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped
+from rain.bench.columns import access_of, grouped
 from rain.bench.metrics import (
     access_order,
     by_distance,
@@ -145,7 +145,8 @@ def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot
 def _accesses(normed: Iterable[Result], styles: Mapping[str, Style]) -> list[str]:
     """The accesses of the defences; those of the bare classifier where there is no defence."""
     only_bare = styles.keys() <= {"none"}
-    accesses = {result.cell.access for result in normed if only_bare or result.cell.defense != "none"}
+    shown = [result for result in normed if only_bare or result.cell.defense != "none"]
+    accesses = {access_of(result) or result.cell.access for result in shown}
     return sorted(accesses, key=access_order)
 
 
@@ -158,7 +159,7 @@ def _curve(group: Iterable[Result], defense: str, norm: str, access: str) -> lis
     own = [result for result in group if result.cell.defense == defense]
     attacked = [result for result in own if result.cell.attack != "none" and result.cell.norm == norm]
     if defense != "none":
-        attacked = [result for result in attacked if result.cell.access == access]
+        attacked = [result for result in attacked if (access_of(result) or result.cell.access) == access]
         if not attacked:
             return []
     clean: dict[int, float] = {}
@@ -167,10 +168,11 @@ def _curve(group: Iterable[Result], defense: str, norm: str, access: str) -> lis
     scores_by_eps = {0.0: clean}
     for eps, results in grouped(sorted(attacked, key=_eps), _eps).items():
         scores_by_eps[eps] = worst_images(results)
-    return [_point(eps, scores) for eps, scores in scores_by_eps.items() if scores]
+    return [point_of(eps, scores) for eps, scores in scores_by_eps.items() if scores]
 
 
-def _point(eps: float, scores: Mapping[int, float]) -> Point:
+def point_of(eps: float, scores: Mapping[int, float]) -> Point:
+    """The mean of scores, at a place of a curve."""
     mean = sum(scores.values()) / len(scores)
     return Point(eps, mean, *interval(mean, len(scores)))
 
@@ -202,7 +204,7 @@ def _draw(
         figure = figures.Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for name, points in lines.items():
-            _draw_line(axes, points, styles[name], scale, every=1 if ticks else MARKED)
+            draw_line(axes, points, styles[name], scale, every=1 if ticks else MARKED)
         size = "eps" if ticks else "size"
         label = f"{size}, in 1/255" if norm == "linf" else f"{size} ({norm})"
         axes.set(ylim=(0, 100), xlabel=label, ylabel="accuracy, %")
@@ -215,7 +217,8 @@ def _draw(
         return inline(figure, prefix)
 
 
-def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, every: int) -> None:
+def draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int = 1, every: int = 1) -> None:
+    """Draw one curve with its interval; every so many points have a mark."""
     eps, accuracy, low, high = (np.array(values) for values in zip(*points, strict=True))
     axes.fill_between(scale * eps, 100 * low, 100 * high, color=style.ink, alpha=0.12, linewidth=0)
     look = {"color": style.ink, "linewidth": 1.8, "clip_on": False, "zorder": 3}

@@ -33,8 +33,9 @@ from pathlib import Path
 
 from rain.bench.cells import Result, load
 from rain.bench.certificates import load_certified
-from rain.bench.columns import clean_scores, grouped, is_adaptive
+from rain.bench.columns import access_of, clean_scores, grouped
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
+from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
 from rain.bench.worth import worth
 from rain.errors import ResultError
@@ -68,7 +69,8 @@ def refresh(text: str, root: Path) -> str:
         start, kind, arguments, _, end = mark.groups()
         if kind == "rain report":
             certified = load_certified(root / arguments)
-            return f"{start}\n\n{markdown(results(arguments), certified)}\n{end}"
+            proofs = load_proofs(root / arguments)
+            return f"{start}\n\n{markdown(results(arguments), certified, proofs)}\n{end}"
         if kind == "rain streams":
             return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
         return f"{start}{_figure(arguments.split(), results)}{end}"
@@ -138,11 +140,8 @@ def _pays(setting: list[Result], defense: str, access: str, eps: str, mark: str)
 
 def _attacked(own: list[Result], access: str, eps: str) -> Scores:
     """The worst of the attacks of an access on each image."""
-    attacked = [one for one in own if one.cell.access == access and not unbounded(one.cell)]
-    there = [one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps]
-    if access == "adaptive":
-        there = [one for one in there if is_adaptive(one)]
-    return worst_images(there)
+    attacked = [one for one in own if access_of(one) == access and not unbounded(one.cell)]
+    return worst_images([one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps])
 
 
 def _headline(setting: list[Result], defense: str, eps: str, mark: str) -> Headline:

@@ -89,6 +89,7 @@ def say(headline: "Headline") -> str:
         _holds_text(headline),
         _cost_text(headline),
         _others_text(headline),
+        _bound_text(headline),
         "" if headline.complete else f"Not finished: {headline.worst.images} images so far",
     ]
     return " ".join(f"{sentence}." for sentence in sentences if sentence)
@@ -145,12 +146,23 @@ def _others_text(headline: "Headline") -> str:
     """Say what is left under attackers who know less."""
     others = []
     for access, figure in headline.under.items():
-        if access == "adaptive":
+        if access in ("adaptive", "known"):
             continue
         several = f"the worst of {figure.attacks}" if figure.attacks > 1 else ""
         remarks = _in_brackets([several, _few(figure, headline)], ", ")
         others.append(f"{access} {_percent(figure.rate)}{remarks}")
     return f"Attackers who know less leave: {', '.join(others)}" if others else ""
+
+
+def _bound_text(headline: "Headline") -> str:
+    """Say what is left where the attacker sees the draw that judges him."""
+    bound = headline.under.get("known")
+    if bound is None:
+        return ""
+    few = _in_brackets([_few(bound, headline)], "")
+    return (
+        f"A bound, not an attacker: who saw the draw that judges him would leave {_percent(bound.rate)}{few}"
+    )
 
 
 def _where(headline: "Headline") -> str:

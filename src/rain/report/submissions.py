@@ -3,8 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped, is_adaptive
-from rain.bench.metrics import access_order, eps_text, interval, percent_text, place_text, unbounded
+from rain.bench.columns import access_of, grouped
+from rain.bench.metrics import (
+    access_order,
+    eps_text,
+    interval,
+    percent_text,
+    place_text,
+    strongest,
+    unbounded,
+)
 from rain.bench.submissions import counts_of, rate_of, right_on_all, worst_on_all
 from rain.report.detector import Section
 
@@ -26,7 +34,7 @@ def submission_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
     Args:
         labels: short names of the defences.
     """
-    measured = [one for one in results if one.outcomes and not unbounded(one.cell)]
+    measured = strongest(one for one in results if one.outcomes and not unbounded(one.cell))
     sections = []
     for place, setting in grouped(measured, lambda one: place_text(one.cell)).items():
         attacked = [one for one in setting if one.cell.attack != "none"]
@@ -43,7 +51,7 @@ def submission_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
 def _section(
     title: str, setting: Sequence[Result], largest: Sequence[Result], labels: Mapping[str, str]
 ) -> Section:
-    accesses = sorted({one.cell.access for one in largest if _counts(one)}, key=access_order)
+    accesses = sorted({access_of(one) for one in largest} - {"", "known"}, key=access_order)
     body, sentences = [], []
     attacked = {one.cell.defense for one in largest}
     defenses = sorted(attacked, key=lambda defense: (defense != "none", labels[defense]))
@@ -62,13 +70,7 @@ def _section(
 
 
 def _of_access(largest: Iterable[Result], defense: str, access: str) -> list[Result]:
-    own = [one for one in largest if (one.cell.defense, one.cell.access) == (defense, access)]
-    return [one for one in own if _counts(one)]
-
-
-def _counts(result: Result) -> bool:
-    """Whether an attack counts for its access: an adaptive one that does not follow the model is none."""
-    return result.cell.access != "adaptive" or is_adaptive(result)
+    return [one for one in largest if (one.cell.defense, access_of(one)) == (defense, access)]
 
 
 def _cleanest(own: Sequence[Result]) -> Result:

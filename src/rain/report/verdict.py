@@ -11,12 +11,13 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import clean_scores, covering, grouped, is_adaptive, without_corruptions
+from rain.bench.columns import access_of, clean_scores, covering, grouped, is_adaptive, without_corruptions
 from rain.bench.metrics import (
     NOISE,
     Paired,
     paired,
     place_order,
+    strongest,
     unbounded,
     worst_images,
 )
@@ -162,8 +163,10 @@ def _gravity(headline: Headline) -> tuple[int, float, float]:
 
 def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, eps: float) -> Headline | None:
     """Compute the numbers of one defence; None where its unfinished attacks have no image in common."""
-    column = _attacked_at(setting, defense, norm, eps)
-    bare = _attacked_at(setting, "none", norm, eps)
+    every = strongest(_attacked_at(setting, defense, norm, eps))
+    # Who sees the draw that judges him is nobody: his figure stands beside the others as a bound.
+    column = [result for result in every if result.cell.access != "known"]
+    bare = strongest(_attacked_at(setting, "none", norm, eps))
     # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others
     # that did not get so far are no part of the worst of all, or ten images of the dearest attack would
     # decide over four hundred.
@@ -174,7 +177,7 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
     worst, bare_worst = worst_images(judges), worst_images(bare_judges)
     clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
-    under = _by_access(column)
+    under = _by_access(every)
     adaptive = [result for result in column if is_adaptive(result)]
     submissions = max(counts_of(adaptive), default=1)
     resubmitted = _mean(worst_on_all(adaptive, submissions))
@@ -211,9 +214,7 @@ def _attacked_at(setting: Iterable[Result], defense: str, norm: str, eps: float)
 def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
     figures = {}
     for access in ACCESSES:
-        results = [result for result in column if result.cell.access == access]
-        if access == "adaptive":
-            results = [result for result in results if is_adaptive(result)]
+        results = [result for result in column if access_of(result) == access]
         scores = worst_images(results)
         if scores:
             figures[access] = _figure(scores, len(results))

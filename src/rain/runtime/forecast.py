@@ -42,76 +42,116 @@ class Record:
     seconds: float = 0.0
 
 
-class Forecast:
-    """Says how long pieces that are worked on one after the other will still take.
+@dataclass
+class Open:
+    """A piece that is worked on.
 
     Args:
-        pieces: in the order of the work.
-        clock: seconds, from anywhere.
+        start: when it was begun, by the forecast's clock.
+        units: of it that are done.
     """
 
-    def __init__(self, pieces: Iterable[Piece], clock: Callable[[], float] = time.monotonic):
+    start: float
+    units: float = 0.0
+
+
+class Forecast:
+    """Says how long pieces of work will still take.
+
+    Args:
+        pieces: of the work, in the order in which they are begun where nobody says which.
+        clock: seconds, from anywhere.
+        workers: how many pieces are worked on at a time.
+    """
+
+    def __init__(
+        self, pieces: Iterable[Piece], clock: Callable[[], float] = time.monotonic, workers: int = 1
+    ):
         self.pieces = tuple(pieces)
-        self._clock = clock
+        self._clock, self._workers = clock, workers
         self._kinds: dict[str, Record] = {}
         self._models: dict[str, Record] = {}
         self._all = Record()
-        self._done = 0
-        self._current: Piece | None = None
-        self._units = 0.0
-        self._start = clock()
+        self._left = dict.fromkeys(range(len(self.pieces)))
+        self._open: dict[int, Open] = {}
+        self._idle_since = clock()
 
-    def begin(self) -> Piece:
-        """Begin the next piece; the one before it is done."""
-        self.end()
-        self._current = self.pieces[self._done]
-        return self._current
+    def begin(self, number: int | None = None) -> Piece:
+        """Begin a piece.
 
-    def advance(self, units: float) -> float:
-        """Take note of work done in the piece that was begun; no more than its estimate counts.
+        Args:
+            number: of it; by default the next one, and all before it are done.
+        """
+        if number is None:
+            self.end()
+            number = next(iter(self._left))
+        # What one worker does between two pieces belongs to the second: reading its images, and the like.
+        start = self._idle_since if self._workers == 1 else self._clock()
+        self._open[number] = Open(start)
+        return self.pieces[number]
+
+    def advance(self, units: float, number: int | None = None) -> float:
+        """Take note of work done in a piece that was begun; no more than its estimate counts.
 
         Returns: how much of the piece is done.
         """
-        if self._current:
-            self._units = min(self._units + units, self._current.estimate)
-        return self._units
+        if number is None:
+            number = next(iter(self._open), None)
+        if number is None or number not in self._open:
+            return 0.0
+        begun = self._open[number]
+        begun.units = min(begun.units + units, self.pieces[number].estimate)
+        return begun.units
 
-    def end(self) -> None:
-        """Take note that the piece that was begun is done, whatever was told about it."""
+    def end(self, number: int | None = None) -> None:
+        """Take note that a piece that was begun is done, whatever was told about it; by default all."""
         now = self._clock()
-        if self._current:
-            piece = self._current
+        for one in list(self._open) if number is None else [number]:
+            begun, piece = self._open.pop(one), self.pieces[one]
             records = [self._kinds.setdefault(kind, Record()) for kind in piece.kinds]
             for record in (*records, self._models.setdefault(piece.model, Record()), self._all):
                 record.estimate += piece.estimate
-                record.units += self._units
-                record.seconds += now - self._start
-            self._done += 1
-        self._current, self._units, self._start = None, 0.0, now
+                record.units += begun.units
+                record.seconds += now - begun.start
+            self._left.pop(one, None)
+        self._idle_since = now
+
+    def skip(self, number: int) -> None:
+        """Take note that somebody else did a piece, or nobody will."""
+        self._open.pop(number, None)
+        self._left.pop(number, None)
+
+    def give_back(self, number: int) -> None:
+        """Take note that a piece was begun, and will be begun again: who worked on it is dead."""
+        self._open.pop(number, None)
+
+    def is_at_work(self) -> bool:
+        """Whether a piece was begun that is not done."""
+        return bool(self._open)
 
     def seconds_left(self) -> float | None:
         """Estimate how long the rest will take; None as long as nothing is done."""
         if not self._pace(""):
             return None
-        if not self._current:
-            return sum(map(self._seconds, self.pieces[self._done :]))
-        return self._left_of(self._current) + sum(map(self._seconds, self.pieces[self._done + 1 :]))
+        seconds = [self._left_of(number) for number in self._left]
+        return sum(seconds) / max(1, min(self._workers, len(seconds)))
 
     def is_guess(self) -> bool:
         """Whether most of the rest is of kinds of which nothing is done yet."""
-        rest = self.pieces[self._done :]
+        rest = [self.pieces[number] for number in self._left]
         seconds = [self._seconds(piece) for piece in rest]
         unknown = [self._record(piece) is None and piece.share < 1 for piece in rest]
         guessed = sum(length for length, is_unknown in zip(seconds, unknown, strict=True) if is_unknown)
         return 2 * guessed > sum(seconds)
 
-    def _left_of(self, piece: Piece) -> float:
-        """How long the piece that is worked on will still take."""
+    def _left_of(self, number: int) -> float:
+        """How long a piece will still take."""
+        piece, begun = self.pieces[number], self._open.get(number)
         whole = self._seconds(piece)
-        if not whole:
-            return 0.0
-        undone = 1 - self._units / piece.estimate
-        return max(whole - self._pace(piece.model) * self._units, LEAST * whole * undone)
+        if not begun or not whole:
+            return whole
+        undone = 1 - begun.units / piece.estimate
+        return max(whole - self._pace(piece.model) * begun.units, LEAST * whole * undone)
 
     def _seconds(self, piece: Piece) -> float:
         """How long a piece is expected to take, from its beginning to its end."""
@@ -132,11 +172,11 @@ class Forecast:
 
     def _pace(self, model: str) -> float:
         """The seconds that a unit takes: of a model, or of all where nothing of it is done; 0 for unknown."""
-        spent = self._clock() - self._start if self._units else 0.0
-        own = self._current is not None and self._current.model == model
-        for record, counts in ((self._models.get(model, Record()), own), (self._all, True)):
-            units = record.units + (self._units if counts else 0.0)
-            seconds = record.seconds + (spent if counts else 0.0)
+        own = [begun for number, begun in self._open.items() if self.pieces[number].model == model]
+        for record, counted in ((self._models.get(model, Record()), own), (self._all, self._open.values())):
+            running = [begun for begun in counted if begun.units]
+            units = record.units + sum(begun.units for begun in running)
+            seconds = record.seconds + sum(self._clock() - begun.start for begun in running)
             if units and seconds:
                 return seconds / units
         return 0.0

@@ -2,10 +2,12 @@
 
 import warnings
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rain.adaptive import Model, View
 from rain.answers import logits_of
 from rain.images import Images
 
@@ -46,6 +48,28 @@ def _is_bfloat16_fast(device: torch.device) -> bool:
 def autocast(device: torch.device, mixed: bool) -> torch.autocast:
     """bfloat16 for convolutions and matrix products, if ``mixed``; images and weights stay as they are."""
     return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+
+
+class Mixed(View):
+    """A model that computes in bfloat16, if ``mixed``: ``autocast`` around each call.
+
+    Args:
+        model: from images to logits.
+        device: of the images.
+        mixed: whether it does.
+    """
+
+    def __init__(self, model: Model, device: torch.device, mixed: bool):
+        super().__init__(model)
+        self.device, self.mixed = device, mixed
+        self.independent: bool = getattr(model, "independent", False)
+        self.turn: int = getattr(model, "turn", 1)
+
+    def forward(self, images: Images, **more: Any) -> Tensor:
+        """Classify images (N, 3, H, W) in [0, 1]; logits (N, classes)."""
+        with autocast(self.device, self.mixed):
+            logits: Tensor = self.model(images, **more)
+        return logits
 
 
 class Sparing(nn.Module):

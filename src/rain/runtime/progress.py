@@ -25,6 +25,104 @@ StepTick = Callable[[int, Mapping[str, float]], None]
 """Told how many steps are done, and the losses of the last one."""
 
 
+class Board:
+    """What is told about pieces of work that are done in any order, by any number of workers.
+
+    It shows nothing.
+
+    A piece is known by its number in the work.
+    """
+
+    def begin(self, number: int) -> Tick:
+        """Say that a piece is begun; the answer is to be told about work done in it."""
+        return _ignore_units
+
+    def end(self, number: int) -> None:
+        """Say that a piece is done, whatever was told about it."""
+
+    def skip(self, number: int) -> None:
+        """Say that somebody else did a piece, or that nobody will."""
+
+    def give_back(self, number: int) -> None:
+        """Say that a piece was begun, and will be begun again."""
+
+    def wait(self, count: int) -> None:
+        """Say that there is nothing to do but to wait until others have done so many pieces."""
+
+
+class BarBoard(Board):
+    """One bar over all pieces, with the time left."""
+
+    def __init__(self, progress: "Progress", forecast: Forecast):
+        self._progress, self._forecast = progress, forecast
+        self._units = dict.fromkeys(range(len(forecast.pieces)), 0.0)
+        self._begun, self._done = 0, 0.0
+        self._task = progress.add_task("", total=sum(piece.estimate for piece in forecast.pieces))
+
+    def begin(self, number: int) -> Tick:
+        """Say that a piece is begun."""
+        piece = self._forecast.begin(number)
+        self._begun += 1
+        self._show(f"{self._begun} of {len(self._forecast.pieces)}: {piece.name}")
+        return partial(self._advance, number)
+
+    def end(self, number: int) -> None:
+        """Say that a piece is done."""
+        self._forecast.end(number)
+        self._finish(number)
+
+    def skip(self, number: int) -> None:
+        """Say that somebody else did a piece."""
+        self._begun += 1
+        self._forecast.skip(number)
+        self._finish(number)
+
+    def give_back(self, number: int) -> None:
+        """Say that a piece will be begun again."""
+        self._begun -= 1
+        self._forecast.give_back(number)
+        self._set(number, 0.0)
+
+    def wait(self, count: int) -> None:
+        """Say that others do the rest."""
+        self._show(f"another run does the last {count}")
+
+    def _advance(self, number: int, units: float) -> None:
+        self._set(number, self._forecast.advance(units, number))
+        self._show()
+
+    def _finish(self, number: int) -> None:
+        self._set(number, self._forecast.pieces[number].estimate)
+        is_over = self._begun >= len(self._units) and not self._forecast.is_at_work()
+        self._show("done" if is_over else None)
+
+    def _set(self, number: int, units: float) -> None:
+        self._done += units - self._units[number]
+        self._units[number] = units
+
+    def _show(self, description: str | None = None) -> None:
+        self._progress.update(self._task, completed=self._done, description=description)
+
+
+@contextmanager
+def board(work: Sequence[Piece], visible: bool, workers: int = 1) -> Iterator[Board]:
+    """Show one bar over pieces of work that are done in any order.
+
+    Args:
+        work: the pieces.
+        visible: False shows nothing.
+        workers: how many of them are worked on at a time.
+    """
+    if not visible or not work:
+        yield Board()
+        return
+    from rich.progress import TaskProgressColumn
+
+    forecast = Forecast(work, workers=workers)
+    with _live(TaskProgressColumn(), "done, spent", _forecast_columns(forecast)) as progress:
+        yield BarBoard(progress, forecast)
+
+
 @contextmanager
 def bar(work: Sequence[Piece], visible: bool) -> Iterator[Iterator[Tick]]:
     """Show one bar over several pieces of work, with the time left as ``rain.runtime.forecast`` estimates it.
@@ -36,15 +134,8 @@ def bar(work: Sequence[Piece], visible: bool) -> Iterator[Iterator[Tick]]:
     Yields: an iterator over the pieces: each gives the function to tell about work done in it. Coming back
         for the next one ends a piece, whatever was told about it.
     """
-    if not visible or not work:
-        yield iter([_ignore_units] * len(work))
-        return
-    from rich.progress import TaskProgressColumn
-
-    forecast = Forecast(work)
-    with _live(TaskProgressColumn(), "done, spent", _forecast_columns(forecast)) as progress:
-        task = progress.add_task("", total=sum(piece.estimate for piece in work))
-        yield _piece_ticks(progress, task, forecast)
+    with board(work, visible) as shown:
+        yield _in_order(shown, len(work))
 
 
 @contextmanager
@@ -75,20 +166,10 @@ def _ignore_step(step: int, losses: Mapping[str, float]) -> None:
     pass
 
 
-def _piece_ticks(progress: "Progress", task: "TaskID", forecast: Forecast) -> Iterator[Tick]:
-    start, count = 0.0, len(forecast.pieces)
-    for number in range(1, count + 1):
-        piece = forecast.begin()
-        progress.update(task, description=f"{number} of {count}: {piece.name}", completed=start)
-        yield partial(_advance, progress, task, forecast, start)
-        start += piece.estimate
-    forecast.end()
-    progress.update(task, completed=start, description="done")
-
-
-def _advance(progress: "Progress", task: "TaskID", forecast: Forecast, start: float, units: float) -> None:
-    """Move a bar on, not past the end of the piece of work that it is in."""
-    progress.update(task, completed=start + forecast.advance(units))
+def _in_order(shown: Board, count: int) -> Iterator[Tick]:
+    for number in range(count):
+        yield shown.begin(number)
+        shown.end(number)
 
 
 def _forecast_columns(forecast: Forecast) -> tuple["ProgressColumn", ...]:

@@ -1,0 +1,89 @@
+"""Several attacks, and of what they find the worst for each image."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rain.adaptive import Expectation, Model
+from rain.attacks import check_arguments, check_counts
+from rain.attacks._lowest import Lowest
+from rain.errors import OptionError
+from rain.images import Images
+from rain.registry import ATTACKS, Traits, load_attack, traits_of
+from rain.seeding import keyword_for
+from rain.specs import apart
+
+MOST = 32
+"""Attacks, at most."""
+
+ORDER = ("gradients", "scores", "labels")
+
+
+def _traits(options: Mapping[str, Any]) -> Traits:
+    """What at least one of the attacks does; it ends as late as the latest."""
+    every = [traits_of(attack) for attack in apart(str(options["attacks"]))]
+    return Traits(
+        follows=any(one.follows for one in every),
+        sees=min((one.sees for one in every), key=ORDER.index),
+        stops="never" if len({one.stops for one in every}) > 1 else every[0].stops,
+        targeted=all(one.targeted for one in every),
+        averages=max(one.averages for one in every),
+    )
+
+
+@ATTACKS.register(traits=_traits)
+def worst(
+    model: Model,
+    images: Images,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    attacks: str = "fgsm+pgd",
+    judge: int = 20,
+    batch: int = 40,
+    generator: Generator | None = None,
+) -> Images:
+    """Make several attacks, and return for each image the point that is worst for the model.
+
+    Args:
+        attacks: specs with "+" between them, at most 32: "pgd(steps=40)+apgd(loss=dlr)". Each attacks all the
+            images.
+        judge: fresh draws on which each point is judged; 1 is enough for a model without randomness.
+        batch: images in one forward pass of the judge.
+        generator: of the attacks.
+
+    Raises:
+        OptionError: an argument out of range, an attack on a gate, and what the attacks raise.
+
+    Convention: the worst point is the one whose label has the lowest mean probability. The clean image is
+        one of the points.
+    """
+    check_arguments(norm, eps)
+    check_counts(judge=judge, batch=batch)
+    specs = apart(attacks)
+    if len(specs) > MOST:
+        raise OptionError(f"attacks must be at most {MOST}, got {len(specs)}")
+    for spec in specs:
+        if traits_of(spec).gate:
+            raise OptionError(f"attack {spec!r} is one on a gate: it stands alone")
+    inner = [partial(load_attack(spec), eps=eps, norm=norm) for spec in specs]
+    judged = Expectation(model, judge, average="probabilities", batch=batch)
+    lowest = Lowest(images)
+    rows = torch.arange(len(images), device=images.device)
+    lowest.keep(rows, images, _label_score(judged, images, labels))
+    for attack in inner:
+        points = attack(model, images, labels, **keyword_for(attack, generator))
+        lowest.keep(rows, points, _label_score(judged, points, labels))
+    return lowest.points
+
+
+@torch.no_grad()
+def _label_score(judged: Model, points: Images, labels: Tensor) -> Tensor:
+    """The logarithm of the label's mean probability."""
+    if not len(points):
+        return torch.zeros(0, device=points.device)
+    return judged(points).log_softmax(1).gather(1, labels[:, None])[:, 0]

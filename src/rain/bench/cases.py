@@ -1,0 +1,169 @@
+"""What the evaluation checklist is asked of: one defence at one budget. Never imports torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+from rain.bench.cells import Result
+from rain.bench.columns import Budget, Column, budget_of, grouped, is_adaptive, settings, traits
+from rain.bench.metrics import NOISE, interval, paired, percent_text, place_text, worst_images
+from rain.bench.proofs import Proof
+
+Scores = Mapping[int, float]
+"""A score between 0 and 1 for each image, by its index."""
+
+NEARLY_NONE = 0.02
+"""What may be left of an accuracy that is to fall to 0, at the lower end of its interval."""
+
+SEEING_THROUGH = ("adaptive", "static", "known")
+"""The accesses of attackers who go through the defence."""
+
+State = Literal["passed", "failed", "not run", "does not apply"]
+
+
+class Verdict(NamedTuple):
+    """What a point says of a case.
+
+    Args:
+        state: of the point.
+        figure: what it goes by; "" where there is nothing.
+        advice: what to do; "" where nothing is.
+    """
+
+    state: State
+    figure: str = ""
+    advice: str = ""
+
+
+NOT_RANDOM = Verdict("does not apply", "not random")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One defence at one budget, with what else was measured in the same place.
+
+    Args:
+        column: all results of the defence.
+        setting: the columns of the place, that of the defence and of the bare classifier among them.
+        budget: what its attackers may change.
+        proofs: of attacks on this defence at this budget.
+    """
+
+    column: Column
+    setting: tuple[Column, ...]
+    budget: Budget
+    proofs: tuple[Proof, ...]
+
+    @property
+    def defense(self) -> str:
+        """Its spec."""
+        return self.column.defense
+
+    @property
+    def place(self) -> str:
+        """Dataset, size and classifier, in words."""
+        return place_text(self.column.results[0].cell)
+
+    @property
+    def random(self) -> bool:
+        """Whether the defence is random."""
+        return self.column.random
+
+    @property
+    def attacked(self) -> list[Result]:
+        """The results of attacks at this budget."""
+        return attacked_at(self.column, self.budget)
+
+    @property
+    def adaptive(self) -> list[Result]:
+        """Those that count as adaptive."""
+        return [result for result in self.attacked if is_adaptive(result)]
+
+    @property
+    def by_gradients(self) -> list[Result]:
+        """The adaptive ones that go by gradients."""
+        return [result for result in self.adaptive if traits(result).sees == "gradients"]
+
+    @property
+    def bare(self) -> list[Result]:
+        """The results of attacks on the bare classifier at this budget."""
+        columns = [column for column in self.setting if column.defense == "none"]
+        return attacked_at(columns[0], self.budget) if columns else []
+
+    def with_access(self, access: str) -> list[Result]:
+        """The results of attacks with an access."""
+        return [result for result in self.attacked if result.cell.access == access]
+
+
+def attacked_at(column: Column, budget: Budget) -> list[Result]:
+    """The results of attacks at a budget, of which an image at least is finished."""
+    there = [result for result in column.attacked if budget_of(result.cell) == budget]
+    return [result for result in there if result.outcomes]
+
+
+def cases(results: Iterable[Result], proofs: Sequence[Proof] = ()) -> list[Case]:
+    """Every defence at every budget at which it was attacked.
+
+    The bare classifier is no case: it is what the others are held against. Nor is an attack without a
+    budget, against which nothing holds in the end.
+    """
+    every: list[Case] = []
+    for setting in settings(results):
+        defended = [column for column in setting if column.defense != "none"]
+        for column in defended:
+            bounded = sorted(budget for budget in column.budgets if budget.eps < inf)
+            for budget in bounded:
+                if attacked_at(column, budget):
+                    about = _proofs_of(column, budget, proofs)
+                    every.append(Case(column, tuple(setting), budget, about))
+    return every
+
+
+def main_cases(every: Iterable[Case]) -> list[Case]:
+    """Of each defence, place and norm the case in which most attacks were tried; of several the largest.
+
+    What was run for a curve over eps only stands at other budgets, and is no claim of its own.
+    """
+    groups = grouped(every, lambda case: (case.place, case.defense, case.budget.norm))
+    return [max(same, key=lambda case: (_attempts(case), case.budget.eps)) for same in groups.values()]
+
+
+def mean_text(scores: Scores) -> str:
+    """Write a mean over images: ``11.0 %``; ``-`` without an image."""
+    return f"{percent_text(fmean(scores.values()))} %" if scores else "-"
+
+
+def worst_text(results: Sequence[Result]) -> str:
+    """Write what the worst of these attacks on each image leaves, and of how many images."""
+    scores = worst_images(results)
+    return f"{mean_text(scores)} left of {len(scores)} images"
+
+
+def nearly_none(scores: Scores) -> bool:
+    """Whether an accuracy is 0 but for what may be noise."""
+    if not scores:
+        return False
+    low, _ = interval(fmean(scores.values()), len(scores))
+    return low <= NEARLY_NONE
+
+
+def is_above(first: Scores, second: Scores) -> bool:
+    """Whether the first score is above the second by more than the noise, image by image."""
+    if not first.keys() & second.keys():
+        return False
+    comparison = paired(first, second)
+    return comparison.difference > 0 and comparison.p < NOISE
+
+
+def _attempts(case: Case) -> int:
+    return len({(one.cell.attack, one.cell.access, one.cell.eot) for one in case.attacked})
+
+
+def _proofs_of(column: Column, budget: Budget, proofs: Iterable[Proof]) -> tuple[Proof, ...]:
+    """The proofs of attacks on this defence, before this classifier, at this budget."""
+    cell = column.results[0].cell
+    place = cell.classifier, cell.defense, cell.size
+    own = [proof for proof in proofs if (proof.classifier, proof.defense, proof.size) == place]
+    return tuple(proof for proof in own if (proof.norm, proof.eps) == tuple(budget))

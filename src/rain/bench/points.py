@@ -1,0 +1,296 @@
+"""The points of the evaluation checklist: each looks at one case. Never imports torch.
+
+What grows (draws, steps, eps) stands in ``rain.bench.growing``. A comparison fails only where it is beyond
+noise, image by image (``rain.bench.metrics.paired``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rain.bench.cases import (
+    NOT_RANDOM,
+    SEEING_THROUGH,
+    Case,
+    Verdict,
+    attacked_at,
+    is_above,
+    mean_text,
+    nearly_none,
+    worst_text,
+)
+from rain.bench.cells import Result
+from rain.bench.columns import is_adaptive, option, steps, traits
+from rain.bench.metrics import per_image, percent_text, worst_images
+from rain.bench.proofs import LEAST_SHARE
+from rain.bench.submissions import counts_of, worst_on_all
+from rain.bench.weak_attacks import LUCKY
+from rain.errors import OptionError
+from rain.specs import apart, parse
+
+TRIES = 1000
+"""Random noises for each image, at least."""
+
+TOO_EASY = 0.5
+"""Where random points find what is planted on so many images, a proof says nothing of an attack."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of ``rain`` that an ablation leaves out.
+
+    Args:
+        name: of the part.
+        option, value: what leaves it out.
+        preset: that leaves it out, too.
+    """
+
+    name: str
+    option: str
+    value: Any
+    preset: str
+
+
+PARTS = (
+    Part("pick", "down", "bicubic", "no_pick"),
+    Part("shift", "shift", 0.0, "no_shift"),
+    Part("DG", "enhancer", "bicubic", "no_dg"),
+)
+
+
+def adaptive_attack(case: Case) -> Verdict:
+    """An attacker who knows the defence was there."""
+    if not case.adaptive:
+        return Verdict("not run", "", "attack with access adaptive")
+    return Verdict("passed", worst_text(case.adaptive))
+
+
+def proven_attack(case: Case) -> Verdict:
+    """An adaptive attack of this case finds points that were planted for it."""
+    attacks = {result.cell.attack for result in case.adaptive}
+    tested = [proof for proof in case.proofs if proof.images and proof.attack in attacks]
+    if not tested:
+        return Verdict("not run", "", "run rain prove on this grid, into the same folder")
+    best = max(tested, key=lambda proof: proof.found)
+    shares = f"{percent_text(best.found)} % found on {best.images} images"
+    figure = f"{shares}; random points {percent_text(best.random_found)} %"
+    if best.random_found >= TOO_EASY:
+        return Verdict("not run", figure, "random points find them, too: plant fewer, or take a smaller eps")
+    if best.found < LEAST_SHARE:
+        return Verdict("failed", figure, "the attack misses what is there: take a stronger one")
+    return Verdict("passed", figure)
+
+
+def known_bound(case: Case) -> Verdict:
+    """Who sees the draw that judges leaves no more than who does not."""
+    if not case.random:
+        return NOT_RANDOM
+    bound = worst_images(case.with_access("known"))
+    if not bound:
+        return Verdict("not run", "", "attack with access known")
+    figure, failing = f"known {mean_text(bound)}", ""
+    for access in ("static", "adaptive"):
+        others = worst_images(case.with_access(access))
+        figure += f", {access} {mean_text(others)}" if others else ""
+        failing = access if is_above(bound, others) else failing
+    if failing:
+        return Verdict("failed", figure, f"it is above {failing}: the attack fails, give it more steps")
+    return Verdict("passed", figure)
+
+
+def frozen_randomness(case: Case) -> Verdict:
+    """Without the randomness the attack succeeds, so that nothing else stops it.
+
+    What it leaves is held against the bare classifier, too: a network behind the defence may be robust. Where
+    it leaves more, a proof of the attack decides.
+    """
+    if not case.random:
+        return NOT_RANDOM
+    known, frozen = worst_images(case.with_access("known")), worst_images(case.with_access("frozen"))
+    if not known:
+        figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
+        if nearly_none(frozen):
+            return Verdict("passed", figure)
+        return Verdict("not run", figure, "attack with access known, which is judged by the draw it saw")
+    bare = worst_images(case.bare)
+    figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
+    shares_images = known.keys() & bare.keys()
+    if nearly_none(known) or (shares_images and not is_above(known, bare)):
+        return Verdict("passed", figure)
+    if proven_attack(case).state == "passed":
+        return Verdict("passed", f"{figure}; the attack is proven")
+    advice = "the attack fails without randomness, too: give it more steps, or prove it (rain prove)"
+    return Verdict("failed", figure, advice)
+
+
+def many_steps(case: Case) -> Verdict:
+    """Many steps leave no more than one."""
+    figure, failing = "", ""
+    for access in SEEING_THROUGH:
+        attacks = [result for result in case.with_access(access) if traits(result).sees == "gradients"]
+        one = worst_images([result for result in attacks if steps(result) == 1])
+        many = worst_images([result for result in attacks if steps(result) > 1])
+        if one and many:
+            figure = figure or f"{access}: many {mean_text(many)}, one {mean_text(one)}"
+            failing = access if is_above(many, one) else failing
+    if not figure:
+        return Verdict("not run", "", "attack by fgsm with the same access, too")
+    if failing:
+        return Verdict("failed", figure, f"one step is stronger ({failing}): mend the step size")
+    return Verdict("passed", figure)
+
+
+def white_box(case: Case) -> Verdict:
+    """Who sees gradients leaves no more than who does not."""
+    strong = worst_images(case.by_gradients)
+    queries = worst_images([result for result in case.with_access("query") if traits(result).follows])
+    if not strong or not queries:
+        return Verdict("not run", "", "attack by gradients (adaptive) and by queries (query)")
+    transfer = worst_images(case.with_access("transfer"))
+    figure = f"adaptive {mean_text(strong)}, query {mean_text(queries)}"
+    figure += f", transfer {mean_text(transfer)}" if transfer else ""
+    return _no_weaker(strong, [queries, transfer], figure, "gradients are masked, or the attack is weak")
+
+
+def random_noise(case: Case) -> Verdict:
+    """The attack leaves no more than the worst of many random noises."""
+    controls = [result for result in case.with_access("query") if not traits(result).follows]
+    strong, scores = worst_images(case.adaptive), worst_images(controls)
+    if not strong or not scores:
+        return Verdict("not run", "", "run the attack noise with access query, too")
+    tries = max(option(result, "tries") for result in controls)
+    figure = f"adaptive {mean_text(strong)}, the worst of {tries:g} noises {mean_text(scores)}"
+    verdict = _no_weaker(strong, [scores], figure, "the attack is weaker than chance")
+    if verdict.state == "passed" and tries < TRIES:
+        return Verdict("not run", figure, f"take {TRIES} tries")
+    return verdict
+
+
+def by_scores(case: Case) -> Verdict:
+    """An attacker who sees scores only was there."""
+    return _ran(case, "scores", "add square or nes, with access query")
+
+
+def by_labels(case: Case) -> Verdict:
+    """An attacker who sees labels only was there."""
+    return _ran(case, "labels", "add rays or hopskipjump, with access query")
+
+
+def transferred(case: Case) -> Verdict:
+    """Images made on two classifiers were tried."""
+    transfers = case.with_access("transfer")
+    sources = {source for result in transfers for source in _sources(result)}
+    figure = f"{worst_text(transfers)}, {len(sources)} classifiers" if transfers else ""
+    if len(sources) < 2:
+        return Verdict("not run", figure.removesuffix("s"), "add the attack ensemble, made on another one")
+    return Verdict("passed", figure)
+
+
+def gradients_there(case: Case) -> Verdict:
+    """The attack had a gradient to go by."""
+    if not case.by_gradients:
+        return Verdict("not run", "", "attack by gradients, with access adaptive")
+    flat, images = min(map(_flat_images, case.by_gradients), key=lambda pair: pair[0] / pair[1])
+    figure = f"exactly 0 on {flat} of {images} images"
+    if flat > LUCKY * images:
+        return Verdict("failed", figure, "take loss=margin; else look for what masks the gradient")
+    return Verdict("passed", figure)
+
+
+def both_aims(case: Case) -> Verdict:
+    """Attacks that drive to one class and such that take any were there."""
+    targeted = worst_images([result for result in case.adaptive if traits(result).targeted])
+    free = worst_images([result for result in case.adaptive if not traits(result).targeted])
+    if not targeted or not free:
+        return Verdict("not run", "", "add targeted(attack=pgd(...)), with access adaptive")
+    return Verdict("passed", f"targeted {mean_text(targeted)}, any {mean_text(free)}")
+
+
+def each_part(case: Case) -> Verdict:
+    """The parts of the defence were left out one by one."""
+    own = _missing_parts(case.defense)
+    if own is None or own:
+        return Verdict("does not apply", "no rain" if own is None else "an ablation itself")
+    without = {}
+    for column in case.setting:
+        missing = _missing_parts(column.defense)
+        attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
+        if missing and len(missing) == 1 and attacks:
+            without[missing[0]] = mean_text(worst_images(attacks))
+    figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
+    if len(without) < len(PARTS):
+        presets = ", ".join(part.preset for part in PARTS if part.name not in without)
+        return Verdict("not run", figure, f"add rain(preset=...) with {presets}, attacked adaptively")
+    return Verdict("passed", figure)
+
+
+def around_the_gate(case: Case) -> Verdict:
+    """A gate was gone around, and an alarm kept silent."""
+    name, _ = parse(case.defense)
+    if name not in ("gated", "squeezing"):
+        return Verdict("does not apply", "no gate")
+    kind = "around" if name == "gated" else "parts"
+    aware = [result for result in case.adaptive if traits(result).gate == kind]
+    if not aware:
+        attack = "ungated(attack=...)" if name == "gated" else "gate(aim=close)"
+        return Verdict("not run", "", f"add {attack}, with access adaptive")
+    return Verdict("passed", worst_text(aware))
+
+
+def submitted_again(case: Case) -> Verdict:
+    """The share that is right on every draw stands beside the mean."""
+    if not case.random:
+        return NOT_RANDOM
+    counts = [count for count in counts_of(case.adaptive) if count > 1]
+    if not counts:
+        return Verdict("not run", "", "score on more than 1 draw (draws)")
+    parts = [f"mean {mean_text(worst_on_all(case.adaptive, 1))}"]
+    parts += [f"on all of {count}: {mean_text(worst_on_all(case.adaptive, count))}" for count in counts]
+    return Verdict("passed", ", ".join(parts))
+
+
+def _no_weaker(
+    strong: Mapping[int, float], others: Iterable[Mapping[int, float]], figure: str, why: str
+) -> Verdict:
+    if any(is_above(strong, weaker) for weaker in others):
+        return Verdict("failed", figure, why)
+    return Verdict("passed", figure)
+
+
+def _ran(case: Case, sees: str, advice: str) -> Verdict:
+    there = [result for result in case.attacked if traits(result).sees == sees and traits(result).follows]
+    through = [result for result in there if result.cell.access not in ("transfer", "frozen")]
+    return Verdict("passed", worst_text(through)) if through else Verdict("not run", "", advice)
+
+
+def _sources(result: Result) -> set[str]:
+    """The classifiers that a transferred attack was made on."""
+    spec, *_ = result.made_by.get("attack", (result.cell.attack,))
+    _, options = parse(spec)
+    if "classifiers" in options:
+        return set(apart(str(options["classifiers"])))
+    return {result.cell.classifier} if traits(result).follows else set()
+
+
+def _flat_images(result: Result) -> tuple[int, int]:
+    """On how many images that hold the first gradient was exactly 0; and how many images there are."""
+    right = per_image(result)
+    flat = sum(outcome.flat and right[outcome.index] > 0.5 for outcome in result.outcomes)
+    return flat, len(result.outcomes)
+
+
+def _missing_parts(defense: str) -> list[str] | None:
+    """The parts of ``rain`` that a defence leaves out; None of another one."""
+    try:
+        name, options = parse(defense)
+    except OptionError:
+        return None
+    if name != "rain":
+        return None
+    preset = options.get("preset", "default")
+    missing = []
+    for part in PARTS:
+        value = options.get(part.option)
+        if value == part.value or (value is None and preset == part.preset):
+            missing.append(part.name)
+    return missing

@@ -1,0 +1,241 @@
+"""Proofs of attacks on disk: whether an attack finds what is planted for it. Never imports torch.
+
+The binarization test (``rain.bench.binarization``) plants adversarial points within the budget, and counts
+how many an attack finds. What it says stands beside the results: ``DIR/proofs/<key>/<chunk>.json``. As a
+cell's, each finished chunk is one file that nothing rewrites.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rain.bench.cells import Chunked, chunk_files, dump, gathered, indices_in, read_content, write_file
+from rain.bench.schema import fault_of_proof
+from rain.errors import ResultError, shown
+
+FOLDER = "proofs"
+"""Within the folder of the results."""
+
+FORMAT = 1
+"""Of the files: raised when an older version of the package could not read what a newer one writes."""
+
+LEAST_SHARE = 0.95
+"""An attack that finds less of what is planted is not fit to call a defence robust.
+
+Source: Zimmermann et al. (arXiv 2206.13991).
+"""
+
+
+@dataclass(frozen=True)
+class ProofCell(Chunked):
+    """One test of one attack on one defence.
+
+    Args:
+        dataset, classifier, defense, attack: canonical specs.
+        size: images enter as squares of this many pixels; None leaves each at its own size.
+        norm, eps, access, eot: of the attack, as in ``rain.bench.cells.Cell``.
+        inside: points around each image that must stay in its class.
+        planted: points at the edge of the budget, at least one of which must be found.
+        draws: of a random defence, over which its answer to each point is averaged; 1 of any other.
+        seed: of all randomness.
+        examples: images, the first ones of the dataset.
+        chunk: images in a chunk.
+    """
+
+    dataset: str
+    size: int | None
+    classifier: str
+    defense: str
+    attack: str
+    norm: str
+    eps: float
+    access: str
+    eot: int
+    inside: int
+    planted: int
+    draws: int
+    seed: int
+    examples: int
+    chunk: int
+
+
+@dataclass(frozen=True)
+class ProvenImage:
+    """What one image says of the attack. Raw: shares are computed later, never stored.
+
+    Args:
+        index: of the image in the dataset.
+        fit: whether the planted points can be told from those inside: only then there is something to find.
+        found: whether the attack came to an image that is answered as the planted points are.
+        random_found: whether one of as many random points of the budget as there are inside is.
+    """
+
+    index: int
+    fit: bool
+    found: bool
+    random_found: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a test says of an attack on a defence, over all its finished chunks.
+
+    Args:
+        classifier, defense, attack, norm, eps, access, eot: what was tested, as in a result's cell.
+        images: on which the test could be made; the shares are of these.
+        found: share of them, 0 to 1, where the attack found what was planted. 0 without an image.
+        random_found: share of them where random points did.
+        unfit: images on which it could not be made, since no readout told the planted points apart.
+        dataset, size, seed: of the images.
+        complete: whether every chunk is there.
+        made_by: what reproduces the numbers, as in ``rain.bench.cells.Result``.
+        key: of the test, which names its folder.
+    """
+
+    classifier: str
+    defense: str
+    attack: str
+    norm: str
+    eps: float
+    access: str
+    eot: int
+    images: int
+    found: float
+    random_found: float
+    unfit: int
+    dataset: str
+    size: int | None
+    seed: int
+    complete: bool
+    made_by: Mapping[str, tuple[str, ...]]
+    key: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the attack is fit to call this defence robust."""
+        return self.images > 0 and self.found >= LEAST_SHARE
+
+
+def path_of(folder: Path, cell: ProofCell, chunk: int) -> Path:
+    """Where a finished chunk lies."""
+    return folder / FOLDER / cell.key / f"{chunk:05d}.json"
+
+
+def pending(folder: Path, cells: Iterable[ProofCell]) -> list[tuple[ProofCell, int]]:
+    """The chunks that have no file yet, in the order of the cells."""
+    work = []
+    for cell in cells:
+        chunks = range(cell.chunks)
+        work += [(cell, chunk) for chunk in chunks if not path_of(folder, cell, chunk).is_file()]
+    return work
+
+
+def save(
+    folder: Path, cell: ProofCell, chunk: int, images: Iterable[ProvenImage], made_by: Mapping[str, str]
+) -> None:
+    """Write a finished chunk, atomically.
+
+    Raises:
+        ResultError: the disk is full or the folder cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "proof": asdict(cell),
+        "chunk": chunk,
+        "images": [asdict(image) for image in images],
+        "made_by": dict(made_by),
+    }
+    write_file(path_of(folder, cell, chunk), (dump(content) + "\n").encode())
+
+
+def load(folder: Path) -> list[Proof]:
+    """Read all proofs below a folder of results, sorted by what they are about; none if there are none.
+
+    Raises:
+        ResultError: a file is not a chunk of the proof that its folder names.
+    """
+    chunks: dict[ProofCell, list[_Chunk]] = {}
+    for path in chunk_files(folder, FOLDER):
+        chunk = _read(folder, path)
+        chunks.setdefault(chunk.cell, []).append(chunk)
+    ordered = sorted(chunks, key=lambda cell: tuple(map(str, asdict(cell).values())))
+    return [_joined(cell, chunks[cell]) for cell in ordered]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What one file holds."""
+
+    cell: ProofCell
+    number: int
+    images: tuple[ProvenImage, ...]
+    made_by: dict[str, str]
+
+
+def _read(folder: Path, path: Path) -> _Chunk:
+    """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
+    advice = "delete it and run rain prove again"
+    content = read_content(path, "file of a proof", advice)
+    form = content.get("format")
+    if form != FORMAT or type(form) is not int:
+        other = f"its format is {shown(form)}, and this version of rain reads {FORMAT}"
+        raise ResultError(f"{path}: {other}: install the version that wrote it")
+    fault = fault_of_proof(content)
+    if not fault:
+        images = tuple(ProvenImage(**row) for row in content["images"])
+        chunk = _Chunk(ProofCell(**content["proof"]), content["chunk"], images, content["made_by"])
+        fault = _fault(chunk)
+    if fault:
+        raise ResultError(f"{path}: not a file of a proof ({fault}); {advice}")
+    if path != path_of(folder, chunk.cell, chunk.number):
+        raise ResultError(f"{path}: does not hold what its name says; {advice}")
+    return chunk
+
+
+def _fault(chunk: _Chunk) -> str:
+    """Name the first thing in a chunk that is not as it should be; empty when all is."""
+    cell = chunk.cell
+    if chunk.number >= cell.chunks:
+        return "a chunk that the proof does not have"
+    try:
+        left_out = indices_in(chunk.made_by.get("left_out", ""))
+    except ValueError as error:
+        return f"left_out: {error}"
+    indices = cell.indices(chunk.number)
+    # Counted first: a few letters can name any number of images.
+    is_whole = len(indices) <= len(chunk.images) + len(left_out)
+    if not is_whole or [image.index for image in chunk.images] != [i for i in indices if i not in left_out]:
+        return "images that are not those of the chunk"
+    for image in chunk.images:
+        if not image.fit and (image.found or image.random_found):
+            return f"image {image.index}: something was found where nothing could be planted"
+    return ""
+
+
+def _joined(cell: ProofCell, chunks: Sequence[_Chunk]) -> Proof:
+    """Put the chunks of one test together."""
+    images = [image for chunk in chunks for image in chunk.images]
+    fit = [image for image in images if image.fit]
+    return Proof(
+        classifier=cell.classifier,
+        defense=cell.defense,
+        attack=cell.attack,
+        norm=cell.norm,
+        eps=cell.eps,
+        access=cell.access,
+        eot=cell.eot,
+        images=len(fit),
+        found=_share(sum(image.found for image in fit), len(fit)),
+        random_found=_share(sum(image.random_found for image in fit), len(fit)),
+        unfit=len(images) - len(fit),
+        dataset=cell.dataset,
+        size=cell.size,
+        seed=cell.seed,
+        complete=len(chunks) == cell.chunks,
+        made_by=gathered(chunk.made_by for chunk in chunks),
+        key=cell.key,
+    )
+
+
+def _share(count: int, total: int) -> float:
+    return count / total if total else 0.0

@@ -1,0 +1,205 @@
+"""Prove the attacks of a grid: the binarization test of each adaptive attack on each defence."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from rain.bench import binarization, proofs
+from rain.bench.access import attack_in_pieces, attacker_view
+from rain.bench.assets import Assets
+from rain.bench.binarization import Binary, Judge
+from rain.bench.cells import Cell, Result, make_folder
+from rain.bench.grid import Grid
+from rain.bench.measure import Batch, Bench
+from rain.bench.metrics import unbounded
+from rain.bench.plan import CHANGED, settle, warn_of_damage
+from rain.bench.proofs import Proof, ProofCell, ProvenImage
+from rain.bench.provenance import refused_fact
+from rain.detector import Detector
+from rain.errors import GridError, ResultError
+from rain.registry import own_traits, traits_of
+from rain.runtime.forecast import Piece
+from rain.runtime.memory import pick_device
+from rain.runtime.precision import autocast
+from rain.runtime.progress import bar
+from rain.seeding import generator_for
+
+EXAMPLES = 20
+"""Images of a test, unless more are asked for."""
+
+INSIDE = 200
+"""Points around each image that stay in its class, unless another number is asked for."""
+
+
+@dataclass(frozen=True)
+class ProvingPlan:
+    """Work that can be done.
+
+    Args:
+        assets: what the cells name.
+        folder: of the results.
+        cells: each with the grid's cell that it is about.
+        work: the chunks that have no file yet, in the order of the work.
+    """
+
+    assets: Assets
+    folder: Path
+    cells: dict[ProofCell, Cell]
+    work: tuple[tuple[ProofCell, int], ...]
+
+
+def prepare(
+    grid: Grid,
+    folder: Path,
+    *,
+    examples: int = EXAMPLES,
+    inside: int = INSIDE,
+    planted: int = 1,
+    device: str | torch.device | None = None,
+    skip_damaged: bool = False,
+) -> ProvingPlan:
+    """See that the attacks of a grid can be proven, and what of it is left to do.
+
+    Args:
+        grid: whose adaptive attacks on defences are proven.
+        folder: of the results.
+        examples: images of each test, at most.
+        inside: points around each image that stay in its class, at least 2.
+        planted: points at the edge of the budget.
+        device: where to compute; by default a GPU if there is one.
+        skip_damaged: leave out images whose files are damaged.
+
+    Raises:
+        GridError: it has no attack that can be proven, or ``inside`` is too few.
+        UnknownNameError, OptionError, DatasetError, WeightsError: as ``rain.bench.plan.settle``.
+        ResultError: the folder cannot be made, or holds proofs of other images or weights.
+    """
+    if inside < 2 or planted < 1 or examples < 1:
+        counts = f"{inside}, {planted}, {examples}"
+        raise GridError(f"a proof needs 2 points inside, 1 planted and 1 image, got {counts}")
+    place = pick_device(device)
+    assets = Assets(place, skip_damaged=skip_damaged)
+    settled = [settle(assets, cell, grid.default_size) for cell in grid.cells]
+    both = {}
+    for cell in dict.fromkeys(settled):
+        if can_be_proven(assets, cell):
+            few = replace(cell, examples=min(cell.examples, examples))
+            both[_proof_cell(few, inside, planted)] = few
+    if not both:
+        needs = "an adaptive attack by gradients, with a budget, on a defence that is no gate"
+        raise GridError(f"nothing to prove: the grid needs {needs}")
+    warn_of_damage(assets, both.values())
+    make_folder(folder)
+    _refuse_others(assets, folder, both)
+    return ProvingPlan(assets, folder, both, tuple(proofs.pending(folder, both)))
+
+
+def can_be_proven(assets: Assets, cell: Cell) -> bool:
+    """Whether a cell's attack is one that a claim may rest on, and that the test can be made of."""
+    if cell.attack == "none" or cell.defense == "none" or unbounded(cell):
+        return False
+    defense = assets.hardened(cell.classifier, cell.defense).defense
+    traits = traits_of(cell.attack)
+    if isinstance(defense, Detector) or own_traits(cell.attack).gate:
+        return False
+    if not traits.follows or traits.sees != "gradients":
+        return False
+    averages = traits.averages > 1 or not defense.random
+    return cell.access == "adaptive" or (cell.access == "static" and averages)
+
+
+def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
+    """Make the tests that have no file yet, and write a file for each finished chunk.
+
+    Args:
+        progress: show a progress bar with the time left.
+
+    Returns: the plan's proofs.
+
+    Raises:
+        ImageError: an image is damaged.
+        AttackError: an attack broke its promise.
+        ResultError: a file cannot be written or read.
+    """
+    bench = Bench(plan.assets)
+    with bar(_pieces(plan), progress) as ticks:
+        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+            images: list[ProvenImage] = []
+            for batch in bench.batches(plan.cells[cell], chunk):
+                for row in range(len(batch.indices)):
+                    images.append(_prove(plan.assets, cell, plan.cells[cell], batch, row))
+                    tick(1.0)
+            ordered = sorted(images, key=lambda image: image.index)
+            proofs.save(plan.folder, cell, chunk, ordered, plan.assets.made_by(plan.cells[cell]))
+    keys = {cell.key for cell in plan.cells}
+    return [proof for proof in proofs.load(plan.folder) if proof.key in keys]
+
+
+def _prove(assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: int) -> ProvenImage:
+    """Test an attack on one image; what is drawn depends on the seed, the dataset and its index only."""
+    index, image = batch.indices[row], batch.images[row : row + 1]
+    norm, eps = cell.norm, cell.eps
+    points, draws, search, seen, start = (
+        generator_for(cell.seed, cell.dataset, index, f"proof {role}")
+        for role in ("points", "draws", "search", "attack draws", "attack")
+    )
+    model = binarization.with_features(assets.hardened(cell.classifier, cell.defense), image)
+    judge = Judge(model, cell.draws, assets.batches.eot, draws)
+    readout = binarization.plant(judge, image, cell.inside, cell.planted, norm, eps, points)
+    if readout is None:
+        return ProvenImage(index, fit=False, found=False, random_found=False)
+    size = image.shape[2], image.shape[3]
+    twin = binarization.with_features(assets.twin(cell.classifier, cell.defense, size), image)
+    view = Binary(attacker_view(twin, attacked, seen, batch=assets.batches.eot), readout)
+    wrapped = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+    label = torch.zeros(1, dtype=torch.long, device=image.device)
+    made = attack_in_pieces(wrapped, image, label, attacked, start, batch=assets.batches.attack)
+    return ProvenImage(
+        index,
+        fit=True,
+        found=binarization.finds(judge, readout, made.images),
+        random_found=binarization.searches(judge, readout, image, cell.inside, norm, eps, search),
+    )
+
+
+def _proof_cell(cell: Cell, inside: int, planted: int) -> ProofCell:
+    return ProofCell(
+        dataset=cell.dataset,
+        size=cell.size,
+        classifier=cell.classifier,
+        defense=cell.defense,
+        attack=cell.attack,
+        norm=cell.norm,
+        eps=cell.eps,
+        access=cell.access,
+        eot=cell.eot,
+        inside=inside,
+        planted=planted,
+        draws=cell.draws,
+        seed=cell.seed,
+        examples=cell.examples,
+        chunk=cell.chunk,
+    )
+
+
+def _refuse_others(assets: Assets, folder: Path, cells: dict[ProofCell, Cell]) -> None:
+    """Raise ``ResultError`` if proofs were made with other images or weights than there are now."""
+    now = {cell: assets.made_by(cell) for cell in cells.values()}
+    by_key = {key.key: cell for key, cell in cells.items()}
+    for proof in proofs.load(folder):
+        if proof.key not in by_key:
+            continue
+        fact = refused_fact(Result(by_key[proof.key], (), proof.complete, proof.made_by), now)
+        if fact:
+            why = CHANGED.get(fact, f"another {fact} than now")
+            what = f"proofs ({proof.defense}) that were made with {why}"
+            raise ResultError(f"{folder} holds {what}: choose a fresh folder")
+
+
+def _pieces(plan: ProvingPlan) -> list[Piece]:
+    """The work as the progress bar sees it: in images."""
+    return [
+        Piece(f"{cell.defense}, {cell.attack}", float(len(cell.indices(chunk))), (cell.key,), cell.key)
+        for cell, chunk in plan.work
+    ]

@@ -1,0 +1,129 @@
+"""What of a run's work this process does, where others work on the same folder.
+
+What is claimed is a *bundle*: the chunks that share their attacked images (``rain.bench.access.crafted_by``),
+so that nothing is computed twice. Each goes first to where nobody else is: a worker who has all of a chunk
+number makes its images and its clean answers for himself alone. Then he helps the others, and last he waits
+for them, since one of them may die.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rain.bench.access import crafted_by
+from rain.bench.assets import Assets
+from rain.bench.cells import Cell, path_of
+from rain.bench.leases import Leases, lease_name
+from rain.runtime.progress import Board
+
+LOOK = 0.5
+"""Seconds between two looks at what others hold, where there is nothing else to do."""
+
+Work = Sequence[tuple[Cell, int]]
+
+
+class Share:
+    """The chunks that this process does, one after the other; iterating claims them.
+
+    Coming back for the next one says that the last one is done, or will not be done here.
+
+    Args:
+        folder: of the results.
+        work: the chunks that had no file, in the order of the work.
+        bundles: for each, the name of its bundle.
+        leases: by which bundles are claimed.
+        shown: told of chunks that others did, and of waiting.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        work: Work,
+        bundles: Sequence[str],
+        leases: Leases,
+        shown: Board,
+        sleep: Callable[[float], object] = time.sleep,
+    ):
+        self._folder, self._work, self._leases = folder, work, leases
+        self._shown, self._sleep = shown, sleep
+        self._names = tuple(bundles)
+        self._bundles: dict[Any, list[int]] = {}
+        self._rows: dict[Any, list[int]] = {}
+        self._of_chunk: dict[int, set[str]] = {}
+        for number, (name, (_, chunk)) in enumerate(zip(bundles, work, strict=True)):
+            self._bundles.setdefault(name, []).append(number)
+            self._rows.setdefault(chunk, []).append(number)
+            self._of_chunk.setdefault(chunk, set()).add(name)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the places in the work of the chunks that are this process's."""
+        while self._rows:
+            before = self._count()
+            for helps in (False, True):
+                for chunk in list(self._rows):
+                    yield from self._row(chunk, helps)
+            if self._rows and self._count() == before:
+                self._shown.wait(before)
+                self._sleep(LOOK)
+
+    def _row(self, chunk: int, helps: bool) -> Iterator[int]:
+        """Do what is left of a chunk number.
+
+        Args:
+            helps: whether also where others are at work on it; otherwise it is left to them.
+        """
+        self._leave_out(list(self._rows[chunk]))
+        numbers = list(self._rows.get(chunk, ()))
+        if not helps and not self._of_chunk[chunk].isdisjoint(self._leases.others()):
+            return
+        is_crowded = False
+        for number in numbers:
+            name = self._names[number]
+            if number not in self._rows.get(chunk, ()) or (is_crowded and not self._leases.holds(name)):
+                continue
+            if not self._claim(name):
+                # Somebody else has come: what is begun here is done, and the rest left to him.
+                is_crowded = not helps
+            elif number in self._rows.get(chunk, ()):
+                yield number
+                self._finish(number)
+
+    def _claim(self, name: str) -> bool:
+        """Get a bundle, if nobody has it, and see what others did of it before."""
+        if self._leases.holds(name):
+            return True
+        if not self._leases.claim(name):
+            return False
+        # Who holds a bundle writes its files first, and then lets it go: what is not there now is nobody's.
+        self._leave_out(list(self._bundles[name]))
+        return True
+
+    def _leave_out(self, numbers: list[int]) -> None:
+        """Strike off what others did."""
+        for number in numbers:
+            if path_of(self._folder, *self._work[number]).is_file():
+                self._shown.skip(number)
+                self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        name, chunk = self._names[number], self._work[number][1]
+        for store, key in ((self._bundles, name), (self._rows, chunk)):
+            store[key].remove(number)
+            if not store[key]:
+                del store[key]
+        if name not in self._bundles and self._leases.holds(name):
+            self._leases.release(name)
+
+    def _count(self) -> int:
+        return sum(map(len, self._rows.values()))
+
+
+def bundles(assets: Assets, work: Work) -> list[str]:
+    """Name for each chunk the bundle that it is in: equal where chunks share their attacked images."""
+    names = []
+    for cell, chunk in work:
+        random = assets.hardened(cell.classifier, cell.defense).defense.random
+        names.append(lease_name(crafted_by(cell, random=random).key, chunk))
+    return names

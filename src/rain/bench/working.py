@@ -1,0 +1,97 @@
+"""Work on chunks: claim one, measure it, write its file."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rain.bench.cells import Cell, Outcome, path_of, save, write_file
+from rain.bench.kept import Keeper
+from rain.bench.leases import Leases
+from rain.bench.measure import Bench
+from rain.bench.plan import Plan
+from rain.bench.sharing import Share
+from rain.errors import AttackError, ClassifierError, OptionError, RainError
+from rain.own_code import ENDINGS, describe
+from rain.runtime.progress import Board, Tick
+
+PICTURED = ("transfer", "adaptive")
+"""The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
+
+
+class Failures:
+    """The cells whose attack failed, and how."""
+
+    def __init__(self) -> None:
+        self.errors: dict[Cell, RainError] = {}
+
+    def has(self, cell: Cell) -> bool:
+        """Whether a cell failed, here or elsewhere in the run."""
+        return cell in self.errors
+
+    def add(self, cell: Cell, error: RainError) -> None:
+        """Take note of a cell that failed."""
+        self.errors[cell] = error
+
+
+def work_on(plan: Plan, bundles: Sequence[str], leases: Leases, shown: Board, failures: Failures) -> None:
+    """Measure what of a plan nobody else measures, and write a file for each chunk.
+
+    A cell that fails is left where it was, and the others are done.
+
+    Args:
+        plan: of the run.
+        bundles: for each chunk of its work, the name of its bundle (``rain.bench.sharing.bundles``).
+        leases: in the folder of the results.
+        shown: told what is done.
+        failures: the cells that failed are put there.
+
+    Raises:
+        ResultError: a file cannot be written.
+        ImageError, DatasetError: as ``rain.bench.measure.Bench.measure`` does.
+    """
+    keeper = Keeper(plan.folder, plan.keeps, plan.assets) if plan.keeps else None
+    bench, pictured = Bench(plan.assets, keeper), largest_budgets(plan.cells)
+    for number in Share(plan.folder, plan.work, bundles, leases, shown):
+        cell, chunk = plan.work[number]
+        if failures.has(cell):
+            shown.skip(number)
+            continue
+        pictures = plan.pictures if chunk == 0 and cell in pictured else 0
+        try:
+            outcomes, gallery = _measured(bench, cell, chunk, pictures, shown.begin(number))
+        except (AttackError, OptionError, ClassifierError) as error:
+            # What fails for one reason in many cells is said once now, and in the end with their number.
+            if str(error) not in map(str, failures.errors.values()):
+                what = f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on"
+                warnings.warn(f"{what}: {error}", stacklevel=5)
+            failures.add(cell, error)
+            shown.skip(number)
+            continue
+        if gallery:
+            write_file(path_of(plan.folder, cell, chunk).with_name("gallery.npz"), gallery)
+        save(plan.folder, cell, chunk, outcomes, plan.assets.made_by(cell))
+        shown.end(number)
+
+
+def _measured(bench: Bench, cell: Cell, chunk: int, pictures: int, tick: Tick) -> tuple[list[Outcome], bytes]:
+    """Measure a chunk; ``Bench.measure`` says how.
+
+    Raises:
+        AttackError: also where a classifier, a defence or an attack raises whatever it likes, or ends Python.
+    """
+    try:
+        return bench.measure(cell, chunk, pictures=pictures, tick=tick)
+    except RainError:
+        raise
+    except ENDINGS as error:
+        raise AttackError(describe(error)) from error
+
+
+def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:
+    """The cells worth a picture: attacks on a defence, transferred and adaptive, each at its largest eps."""
+    best: dict[Cell, Cell] = {}
+    for cell in cells:
+        if cell.access in PICTURED and cell.defense != "none":
+            place = replace(cell, eps=0.0)
+            best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
+    return set(best.values())

@@ -1,0 +1,130 @@
+"""The checklist as a panel: a row for each point, a column for each defence. Never imports torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from rain.bench.cases import Case, State, Verdict
+from rain.bench.cells import Result
+from rain.bench.checklist import POINTS, Checked, Point, checklist, is_needed
+from rain.bench.columns import grouped
+from rain.bench.metrics import eps_text
+from rain.bench.proofs import Proof
+
+SIGNS: Mapping[State, str] = {
+    "passed": "\N{CHECK MARK}",
+    "failed": "\N{BALLOT X}",
+    "not run": "\N{EN DASH}",
+    "does not apply": "\N{MIDDLE DOT}",
+}
+
+NEEDS = (
+    "A claim says: this figure is robustness, however low it is. It needs an adaptive attack, of a random "
+    "defence a proof that such an attack finds what is there (rain prove), and no point that failed. What "
+    "was not run is named, and does not forbid it. Each column is at the budget at which most was tried."
+)
+
+
+class Head(NamedTuple):
+    """What a column is of.
+
+    Args:
+        label: the short name of the defence.
+        budget: in words.
+        refusals: why no claim is allowed; empty where one is.
+    """
+
+    label: str
+    budget: str
+    refusals: list[str]
+
+    @property
+    def claim(self) -> str:
+        """Whether a claim is allowed, and why not."""
+        if not self.refusals:
+            return "a claim is allowed"
+        return f"no claim is allowed: {', '.join(self.refusals)}"
+
+
+class Row(NamedTuple):
+    """A point, with what it says of each column."""
+
+    point: Point
+    verdicts: list[Verdict]
+
+
+class Missing(NamedTuple):
+    """A point that was run nowhere in the place.
+
+    Args:
+        advice: what to do.
+        needed: whether a claim of one of the defences rests on it.
+    """
+
+    point: Point
+    advice: str
+    needed: bool
+
+
+class Panel(NamedTuple):
+    """The checklist of one place.
+
+    Args:
+        rows: of the points that say something of a defence.
+        missing: the other ones, but for those that apply to none.
+    """
+
+    place: str
+    heads: list[Head]
+    rows: list[Row]
+    missing: list[Missing]
+
+
+def panels(results: Iterable[Result], proofs: Sequence[Proof], labels: Mapping[str, str]) -> list[Panel]:
+    """Make the panels, one for each place in which a defence was attacked.
+
+    Args:
+        labels: short names of the defences.
+    """
+    places = grouped(checklist(results, proofs), lambda checked: checked.case.place)
+    return [_panel(place, checked, labels) for place, checked in places.items()]
+
+
+def budget_text(case: Case) -> str:
+    """Write the budget of a case: ``4/255``, or ``0.5 in l2``."""
+    norm, eps = case.budget
+    return eps_text(eps, norm) if norm == "linf" else f"{eps_text(eps, norm)} in {norm}"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Write what a point says in one line: its sign, its state and its figure."""
+    text = f"{SIGNS[verdict.state]} {verdict.state}"
+    return f"{text}: {verdict.figure}" if verdict.figure else text
+
+
+def missing_text(missing: Iterable[Missing]) -> str:
+    """Name the points that were not run in one line."""
+    names = [f"{one.point.name} (a claim needs it)" if one.needed else one.point.name for one in missing]
+    return ", ".join(names)
+
+
+def _panel(place: str, checked: Sequence[Checked], labels: Mapping[str, str]) -> Panel:
+    heads = [Head(labels[one.case.defense], budget_text(one.case), one.refusals) for one in checked]
+    rows, missing = [], []
+    for number, point in enumerate(POINTS):
+        verdicts = [one.verdicts[number] for one in checked]
+        absent = [
+            (one.case, verdict)
+            for one, verdict in zip(checked, verdicts, strict=True)
+            if verdict.state == "not run"
+        ]
+        if any(verdict.state in ("passed", "failed") or _is_told(verdict) for verdict in verdicts):
+            rows.append(Row(point, verdicts))
+        elif absent:
+            needed = any(is_needed(point, case) for case, _ in absent)
+            missing.append(Missing(point, absent[0][1].advice, needed))
+    return Panel(place, heads, rows, missing)
+
+
+def _is_told(verdict: Verdict) -> bool:
+    """Whether something was run, though it was not enough."""
+    return verdict.state == "not run" and verdict.figure != ""

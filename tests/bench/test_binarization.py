@@ -1,0 +1,185 @@
+"""The binarization test: attacks that work find what is planted, those behind masked gradients do not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from measuring import grid
+from models import tiny
+
+import rain
+from rain.bench import binarization, proofs, proving
+from rain.bench.binarization import (
+    Binary,
+    Judge,
+    at_edge,
+    direction_between,
+    inside,
+    last_linear,
+    part,
+    plant,
+    with_features,
+)
+from rain.defense import Defense, Draw
+from rain.errors import GridError, ResultError
+from rain.images import Images, distance
+
+EPS = 16 / 255
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_points_lie_where_they_should(norm: str) -> None:
+    image = torch.rand(1, 3, 8, 8, generator=seeded())
+    image[0, :, 0, 0] = torch.tensor([0.0, 1.0, 0.5])
+    eps = {"linf": 0.05, "l2": 0.5}[norm]
+    inner, edge = inside(image, 20, norm, eps, seeded(1)), at_edge(image, 5, norm, eps, seeded(2))
+    assert torch.equal(inner[:1], image)
+    for points in (inner, edge):
+        assert 0 <= points.min() <= points.max() <= 1
+    assert (distance(inner, image.expand_as(inner), norm) <= 0.951 * eps).all()
+    assert (distance(edge, image.expand_as(edge), norm) > 0.96 * eps).all()
+    assert (distance(edge, image.expand_as(edge), norm) <= eps * 1.00001).all()
+
+
+def test_a_readout_tells_the_kinds_apart() -> None:
+    own = torch.randn(50, 6, generator=seeded())
+    planted = own[:1] + torch.tensor([[9.0, 0, 0, 0, 0, 0]])
+    direction = direction_between(own, planted)
+    assert direction is not None
+    readout = part(direction, own, planted)
+    assert readout is not None
+    assert (readout.score(own) < 0).all()
+    assert (readout.score(planted) > 0).all()
+    assert readout.score(own[:1])[0] == pytest.approx(-binarization.MARGIN)
+
+
+def test_what_cannot_be_told_apart_has_no_readout() -> None:
+    own = torch.randn(50, 2, generator=seeded())
+    assert part(torch.ones(2).double(), own, own.mean(0, keepdim=True)) is None
+    assert direction_between(own[:1].expand(50, 2), own[:1]) is None
+
+
+def test_a_binary_model_answers_as_its_readout_does() -> None:
+    model = tiny().eval()
+    images = torch.rand(40, 3, 8, 8, generator=seeded())
+    readout = part(torch.arange(5).double(), model(images[:9]).detach(), torch.full((1, 5), 3.0))
+    assert readout is not None
+    logits = Binary(model, readout)(images)
+    assert torch.equal(logits.argmax(1), (readout.score(model(images)) > 0).long())
+    assert logits.shape == (40, 4)
+
+
+def test_features_are_what_enters_the_last_linear_layer() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=seeded())
+    model = rain.harden(tiny().eval(), "jpeg")
+    featured = with_features(model, image)
+    assert last_linear(model.classifier, image) == "head.1"
+    assert featured(image).shape == (1, 128)
+    assert torch.allclose(model.classifier.head(featured(image)), model(image))
+    assert last_linear(torch.nn.Flatten(), image) == ""
+    assert model(image).shape == (1, 5)  # the model that was given answers as before
+
+
+def test_a_planted_point_is_found_by_its_own_judge() -> None:
+    """What was planted is there: the judge of the attack's images says so of the points themselves."""
+    image = torch.rand(1, 3, 16, 16, generator=seeded())
+    model = with_features(rain.harden(tiny().eval(), "rain", enhancer="bicubic"), image)
+    judge = Judge(model, 4, 40, seeded(3))
+    readout = plant(judge, image, 40, 1, "linf", EPS, seeded(1))
+    assert readout is not None
+    generator = seeded(1)
+    inside(image, 40, "linf", EPS, generator)
+    assert binarization.finds(judge, readout, at_edge(image, 1, "linf", EPS, generator))
+    assert not binarization.finds(judge, readout, image)
+
+
+class Masked(Defense):
+    """It says that it has a gradient, and that leads nowhere: the slope of something else."""
+
+    def draw(self, images: Images, generator: torch.Generator | None = None) -> Draw:
+        return {}
+
+    def transform(self, images: Images, draw: Draw) -> Images:
+        other = torch.sin(images * 3e4)
+        return (images.detach() + 1e-6 * (other - other.detach())).clamp(0, 1)
+
+
+def table(pictures: Path, defense: str, attack: str, access: str = "adaptive", **changes: object) -> object:
+    attacks = [{"attack": attack, "access": access, "eps": "16/255", "eot": 4}]
+    return grid(pictures, attacks=attacks, defenses=["none", defense], **changes)
+
+
+@pytest.mark.parametrize(
+    ("defense", "attack", "passes"),
+    [
+        ("rain(enhancer=bicubic)", "pgd(steps=10, confidence=inf)", True),
+        ("jpeg", "pgd(steps=10)", True),
+        ("test_binarization:Masked", "pgd(steps=10)", False),
+        ("rain(enhancer=bicubic)", "pgd(steps=1, step=1/2550)", False),
+    ],
+)
+def test_attacks_that_work_pass_and_masked_ones_fail(
+    pictures: Path, tmp_path: Path, defense: str, attack: str, passes: bool
+) -> None:
+    plan = proving.prepare(table(pictures, defense, attack), tmp_path, examples=6, inside=40)
+    (proof,) = proving.run(plan)
+    assert proof.images >= 4
+    assert proof.passed is passes
+    assert proof.found >= 0.95 if passes else proof.found <= 0.5
+    assert proof.random_found <= 0.5
+    assert (proof.defense, proof.access) == (defense, "adaptive")
+
+
+def test_a_proof_that_was_stopped_goes_on_and_is_the_same(pictures: Path, tmp_path: Path) -> None:
+    grid_ = table(pictures, "rain(enhancer=bicubic)", "pgd(steps=2, confidence=inf)", chunk=2)
+    plan = proving.prepare(grid_, tmp_path / "whole", examples=4, inside=10)
+    assert len(plan.work) == 2
+    whole = proving.run(plan)
+    (cell,) = plan.cells
+    other = tmp_path / "other"
+    path = proofs.path_of(other, cell, 1)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(proofs.path_of(tmp_path / "whole", cell, 1).read_bytes())
+    rest = proving.prepare(grid_, other, examples=4, inside=10)
+    assert [chunk for _, chunk in rest.work] == [0]
+    assert proving.run(rest) == whole
+    assert not proving.prepare(grid_, other, examples=4, inside=10).work
+
+
+def test_other_weights_need_a_fresh_folder(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid_ = table(pictures, "jpeg", "fgsm")
+    proving.run(proving.prepare(grid_, tmp_path, examples=1, inside=5))
+    monkeypatch.setattr("rain.checkpoints.digest", lambda network: "another")
+    with pytest.raises(ResultError, match="choose a fresh folder"):
+        proving.prepare(grid_, tmp_path, examples=1, inside=5)
+
+
+@pytest.mark.parametrize(
+    ("defense", "attack", "access"),
+    [
+        ("rain(enhancer=bicubic)", "pgd", "static"),  # it does not average
+        ("rain(enhancer=bicubic)", "noise", "adaptive"),  # it does not follow the model
+        ("rain(enhancer=bicubic)", "square(queries=9)", "query"),
+        ("none", "pgd", "adaptive"),
+    ],
+)
+def test_only_attacks_that_a_claim_may_rest_on_are_proven(
+    pictures: Path, tmp_path: Path, defense: str, attack: str, access: str
+) -> None:
+    with pytest.raises(GridError, match="nothing to prove"):
+        proving.prepare(table(pictures, defense, attack, access), tmp_path)
+
+
+def test_attacks_that_average_by_themselves_are_proven(pictures: Path, tmp_path: Path) -> None:
+    attack = "eot(attack=pgd(steps=8, confidence=inf), draws=4)"
+    plan = proving.prepare(
+        table(pictures, "rain(enhancer=bicubic)", attack, "static"), tmp_path, examples=2, inside=30
+    )
+    (proof,) = proving.run(plan)
+    assert proof.found == 1.0

@@ -1,0 +1,372 @@
+"""Each point of the checklist passes, fails, was not run or does not apply, as the results have it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import cell, result, share, unattacked, with_facts
+
+from rain.bench.cases import Verdict
+from rain.bench.cells import Result
+from rain.bench.checklist import POINTS, Checked, checklist, checklist_rows
+from rain.bench.proofs import Proof
+
+PGD = "pgd(confidence=inf)"
+
+
+def attacked(left: float, count: int = 200, **changes: Any) -> Result:
+    """A result that leaves so much of the images; by default of an adaptive attack on four draws."""
+    about = {"draws": 4, **changes}
+    if about.get("access", "adaptive") != "adaptive":
+        about.setdefault("eot", 1)
+    return result(cell(**about), share(left, count), share(0.8, count))
+
+
+def bare(left: float = 0.0) -> Result:
+    return result(cell(defense="none", eot=1), share(left), share(0.9))
+
+
+def deterministic(one: Result) -> Result:
+    return with_facts(one, defense_random="no")
+
+
+def proof(**changes: Any) -> Proof:
+    fields: dict[str, Any] = {
+        "classifier": "small",
+        "defense": "rain",
+        "attack": PGD,
+        "norm": "linf",
+        "eps": 4 / 255,
+        "access": "adaptive",
+        "eot": 20,
+        "images": 50,
+        "found": 0.98,
+        "random_found": 0.1,
+        "unfit": 0,
+        "dataset": "samples",
+        "size": 224,
+        "seed": 0,
+        "complete": True,
+        "made_by": {},
+    }
+    return Proof(**fields | changes)
+
+
+def only(*results: Result, proofs: tuple[Proof, ...] = ()) -> Checked:
+    """What the checklist says of the only defence here."""
+    (checked,) = checklist(results, proofs)
+    return checked
+
+
+def of(name: str, *results: Result, proofs: tuple[Proof, ...] = ()) -> Verdict:
+    """What one point says of the only defence here."""
+    checked = only(*results, proofs=proofs)
+    return next(one for point, one in zip(POINTS, checked.verdicts, strict=True) if point.name == name)
+
+
+def test_every_point_has_a_source_and_a_question() -> None:
+    assert len({point.name for point in POINTS}) == len(POINTS) == 19
+    for point in POINTS:
+        assert "arXiv" in point.source
+        assert point.question.endswith("?")
+
+
+def test_an_adaptive_attack() -> None:
+    assert of("Adaptive attack", attacked(0.1)) == ("passed", "10.0 % left of 200 images", "")
+    assert of("Adaptive attack", attacked(0.1, access="static")).state == "not run"
+    # One at another budget says nothing of this one: the case is the budget of most attacks.
+    others = [attacked(0.6, access="transfer"), attacked(0.5, access="static")]
+    assert of("Adaptive attack", attacked(0.1, eps=8 / 255), *others).state == "not run"
+
+
+def test_a_proof_of_an_attack_that_was_run() -> None:
+    assert of("Attack proven", attacked(0.1)).state == "not run"
+    verdict = of("Attack proven", attacked(0.1), proofs=(proof(),))
+    assert verdict[:2] == ("passed", "98.0 % found on 50 images; random points 10.0 %")
+    assert of("Attack proven", attacked(0.1), proofs=(proof(found=0.9),)).state == "failed"
+    # Of several attacks one that is fit is enough.
+    weak = proof(attack="fgsm", found=0.1)
+    both = [attacked(0.1), attacked(0.4, attack="fgsm")]
+    assert of("Attack proven", *both, proofs=(weak, proof())).state == "passed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attack": "fgsm"},
+        {"defense": "jpeg"},
+        {"eps": 8 / 255},
+        {"norm": "l2"},
+        {"size": 96},
+        {"classifier": "other"},
+        {"images": 0, "found": 0.0},
+        {"random_found": 0.6},
+    ],
+)
+def test_a_proof_of_something_else_or_of_nothing(changes: dict[str, Any]) -> None:
+    assert of("Attack proven", attacked(0.1), proofs=(proof(**changes),)).state == "not run"
+
+
+def test_who_knows_the_draw_is_no_weaker() -> None:
+    others = [attacked(0.1), attacked(0.4, access="static")]
+    known = attacked(0.05, access="known")
+    assert of("Draw known", *others, known) == ("passed", "known 5.0 %, static 40.0 %, adaptive 10.0 %", "")
+    verdict = of("Draw known", *others, attacked(0.2, access="known"))
+    assert verdict.state == "failed"
+    assert "adaptive" in verdict.advice
+    # Two images more are noise.
+    assert of("Draw known", *others, attacked(0.11, access="known")).state == "passed"
+    assert of("Draw known", *others).state == "not run"
+
+
+def test_frozen_randomness() -> None:
+    near, far = attacked(0.0, access="known"), attacked(0.4, access="known")
+    assert of("Randomness frozen", bare(), attacked(0.1), near).state == "passed"
+    assert of("Randomness frozen", bare(), attacked(0.1), far).state == "failed"
+    # The network behind it may be robust: then the bare classifier, or a proof, says so.
+    assert of("Randomness frozen", bare(0.4), attacked(0.4), far).state == "passed"
+    assert of("Randomness frozen", bare(), attacked(0.4), far, proofs=(proof(),)).state == "passed"
+
+
+def test_an_attack_on_a_frozen_draw_that_is_judged_on_fresh_ones() -> None:
+    assert of("Randomness frozen", attacked(0.1), attacked(0.0, access="frozen")).state == "passed"
+    verdict = of("Randomness frozen", attacked(0.1), attacked(0.6, access="frozen"))
+    assert verdict[:2] == ("not run", "60.0 % on fresh draws")
+    assert "known" in verdict.advice
+
+
+def ladder(*left: float, counts: tuple[int, ...] = (1, 5, 10, 20, 40)) -> list[Result]:
+    pairs = zip(left, counts, strict=False)
+    return [attacked(rate, eot=count) for rate, count in pairs]
+
+
+def test_more_draws_leave_no_less() -> None:
+    verdict = of("Draws (EOT) grow", *ladder(0.5, 0.3, 0.2, 0.11, 0.1))
+    assert verdict[:2] == ("passed", "1: 50.0 %, 5: 30.0 %, 10: 20.0 %, 20: 11.0 %, 40: 10.0 %")
+    verdict = of("Draws (EOT) grow", *ladder(0.5, 0.4, 0.3, 0.2, 0.1))
+    assert verdict.state == "failed"
+    assert "eot" in verdict.advice
+
+
+def test_a_ladder_of_draws_needs_its_end() -> None:
+    assert of("Draws (EOT) grow", attacked(0.1)).state == "not run"
+    assert of("Draws (EOT) grow", *ladder(0.5, 0.5, counts=(1, 2))).state == "not run"
+    assert of("Draws (EOT) grow", *ladder(0.1, 0.1, counts=(19, 20))).state == "not run"
+    # Draws of two attacks are no ladder.
+    assert of("Draws (EOT) grow", attacked(0.1, attack="bim", eot=40), attacked(0.1)).state == "not run"
+
+
+def test_twice_the_steps_leave_no_less() -> None:
+    def climbed(*pairs: tuple[int, float], more: str = "") -> list[Result]:
+        return [attacked(left, attack=f"pgd(confidence=inf, steps={steps}{more})") for steps, left in pairs]
+
+    assert of("Steps doubled", *climbed((20, 0.2), (40, 0.1), (80, 0.1))).state == "passed"
+    assert of("Steps doubled", *climbed((20, 0.3), (40, 0.2), (80, 0.1))).state == "failed"
+    assert of("Steps doubled", *climbed((20, 0.1), (22, 0.1))).state == "not run"
+    others = [*climbed((20, 0.1)), *climbed((40, 0.1), more=", loss=margin")]
+    assert of("Steps doubled", *others).state == "not run"
+
+
+def curve(*pairs: tuple[float, float]) -> list[Result]:
+    """An adaptive attack at several eps in grey levels, and a second one at 4, so that 4 is the case."""
+    more = [attacked(0.5, access="transfer")]
+    return [attacked(left, eps=levels / 255) for levels, left in pairs] + more
+
+
+def test_the_accuracy_goes_to_that_of_clean_images() -> None:
+    verdict = of("eps to 0", *curve((0.25, 0.78), (2, 0.4), (4, 0.1), (8, 0.0)))
+    assert verdict.state == "passed"
+    assert verdict.figure == "clean 80.0 %, 1/1020: 78.0 %, 2/255: 40.0 %, 4/255: 10.0 %"
+    assert of("eps to 0", *curve((0.25, 0.3), (4, 0.1))).state == "failed"
+    rising = of("eps to 0", *curve((0.25, 0.78), (2, 0.1), (4, 0.3)))
+    assert rising.state == "failed"
+    assert "4/255" in rising.advice
+    assert of("eps to 0", *curve((1, 0.7), (4, 0.1))).state == "not run"
+
+
+def test_nothing_is_lost_where_nothing_is_lost_at_the_budget() -> None:
+    assert of("eps to 0", *curve((0.25, 0.8), (4, 0.8))).state == "passed"
+
+
+def test_nothing_is_left_without_a_budget() -> None:
+    def unlimited(left: float, **changes: Any) -> Result:
+        return attacked(left, eps=1.0, **changes)
+
+    assert of("No budget", attacked(0.1), unlimited(0.0)).state == "passed"
+    assert of("No budget", attacked(0.1), unlimited(0.1)).state == "failed"
+    # 1 of 20 is noise; what looks for the smallest perturbation, or hopes, does not count.
+    assert of("No budget", attacked(0.1), unlimited(0.05, count=20)).state == "passed"
+    assert of("No budget", attacked(0.1), unlimited(0.1, attack="deepfool")).state == "not run"
+    assert of("No budget", attacked(0.1), unlimited(0.0, access="transfer")).state == "not run"
+
+
+def test_many_steps_against_one() -> None:
+    name = "Many steps against one"
+    assert of(name, attacked(0.1), attacked(0.4, attack="fgsm")).state == "passed"
+    assert of(name, attacked(0.4), attacked(0.1, attack="fgsm")).state == "failed"
+    # One step of another access is not compared.
+    assert of(name, attacked(0.4), attacked(0.1, attack="fgsm", access="static")).state == "not run"
+    worse = [attacked(0.4, access="static"), attacked(0.1, attack="fgsm", access="static")]
+    assert of(name, attacked(0.0), attacked(0.4, attack="fgsm"), *worse).state == "failed"
+
+
+def test_gradients_against_queries() -> None:
+    name = "White box against black"
+    square = attacked(0.5, attack="square", access="query")
+    assert of(name, attacked(0.1), square).state == "passed"
+    assert of(name, attacked(0.7), square).state == "failed"
+    assert of(name, attacked(0.51), square).state == "passed"
+    assert of(name, attacked(0.6), attacked(0.9, attack="rays", access="query"), square).state == "failed"
+    assert of(name, attacked(0.4), square, attacked(0.1, access="transfer")).state == "failed"
+    # Noise is no attack that follows the model.
+    assert of(name, attacked(0.7), attacked(0.5, attack="noise", access="query")).state == "not run"
+
+
+def test_random_noise() -> None:
+    noise = attacked(0.5, attack="noise", access="query")
+    assert of("Random noise", attacked(0.1), noise).state == "passed"
+    assert of("Random noise", attacked(0.7), noise).state == "failed"
+    few = attacked(0.5, attack="noise(tries=10)", access="query")
+    assert of("Random noise", attacked(0.1), few).state == "not run"
+    assert of("Random noise", attacked(0.7), few).state == "failed"
+
+
+def test_scores_and_labels() -> None:
+    both = [attacked(0.5, attack="square", access="query"), attacked(0.6, attack="rays", access="query")]
+    assert of("Scores only", attacked(0.1), *both).figure == "50.0 % left of 200 images"
+    assert of("Labels only", attacked(0.1), *both).figure == "60.0 % left of 200 images"
+    assert of("Labels only", attacked(0.1), both[0]).state == "not run"
+    assert of("Scores only", attacked(0.1), attacked(0.5, attack="noise", access="query")).state == "not run"
+
+
+def test_transfer_from_two_classifiers() -> None:
+    own, other = (
+        attacked(0.6, access="transfer", attack=attack)
+        for attack in (PGD, "ensemble(classifiers='torchvision/resnet18')")
+    )
+    assert of("Transfer", attacked(0.1), own).state == "not run"
+    assert of("Transfer", attacked(0.1), own, other).figure == "60.0 % left of 200 images, 2 classifiers"
+    two = attacked(0.6, access="transfer", attack="ensemble(classifiers='torchvision/resnet18+timm/x')")
+    assert of("Transfer", attacked(0.1), two).state == "passed"
+
+
+def test_gradients_that_are_0() -> None:
+    def flat(one: Result, images: int) -> Result:
+        outcomes = [replace(outcome, flat=outcome.index < images) for outcome in one.outcomes]
+        return replace(one, outcomes=tuple(outcomes))
+
+    assert of("Gradients", attacked(0.5)).state == "passed"
+    assert of("Gradients", flat(attacked(0.5), 30)).state == "failed"
+    # Another attack, which has a gradient, is enough.
+    assert of("Gradients", flat(attacked(0.5), 30), attacked(0.5, attack="bim")).state == "passed"
+    assert of("Gradients", attacked(0.5, attack="square")).state == "not run"
+
+
+def test_one_class_and_any() -> None:
+    targeted = attacked(0.4, attack="targeted(attack=pgd)")
+    assert of("Targets", attacked(0.1), targeted) == ("passed", "targeted 40.0 %, any 10.0 %", "")
+    assert of("Targets", attacked(0.1)).state == "not run"
+
+
+def test_each_part_left_out() -> None:
+    def without(spec: str) -> Result:
+        return attacked(0.2, defense=f"rain({spec})")
+
+    def of_rain(*results: Result) -> Verdict:
+        every = checklist([attacked(0.1), *results])
+        (checked,) = [one for one in every if one.case.defense == "rain"]
+        return checked.verdicts[[point.name for point in POINTS].index("Each part alone")]
+
+    parts = [without("down=bicubic"), without("preset=no_shift")]
+    assert of_rain(*parts).state == "not run"
+    assert "no_dg" in of_rain(*parts).advice
+    whole = of_rain(*parts, without("enhancer=bicubic"))
+    assert whole[:2] == ("passed", "without pick 20.0 %, without shift 20.0 %, without DG 20.0 %")
+    # Two parts at once are not one.
+    assert of_rain(*parts, without("down=bicubic, enhancer=bicubic")).state == "not run"
+    assert of("Each part alone", attacked(0.1, defense="jpeg")).state == "does not apply"
+    assert of("Each part alone", attacked(0.1, defense="rain(shift=0.0)")).state == "does not apply"
+
+
+def test_a_gate() -> None:
+    gated = {"defense": "gated(defense=rain, share=0.02)"}
+    assert of("Gate or alarm", attacked(0.1)).state == "does not apply"
+    assert of("Gate or alarm", attacked(0.1, **gated)).state == "not run"
+    around = attacked(0.1, attack="ungated(attack=pgd)", **gated)
+    assert of("Gate or alarm", attacked(0.1, **gated), around).state == "passed"
+    alarm = {"defense": "squeezing"}
+    close = attacked(0.1, attack="gate(aim=close)", **alarm)
+    assert of("Gate or alarm", attacked(0.1, **alarm)).state == "not run"
+    assert of("Gate or alarm", close).state == "passed"
+
+
+def test_right_on_all_beside_the_mean() -> None:
+    half = result(cell(draws=4), [(0, 0, 0, 1)] * 100)
+    assert of("Submitted again", half) == ("passed", "mean 75.0 %, on all of 4: 0.0 %", "")
+    assert of("Submitted again", attacked(0.1, draws=1)).state == "not run"
+
+
+def test_what_is_about_draws_does_not_apply_to_what_is_not_random() -> None:
+    one = deterministic(attacked(0.1, defense="jpeg", draws=1, eot=1))
+    states = {point.name: verdict.state for point, verdict in zip(POINTS, only(one).verdicts, strict=True)}
+    of_draws = {name for name, state in states.items() if state == "does not apply"}
+    assert of_draws >= {"Draw known", "Randomness frozen", "Draws (EOT) grow", "Submitted again"}
+
+
+def test_what_a_claim_needs() -> None:
+    assert only(attacked(0.1), proofs=(proof(),)).refusals == []
+    assert only(attacked(0.1)).refusals == ["Attack proven was not run"]
+    jpeg = attacked(0.1, defense="jpeg", draws=1, eot=1)
+    assert only(deterministic(jpeg)).refusals == []
+    hoping = attacked(0.6, access="transfer", defense="jpeg", draws=1)
+    assert only(deterministic(hoping)).refusals == ["Adaptive attack was not run"]
+    weak = attacked(0.5, attack="square", access="query")
+    assert only(attacked(0.7), weak, proofs=(proof(),)).refusals == ["White box against black failed"]
+
+
+def test_the_budget_of_most_attacks_stands_for_a_curve() -> None:
+    results = curve((1, 0.6), (4, 0.2), (16, 0.0))
+    assert [one.case.budget.eps for one in checklist(results)] == [4 / 255]
+    assert len(checklist(results, main=False)) == 3
+    # Of budgets with as many attacks it is the largest.
+    assert only(attacked(0.2), attacked(0.1, eps=8 / 255)).case.budget.eps == 8 / 255
+
+
+def test_nothing_to_check() -> None:
+    assert checklist([]) == []
+    assert checklist([bare(), result(unattacked(draws=4), share(0.8))]) == []
+    assert checklist([attacked(0.0, eps=100.0, norm="l2", attack="deepfool")]) == []
+
+
+def test_an_unfinished_result_without_images_is_passed_over() -> None:
+    empty = replace(attacked(0.1, attack="bim"), outcomes=(), complete=False)
+    assert of("Adaptive attack", attacked(0.1), empty).state == "passed"
+    assert checklist([empty]) == []
+
+
+def test_rows_for_a_file() -> None:
+    rows = checklist_rows(checklist([attacked(0.1)]))
+    assert len(rows) == len(POINTS)
+    assert rows[0] == {
+        "dataset": "samples",
+        "size": 224,
+        "classifier": "small",
+        "defense": "rain",
+        "norm": "linf",
+        "eps": 4 / 255,
+        "point": "Adaptive attack",
+        "source": POINTS[0].source,
+        "needed": True,
+        "state": "passed",
+        "figure": "10.0 % left of 200 images",
+        "advice": "",
+    }
+    json.dumps(rows, allow_nan=False)
+
+
+def test_the_guide_names_every_point() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "honest.md").read_text()
+    for point in POINTS:
+        assert f"| {point.name} | {point.question} | {point.source} |" in text

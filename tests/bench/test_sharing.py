@@ -1,0 +1,128 @@
+"""Who does what of the work on one folder."""
+
+from pathlib import Path
+
+import torch
+from measuring import grid
+
+from rain.bench.assets import Assets
+from rain.bench.cells import Cell, path_of
+from rain.bench.leases import Leases
+from rain.bench.sharing import Share, bundles
+from rain.runtime.progress import Board
+
+
+class EndlessError(Exception):
+    """A share waits where nothing can come."""
+
+
+def never(seconds: float) -> None:
+    raise EndlessError
+
+
+class Told(Board):
+    def __init__(self) -> None:
+        self.skipped: list[int] = []
+        self.waited: list[int] = []
+
+    def skip(self, number: int) -> None:
+        self.skipped.append(number)
+
+    def wait(self, count: int) -> None:
+        self.waited.append(count)
+
+
+def work(pictures: Path) -> list[tuple[Cell, int]]:
+    """Four chunks of three cells; transferred attacks on two defences are one bundle."""
+    attacks = [
+        {"attack": "none", "defenses": ["jpeg"]},
+        {"attack": "pgd(steps=3)", "access": "transfer", "eps": "8/255", "defenses": ["jpeg", "median"]},
+    ]
+    cells = grid(pictures, attacks=attacks, chunk=2).cells
+    return [(cell, chunk) for chunk in range(4) for cell in cells]
+
+
+def share(folder: Path, pictures: Path, leases: Leases, shown: Board | None = None) -> Share:
+    chunks = work(pictures)
+    names = bundles(Assets(torch.device("cpu")), chunks)
+    return Share(folder, chunks, names, leases, shown or Board(), sleep=never)
+
+
+def finish(folder: Path, pictures: Path, number: int) -> None:
+    path = path_of(folder, *work(pictures)[number])
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+
+
+def test_one_alone_does_all_in_order(pictures: Path, tmp_path: Path) -> None:
+    with Leases(tmp_path) as leases:
+        assert list(share(tmp_path, pictures, leases)) == list(range(12))
+        assert not leases.others()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_take_other_chunks_and_what_shares_attacked_images_stays_together(
+    pictures: Path, tmp_path: Path
+) -> None:
+    done: list[list[int]] = [[], []]
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        shares = [iter(share(tmp_path, pictures, leases)) for leases in (first, second)]
+        for turn in range(12):
+            number = next(shares[turn % 2])
+            done[turn % 2].append(number)
+            finish(tmp_path, pictures, number)
+        for each in shares:
+            assert not list(each)
+    assert sorted(done[0] + done[1]) == list(range(12))
+    assert {number // 3 for number in done[0]} == {0, 2}
+    assert {number // 3 for number in done[1]} == {1, 3}
+
+
+def test_with_one_chunk_two_share_its_bundles(pictures: Path, tmp_path: Path) -> None:
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        chunks = work(pictures)[:3]
+        names = bundles(Assets(torch.device("cpu")), chunks)
+        one, two = (
+            iter(Share(tmp_path, chunks, names, leases, Board(), sleep=never)) for leases in (first, second)
+        )
+        assert next(one) == 0
+        assert next(two) == 1
+        finish(tmp_path, pictures, 0)
+        finish(tmp_path, pictures, 1)
+        assert next(two) == 2, "it has the same attacked images"
+
+
+def test_what_another_did_meanwhile_is_left_out(pictures: Path, tmp_path: Path) -> None:
+    told = Told()
+    with Leases(tmp_path) as leases:
+        numbers = iter(share(tmp_path, pictures, leases, told))
+        assert next(numbers) == 0
+        for number in (1, 5, 6, 7, 8):
+            finish(tmp_path, pictures, number)
+        assert list(numbers) == [2, 3, 4, 9, 10, 11]
+    assert sorted(told.skipped) == [1, 5, 6, 7, 8]
+
+
+def test_who_has_nothing_left_waits_and_inherits(pictures: Path, tmp_path: Path) -> None:
+    told, other = Told(), Leases(tmp_path)
+    chunks = work(pictures)
+    names = bundles(Assets(torch.device("cpu")), chunks)
+    assert other.claim(names[4])
+
+    def sleep(seconds: float) -> None:
+        assert len(told.waited) < 4
+        if len(told.waited) == 3:
+            other.close()
+
+    with Leases(tmp_path) as leases:
+        numbers = list(Share(tmp_path, chunks, names, leases, told, sleep))
+    assert numbers[-2:] == [4, 5]
+    assert sorted(numbers) == list(range(12))
+    assert told.waited == [2, 2, 2]
+
+
+def test_a_run_that_ends_early_lets_its_leases_go(pictures: Path, tmp_path: Path) -> None:
+    with Leases(tmp_path) as leases:
+        assert next(iter(share(tmp_path, pictures, leases))) == 0
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())

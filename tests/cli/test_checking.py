@@ -1,0 +1,125 @@
+"""``rain check`` ends with status 1 where a claim is not allowed, and says why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result as Outcome
+from synthetic import cell, result, share, three_columns, unattacked, with_facts, write
+from typer.testing import CliRunner
+
+from rain.bench.cells import Result
+from rain.bench.checklist import POINTS
+from rain.bench.proofs import ProofCell, ProvenImage, save
+from rain.cli.main import app
+
+
+def checked(folder: Path, *options: str) -> Outcome:
+    return CliRunner().invoke(app, ["check", str(folder), *options])
+
+
+def prove(folder: Path, found: int) -> None:
+    """Write a proof of the attack of ``three_columns`` on 20 images."""
+    about = ProofCell(
+        dataset="samples",
+        size=224,
+        classifier="small",
+        defense="rain",
+        attack="pgd(confidence=inf)",
+        norm="linf",
+        eps=4 / 255,
+        access="adaptive",
+        eot=20,
+        inside=9,
+        planted=1,
+        draws=4,
+        seed=0,
+        examples=20,
+        chunk=20,
+    )
+    images = [ProvenImage(index, True, index < found, False) for index in range(20)]
+    save(folder, about, 0, images, {})
+
+
+def of_jpeg(**changes: Any) -> Result:
+    about = cell(defense="jpeg", eot=1, **changes)
+    return with_facts(result(about, share(0.1)), defense_random="no")
+
+
+def test_a_claim_of_a_random_defence_needs_a_proof(tmp_path: Path) -> None:
+    write(tmp_path, three_columns())
+    before = checked(tmp_path)
+    assert before.exit_code == 1
+    assert "Attack proven (a claim needs it): run rain prove" in before.stdout
+    assert before.stdout.strip().endswith("rain at 4/255: no claim is allowed: Attack proven was not run.")
+    prove(tmp_path, found=20)
+    after = checked(tmp_path)
+    assert after.exit_code == 0, after.output
+    assert "100.0 % found on 20 images" in after.stdout
+    assert after.stdout.strip().endswith("rain at 4/255: a claim is allowed.")
+
+
+def test_a_proof_that_fails(tmp_path: Path) -> None:
+    write(tmp_path, three_columns())
+    prove(tmp_path, found=10)
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    assert "Attack proven failed" in outcome.stdout
+
+
+def test_a_deterministic_defence_needs_an_adaptive_attack(tmp_path: Path) -> None:
+    write(tmp_path, [of_jpeg(access="transfer")])
+    assert checked(tmp_path).exit_code == 1
+    write(tmp_path, [of_jpeg()])
+    assert checked(tmp_path).exit_code == 0
+
+
+def test_one_of_several_defences_is_enough_to_refuse(tmp_path: Path) -> None:
+    write(tmp_path, [*three_columns(), of_jpeg()])
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    assert "jpeg at 4/255: a claim is allowed." in outcome.stdout
+
+
+def test_where_nothing_was_attacked_nothing_is_claimed(tmp_path: Path) -> None:
+    write(tmp_path, [result(unattacked(), share(0.8))])
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    assert "No defence was attacked here" in outcome.stdout
+
+
+def test_every_budget(tmp_path: Path) -> None:
+    write(tmp_path, [of_jpeg(), of_jpeg(access="static"), of_jpeg(access="transfer", eps=8 / 255)])
+    assert checked(tmp_path).exit_code == 0
+    outcome = checked(tmp_path, "--every-budget")
+    assert outcome.exit_code == 1
+    assert "jpeg at 8/255: no claim is allowed" in outcome.stdout
+
+
+@pytest.mark.parametrize("target", ["-", "rows.json"])
+def test_rows_as_json(tmp_path: Path, target: str) -> None:
+    write(tmp_path, [of_jpeg()])
+    file = tmp_path / target
+    outcome = checked(tmp_path, "--json", target if target == "-" else str(file))
+    rows = json.loads(outcome.stdout if target == "-" else file.read_text())
+    assert [row["point"] for row in rows] == [point.name for point in POINTS]
+    assert outcome.exit_code == 0
+
+
+def test_places_are_named_where_there_are_several(tmp_path: Path) -> None:
+    write(tmp_path, [of_jpeg(), of_jpeg(dataset="folder:there")])
+    assert "folder:there, 224 pixels, small: jpeg at 4/255" in checked(tmp_path).stdout
+
+
+def test_brackets_of_others_are_no_markup(tmp_path: Path) -> None:
+    about = cell(defense="mine:defence[red]", eot=1)
+    write(tmp_path, [with_facts(result(about, share(0.1)), defense_random="no")])
+    outcome = checked(tmp_path)
+    assert "mine:defence[red] at 4/255" in outcome.stdout
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    outcome = checked(tmp_path / "nowhere")
+    assert outcome.exit_code != 0
+    assert "no such folder" in outcome.stderr

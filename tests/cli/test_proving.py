@@ -1,0 +1,51 @@
+"""``rain prove``: what it takes, what it prints, and what it refuses."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from rain.bench import proofs
+from rain.cli.main import app
+
+GRID = """
+dataset = "csv:{pictures}"
+size = "native"
+classifier = "models:tiny"
+defenses = ["none", "jpeg"]
+examples = 4
+chunk = 2
+[[attacks]]
+attack = "pgd(steps=8)"
+access = "{access}"
+eps = "16/255"
+[[attacks]]
+attack = "pgd(steps=1, step=1/25500)"
+access = "{access}"
+eps = "16/255"
+"""
+
+
+def call(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, list(map(str, ("prove", *arguments))))
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+def test_it_says_which_attacks_are_fit(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID.format(pictures=pictures, access="adaptive"))
+    options = ("--out", tmp_path / "out", "--examples", 3, "--inside", 30, "--device", "cpu")
+    text = call(path, *options)
+    assert "2 attacks, each on up to 3 images" in text
+    assert "fit: pgd(steps=8) (adaptive; 16/255, linf) on jpeg finds 100.0 %" in text
+    assert "NOT FIT to call it robust: pgd(" in text
+    assert {proof.passed for proof in proofs.load(tmp_path / "out")} == {True, False}
+    again = call(path, *options)
+    assert "nothing to prove" in again
+    assert "fit: pgd(steps=8)" in again
+
+
+def test_a_grid_without_adaptive_attacks_is_refused(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID.format(pictures=pictures, access="transfer"))
+    assert "nothing to prove: the grid needs an adaptive attack" in call(path, "--out", tmp_path, status=1)
