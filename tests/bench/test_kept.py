@@ -232,7 +232,7 @@ def brighter(folder: Path) -> None:
 
 
 def huge(folder: Path) -> None:
-    Image.new("RGB", (9000, 9000)).save(first_image(folder))
+    Image.new("RGB", (900, 900)).save(first_image(folder))
 
 
 def no_image(folder: Path) -> None:
