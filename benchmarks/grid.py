@@ -3,7 +3,8 @@
     python benchmarks/grid.py [overhead] [memory] [linear] [workers] [--rounds 5] [--classifier small_resnet]
 
 - overhead: a grid against a loop that does the same sums and writes nothing; with large chunks, and with
-  chunks of one cheap image. Both take turns, round after round; printed are medians and their ratio.
+  chunks of one cheap image. Both take turns, round after round; printed are medians and their ratio, of
+  seconds and of the seconds of this process on a CPU, which others on the machine disturb less.
 - memory: what the process has in use after 100 and after 1000 chunks.
 - linear: seconds for twice and four times the images, draws and steps.
 - workers: two workers with one thread each against one process with one thread. They begin by building what
@@ -93,25 +94,27 @@ class Subject:
     def overhead(self) -> None:
         """Time grids against loops."""
         cases = {
-            "one chunk of 50 images, PGD of 10 steps": self.grid(50, 50, pgd(10)),
             "50 chunks of one image, no attack": self.grid(50, 1, {"attack": "none"}),
+            "one chunk of 20 images, PGD of 5 steps": self.grid(20, 20, pgd(5)),
         }
         for name, grid in cases.items():
-            seconds: dict[str, list[float]] = {"the bench": [], "a plain loop": []}
+            seconds: dict[str, list[tuple[float, float]]] = {"the bench": [], "a plain loop": []}
             for number in range(self.rounds + 1):
                 with self.plan(grid) as plan:
                     build(plan)
                     once = {
-                        "the bench": time_of(partial(measure_pending, plan, False)),
-                        "a plain loop": time_of(partial(loop, plan.assets, plan.cells[0])),
+                        "the bench": times_of(partial(measure_pending, plan, False)),
+                        "a plain loop": times_of(partial(loop, plan.assets, plan.cells[0])),
                     }
                 if number:  # the first round warms up
-                    for kind, value in once.items():
-                        seconds[kind].append(value)
-            bench, plain = (statistics.median(values) for values in seconds.values())
-            print(f"overhead, {name}: {100 * (bench / plain - 1):+.1f} %")
-            for kind, values in seconds.items():
-                print(f"  {kind}: {spread(values)}")
+                    for kind, times in once.items():
+                        seconds[kind].append(times)
+            for place, unit in enumerate(("seconds", "seconds of a CPU")):
+                columns = {kind: [times[place] for times in rounds] for kind, rounds in seconds.items()}
+                bench, plain = (statistics.median(values) for values in columns.values())
+                print(f"overhead in {unit}, {name}: {100 * (bench / plain - 1):+.1f} %")
+                for kind, values in columns.items():
+                    print(f"  {kind}: {spread(values)}")
 
     def memory(self) -> None:
         """Count what is in use while chunks are measured."""
@@ -212,9 +215,13 @@ def loop(assets: Assets, cell: Cell) -> list[tuple[list[int], list[int]]]:
 
 
 def time_of(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    return times_of(work)[0]
+
+
+def times_of(work: Callable[[], object]) -> tuple[float, float]:
+    begin, begin_on_cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - begin_on_cpu
 
 
 def spread(values: list[float]) -> str:
