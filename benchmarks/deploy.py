@@ -29,7 +29,7 @@ from torch import Generator, nn
 
 import rain
 from rain import checkpoints
-from rain.deploy import Runtime, export
+from rain.deploy import GatedPrediction, Runtime, export
 from rain.deploy.engines import import_runtime
 from rain.errors import ExportError, GateError, OptionError
 
@@ -101,7 +101,7 @@ def main() -> None:
             print_table(seconds, count)
         if arguments.stream:
             streams = streams_of(classifier, defenses, Path(folder), arguments.threads, ways)
-            seconds = measure(streams, None, max(1, arguments.rounds // 5), clock)
+            seconds = measure(streams, np.empty(0), max(1, arguments.rounds // 5), clock)
             print(f"\n{arguments.classifier}, a stream of {STREAM} images in batches of {BATCH}, {about}")
             print_streams(seconds)
 
@@ -209,13 +209,19 @@ def stream_of(classifier: nn.Module, share: float) -> list[np.ndarray]:
 def threshold(classifier: nn.Module, defense: str) -> float:
     """Above which a gate flags two in a hundred of clean pictures."""
     hardened = rain.harden(classifier, rain.load_defense("gated", defense=defense, threshold=1))
-    suspicion = hardened.predict(pictures(STREAM), seed=0).suspicion
-    return float(suspicion.quantile(1 - FLAGGED)) + 1e-6
+    prediction = hardened.predict(pictures(STREAM), seed=0)
+    assert isinstance(prediction, rain.GatedPrediction)
+    return float(prediction.suspicion.quantile(1 - FLAGGED)) + 1e-6
 
 
 def flagged(runtime: Runtime, stream: list[np.ndarray]) -> float:
     """The share of a stream that the gate flags."""
-    return float(np.concatenate([runtime.predict(batch, seed=0).flagged for batch in stream]).mean())
+    count = 0
+    for batch in stream:
+        prediction = runtime.predict(batch, seed=0)
+        assert isinstance(prediction, GatedPrediction)
+        count += int(prediction.flagged.sum())
+    return count / STREAM
 
 
 def answer_all(predict: Callable[[np.ndarray], object], stream: list[np.ndarray], _: object) -> None:
@@ -238,7 +244,7 @@ def once(runtime: Runtime, images: np.ndarray) -> object:
 
 
 def measure(
-    work: Ways, images: object, rounds: int, clock: Callable[[], float]
+    work: Ways, images: np.ndarray, rounds: int, clock: Callable[[], float]
 ) -> dict[tuple[str, str], list[float]]:
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in work}
     for number in range(rounds + 2):
