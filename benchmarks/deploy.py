@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def main() -> None:
             print_table(seconds, count)
         if arguments.stream:
             streams = streams_of(classifier, defenses, Path(folder), arguments.threads, ways)
-            seconds = measure(streams, np.empty(0), max(1, arguments.rounds // 5), clock)
+            seconds = measure(streams, None, max(1, arguments.rounds // 5), clock)
             print(f"\n{arguments.classifier}, a stream of {STREAM} images in batches of {BATCH}, {about}")
             print_streams(seconds)
 
@@ -216,12 +217,12 @@ def threshold(classifier: nn.Module, defense: str) -> float:
 
 def flagged(runtime: Runtime, stream: list[np.ndarray]) -> float:
     """The share of a stream that the gate flags."""
-    count = 0
+    shares = []
     for batch in stream:
         prediction = runtime.predict(batch, seed=0)
         assert isinstance(prediction, GatedPrediction)
-        count += int(prediction.flagged.sum())
-    return count / STREAM
+        shares.append(prediction.flagged)
+    return float(np.concatenate(shares).mean())
 
 
 def answer_all(predict: Callable[[np.ndarray], object], stream: list[np.ndarray], _: object) -> None:
@@ -244,7 +245,7 @@ def once(runtime: Runtime, images: np.ndarray) -> object:
 
 
 def measure(
-    work: Ways, images: np.ndarray, rounds: int, clock: Callable[[], float]
+    work: Ways, images: Any, rounds: int, clock: Callable[[], float]
 ) -> dict[tuple[str, str], list[float]]:
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in work}
     for number in range(rounds + 2):

@@ -16,7 +16,7 @@ from rain.bench import workers as module
 from rain.bench.plan import prepare
 from rain.bench.runners import run
 from rain.bench.sharing import bundles
-from rain.bench.workers import Worker, _Crew
+from rain.bench.workers import Worker, _Crew, order_of, rebuild
 from rain.bench.working import Failures
 from rain.errors import ResultError, WorkerError
 from rain.runtime.progress import Board
@@ -147,6 +147,23 @@ def test_what_a_worker_cannot_write_or_build_is_told(
     assert "the weights are not here" in str(error)
 
 
+def test_who_is_ended_while_he_tells_of_an_error_is_silent(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    plan = prepare(small(pictures), tmp_path)
+    order = module.order_of(plan, bundles(plan.assets, plan.work), 2, 0)
+    handlers = {sign: signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(module, "serve", end)
+    try:
+        module._work(order, multiprocessing.Pipe()[0])
+    finally:
+        for sign, handler in handlers.items():
+            signal.signal(sign, handler)
+
+
 def test_a_cell_that_fails_is_told_to_all_and_left_alone(pictures: Path, tmp_path: Path) -> None:
     attacks = [{"attack": name, "access": "static", "eps": "8/255"} for name in ("dying:raising", "fgsm")]
     asked = small(pictures, defenses=["none"], attacks=attacks)
@@ -213,3 +230,8 @@ eot = 2
 """
     )
     return path
+
+
+def test_a_worker_keeps_the_images_that_the_plan_keeps(pictures: Path, tmp_path: Path) -> None:
+    plan = prepare(small(pictures), tmp_path, keep_images="float")
+    assert rebuild(order_of(plan, ["one"] * len(plan.work), 2, 0)).keeps == "float"

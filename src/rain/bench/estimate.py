@@ -5,11 +5,24 @@ All of it is linear in the images: ``benchmarks/grid.py`` shows that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from rain.errors import OptionError
+from rain.errors import OptionError, ResultError
+from rain.files import read_foreign
+from rain.tables import parse_json_table
 
 BEAT = 5.0
 """Seconds between two signs of life of a lease, as ``rain.bench.leases`` has it."""
+
+
+NEED_BYTES = 100_000
+"""Of a file of what was measured, at most."""
+
+CHUNKS = (25, 100, 400)
+"""Sizes of chunks that are compared, unless others are asked for."""
+
+WORKERS = (1, 8, 64)
+"""Numbers of workers that are compared, unless others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,23 @@ class Estimate:
     row_seconds: float
 
 
+def read_need(path: Path) -> Need:
+    """Read what ``rain plan --json`` wrote.
+
+    Raises:
+        ResultError: it is something else.
+    """
+    try:
+        table = parse_json_table(read_foreign(path, NEED_BYTES).decode("utf-8"))
+        sizes = tuple((int(images), int(cells)) for images, cells in table.pop("sizes"))
+        return Need(sizes=sizes, **table)
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        what = "not what rain plan --json writes"
+        raise ResultError(f"{path}: {what} ({type(error).__name__}: {error})") from None
+
+
 def estimate(need: Need, chunk: int) -> Estimate:
     """Say what a run needs with chunks of so many images.
 
@@ -82,13 +112,13 @@ def estimate(need: Need, chunk: int) -> Estimate:
     )
 
 
-def table(need: Need, chunks: Sequence[int], jobs: Sequence[int]) -> str:
+def table(need: Need, chunks: Sequence[int] = CHUNKS, workers: Sequence[int] = WORKERS) -> str:
     """Write an estimate as Markdown.
 
     Args:
         need: what was measured.
         chunks: sizes of chunks to compare.
-        jobs: numbers of workers to compare.
+        workers: numbers of them to compare.
     """
     where = need.device if need.device != "cpu" else f"a CPU with {_count(need.threads, 'thread')}"
     cells = sum(cells for _, cells in need.sizes)
@@ -99,7 +129,7 @@ def table(need: Need, chunks: Sequence[int], jobs: Sequence[int]) -> str:
         "",
         "| workers | time |",
         "|---:|---:|",
-        *(f"| {number} | {_time(need.seconds / number)} |" for number in jobs),
+        *(f"| {number} | {_time(need.seconds / number)} |" for number in workers),
         "",
         "| chunk | chunk numbers | files | MB of results | a dead worker loses | all cells of a chunk |",
         "|---:|---:|---:|---:|---:|---:|",

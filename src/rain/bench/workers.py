@@ -324,7 +324,12 @@ def _work(order: Order, channel: Connection) -> None:
     Thread(target=_watch, daemon=True).start()
     torch.set_num_threads(order.threads)
     keep_freed_memory()
-    serve(order, channel)
+    try:
+        serve(order, channel)
+    except KeyboardInterrupt:
+        pass  # it was ended while it told of an error
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is at its end already
 
 
 def serve(order: Order, channel: Connection) -> None:
