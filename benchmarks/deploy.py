@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch import Generator, nn
 
 import rain
 from rain import checkpoints
-from rain.deploy import Runtime, export
+from rain.deploy import GatedPrediction, Runtime, export
 from rain.deploy.engines import import_runtime
 from rain.errors import ExportError, GateError, OptionError
 
@@ -209,13 +210,19 @@ def stream_of(classifier: nn.Module, share: float) -> list[np.ndarray]:
 def threshold(classifier: nn.Module, defense: str) -> float:
     """Above which a gate flags two in a hundred of clean pictures."""
     hardened = rain.harden(classifier, rain.load_defense("gated", defense=defense, threshold=1))
-    suspicion = hardened.predict(pictures(STREAM), seed=0).suspicion
-    return float(suspicion.quantile(1 - FLAGGED)) + 1e-6
+    prediction = hardened.predict(pictures(STREAM), seed=0)
+    assert isinstance(prediction, rain.GatedPrediction)
+    return float(prediction.suspicion.quantile(1 - FLAGGED)) + 1e-6
 
 
 def flagged(runtime: Runtime, stream: list[np.ndarray]) -> float:
     """The share of a stream that the gate flags."""
-    return float(np.concatenate([runtime.predict(batch, seed=0).flagged for batch in stream]).mean())
+    shares = []
+    for batch in stream:
+        prediction = runtime.predict(batch, seed=0)
+        assert isinstance(prediction, GatedPrediction)
+        shares.append(prediction.flagged)
+    return float(np.concatenate(shares).mean())
 
 
 def answer_all(predict: Callable[[np.ndarray], object], stream: list[np.ndarray], _: object) -> None:
@@ -238,7 +245,7 @@ def once(runtime: Runtime, images: np.ndarray) -> object:
 
 
 def measure(
-    work: Ways, images: object, rounds: int, clock: Callable[[], float]
+    work: Ways, images: Any, rounds: int, clock: Callable[[], float]
 ) -> dict[tuple[str, str], list[float]]:
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in work}
     for number in range(rounds + 2):

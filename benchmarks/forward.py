@@ -127,7 +127,7 @@ def others(classifier: torch.nn.Module, device: str) -> dict[str, Callable[[Tens
     return work
 
 
-def pictures(count: int, side: int) -> Tensor:
+def pictures(count: int, side: int = SIDE) -> Tensor:
     """So many of the sample pictures, again and again: on noise a gate would overrule more than it does."""
     samples = rain.load_dataset("samples")
     return torch.stack([enter(samples[index % len(samples)][0], side) for index in range(count)])

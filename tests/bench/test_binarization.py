@@ -183,3 +183,16 @@ def test_attacks_that_average_by_themselves_are_proven(pictures: Path, tmp_path:
     )
     (proof,) = proving.run(plan)
     assert proof.found == 1.0
+
+
+def test_an_attack_of_another_library_is_proven(pictures: Path, tmp_path: Path) -> None:
+    """What it is given is a module with a device, as it is where it is measured."""
+    pytest.importorskip("foolbox")
+    plan = proving.prepare(
+        table(pictures, "jpeg", "foolbox/LinfPGD(rel_stepsize=0.25, steps=8)"),
+        tmp_path,
+        examples=2,
+        inside=30,
+    )
+    (proof,) = proving.run(plan)
+    assert proof.found == 1.0

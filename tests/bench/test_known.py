@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from measuring import cell_of, grid
-from synthetic import cell, of_cell, result, share, unattacked
+from synthetic import cell, of_cell, result, share, unattacked, with_facts
 from torch import Tensor
 
 from rain.bench.assets import Assets
@@ -132,6 +132,13 @@ def test_a_bound_is_said_beside_the_headline_and_is_no_part_of_it() -> None:
     assert "Attackers who know less" not in headline.sentence
     assert not check(measured(0.05))
     assert {stream.access for stream in streams(measured(0.05))} == {"adaptive"}
+
+
+def test_a_bound_of_what_is_not_random_is_not_said() -> None:
+    fixed = [with_facts(of_cell(one, draws=1, eot=1), defense_random="no") for one in measured(0.3)]
+    (headline,) = summary(fixed)
+    assert "bound" not in headline.sentence
+    assert headline.worst.rate == pytest.approx(0.3)
 
 
 def test_a_bound_above_what_it_bounds_is_warned_of() -> None:

@@ -16,7 +16,7 @@ from rain.bench import workers as module
 from rain.bench.plan import prepare
 from rain.bench.runners import run
 from rain.bench.sharing import bundles
-from rain.bench.workers import Worker, _Crew
+from rain.bench.workers import Worker, _Crew, order_of, rebuild
 from rain.bench.working import Failures
 from rain.errors import ResultError, WorkerError
 from rain.runtime.progress import Board
@@ -230,3 +230,8 @@ eot = 2
 """
     )
     return path
+
+
+def test_a_worker_keeps_the_images_that_the_plan_keeps(pictures: Path, tmp_path: Path) -> None:
+    plan = prepare(small(pictures), tmp_path, keep_images="float")
+    assert rebuild(order_of(plan, ["one"] * len(plan.work), 2, 0)).keeps == "float"

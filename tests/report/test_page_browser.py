@@ -121,8 +121,9 @@ def test_without_scripts_nothing_but_sorting_is_missing(browser: Any, file: Path
 
 
 def test_it_prints(browser: Any, file: Path) -> None:
-    visit = Visit(browser, file)
+    visit = Visit(browser, file, viewport={"width": 718, "height": 1000})  # A4 without its margins
     visit.page.emulate_media(media="print", color_scheme="dark")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 718
     assert visit.page.locator(".copy:visible").count() == 0
     assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert visit.page.pdf(format="A4").startswith(b"%PDF")

@@ -16,12 +16,11 @@ Differs: the readout is the linear discriminant of the two kinds, in closed form
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.adaptive import Expectation, Model, RandomModel, Seeded
+from rain.adaptive import Expectation, Model, Seeded, View
 from rain.defense import Hardened
 from rain.images import Images, project
 
@@ -125,7 +124,7 @@ def last_linear(network: nn.Module, image: Images) -> str:
     return fitting[-1] if fitting else ""
 
 
-class Binary:
+class Binary(View):
     """A model behind a readout: class 0 inside, class 1 planted, and two more that are never the answer.
 
     Args:
@@ -134,13 +133,14 @@ class Binary:
     """
 
     def __init__(self, model: Model, readout: Readout):
-        self.model, self.readout = model, readout
+        super().__init__(model)
+        self.readout = readout
         self.independent: bool = getattr(model, "independent", False)
         self.turn: int = getattr(model, "turn", 1)
 
-    def __call__(self, images: Images, *, copies: int = 1) -> Tensor:
+    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify images, or a batch that is one batch ``copies`` times; logits (N, 4)."""
-        asked = cast(RandomModel, self.model)(images, copies=copies) if copies > 1 else self.model(images)
+        asked = self.model(images, copies=copies) if copies > 1 else self.model(images)
         half = self.readout.score(asked) / 2
         never = torch.minimum(half, -half) - 1
         return torch.stack([-half, half, never, never], 1)

@@ -21,7 +21,7 @@ from rain.errors import GridError, ResultError
 from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
-from rain.runtime.precision import autocast
+from rain.runtime.precision import Mixed
 from rain.runtime.progress import bar
 from rain.seeding import generator_for
 
@@ -152,7 +152,7 @@ def _prove(assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: i
     size = image.shape[2], image.shape[3]
     twin = binarization.with_features(assets.twin(cell.classifier, cell.defense, size), image)
     view = Binary(attacker_view(twin, attacked, seen, batch=assets.batches.eot), readout)
-    wrapped = autocast(assets.device, assets.mixed(cell.classifier, cell.defense))(view)
+    wrapped = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
     label = torch.zeros(1, dtype=torch.long, device=image.device)
     made = attack_in_pieces(wrapped, image, label, attacked, start, batch=assets.batches.attack)
     return ProvenImage(

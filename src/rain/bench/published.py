@@ -27,10 +27,10 @@ from rain.bench.schema import (
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 BEYOND = (
-    "Reading checks more, which a schema cannot say: a spec may hold brackets only so deep in one another; "
-    "an integer is written without a point, and a score with one; an image has as many answers as the cell "
-    "has draws; the images are those of the chunk that the file's name says, in the folder that the cell's "
-    "key names."
+    "Reading checks more, which a schema cannot say: a spec may hold brackets only so deep in one another, "
+    "and that of a classifier, a defence or an attack is name(option=value, ...); an integer is written "
+    "without a point, and a score with one; an image has as many answers as the cell has draws; the images "
+    "are those of the chunk that the file's name says, in the folder that the cell's key names."
 )
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rain.errors import OptionError, shown
-from rain.specs import LONGEST, NORMS, check_size
+from rain.specs import LONGEST, NORMS, check_size, parse
 
 FILE_BYTES = 64 * 2**20
 """Of a result file, at most."""
@@ -139,10 +139,23 @@ def _is_spec(value: Any) -> bool:
     return True
 
 
+def _can_be_parsed(value: str) -> bool:
+    try:
+        parse(value)
+    except OptionError:
+        return False
+    return True
+
+
 SPEC = Kind(
     lambda value: type(value) is str and _is_spec(value),
     "a spec of a usual length and depth",
     {"type": "string", "maxLength": LONGEST},
+)
+NAME = Kind(
+    lambda value: SPEC.fits(value) and _can_be_parsed(value),
+    "a spec of a usual length and depth, name(option=value)",
+    SPEC.schema,
 )
 FLAG = Kind(lambda value: type(value) is bool, "true or false", {"type": "boolean"})
 ANSWER = integer(0, LABELS)
@@ -157,9 +170,9 @@ LIST = Kind(lambda value: type(value) is list, "a list", {"type": "array"})
 CELL = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
-    "attack": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
+    "attack": NAME,
     "norm": choice(*NORMS),
     "eps": real(FARTHEST),
     "access": choice(*ACCESSES, "none"),
@@ -197,8 +210,8 @@ CHUNK = {
 CERTIFIED = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
     "sigma": real(FARTHEST),
     "n0": COUNT,
     "n": COUNT,
@@ -223,9 +236,9 @@ CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_b
 PROOF = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
-    "attack": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
+    "attack": NAME,
     "norm": choice(*NORMS),
     "eps": real(FARTHEST),
     "access": choice(*ACCESSES),

@@ -183,9 +183,9 @@ def _entry_text(kind: str, name: str) -> str:
     registry = REGISTRIES[kind]
     if name in registry.presets:
         return f"{name} stands for {PRESETS[name]}\n\n{_entry_text(kind, specs.parse(PRESETS[name])[0])}"
-    maker = name.partition("/")[0]
-    # art/NAME is how a listing writes what art makes: no attack, and ART need not be there.
-    is_maker = maker in registry.makers and name in (maker, registry.usage(maker))
+    maker, _, argument = specs.split(name)
+    # As the list prints it, or without an argument: that is no attack, but how all of them are written.
+    is_maker = maker in registry.makers and argument in ("", "NAME")
     entry = maker if is_maker else registry.look_up(name)[0]
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)

@@ -55,7 +55,7 @@ def prove(
             skip_damaged=skip_damaged,
         )
         images = max(cell.examples for cell in plan.cells)
-        print(f"{len(plan.cells)} attacks, each on up to {images} images; into {out}", flush=True)
+        print(f"{len(plan.cells)} tests, each on up to {images} images; into {out}", flush=True)
         if not plan.work:
             print(f"nothing to prove: all of it is in {out}")
         for proof in proving.run(plan, progress=True):

@@ -33,7 +33,7 @@ EFFORTS = {
 }
 """What may be spent, and what axes call it."""
 
-Lines = Mapping[str, list[Point]]
+Lines = dict[str, list[Point]]
 """The curves of a panel, by defence."""
 
 
@@ -69,7 +69,7 @@ def efforts(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
         families = _families(group)
         present = {defense for lines in families.values() for defense in lines}
         styles = styles_of(present, labels)
-        panels = []
+        panels: list[Panel] = []
         for family, lines in families.items():
             ordered = {name: lines[name] for name in styles if name in lines}
             svg = _draw(ordered, styles, family.effort, f"effort{len(plots)}-{len(panels)}")

@@ -16,8 +16,8 @@ from rain.specs import apart, defense_within, parse
 COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 """Options that read better behind their number: ``20 steps``."""
 
-COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but the tab and the new line, and marks of direction."""
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but the tab and the new line, marks of direction, and bytes that are no text."""
 
 MEANINGS = {
     "transfer": "the attacker knows the bare classifier only, attacks that, and hopes that it carries over",
