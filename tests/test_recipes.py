@@ -55,8 +55,9 @@ def small(cell: Cell, dataset: str) -> Cell:
     attack = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.attack)
     attack = re.sub(r"\b(steps|queries|tries|searches)=(\d+)", shorter, attack)
     defense = re.sub(r"weights=[^()]*\.safetensors", "weights=None", cell.defense)
-    # Nobody calibrated a gate before the small classifier.
+    # Nobody calibrated a gate or an alarm before the small classifier.
     defense = re.sub(r"^gated\((.*)\)$", r"gated(\1, threshold=0.5)", defense)
+    defense = re.sub(r"^squeezing$", "squeezing(threshold=1)", defense)
     return replace(
         cell,
         defense=canonical(defense),
