@@ -1,12 +1,13 @@
 """Time every defence, every enhancer behind SRd, and a gate, side by side with the bare classifier.
 
     python benchmarks/forward.py [--images 8] [--rounds 9] [--threads 2] [--only tv --only rain] [--no-memory]
-        [--csv FILE]
+        [--grid FILE] [--csv FILE]
 
 All candidates run in turn, round after round, on clean pictures, so that a disturbance of the machine meets
 all of them; the median of each is printed, and its ratio to the bare classifier's. The memory is the most
 that a process of its own had in use, with the libraries and the weights in it; on a GPU, what lay in the
 GPU's memory. Enhancers have the weights that they ship, or none: that does not change what they cost.
+With --grid the defences are those of a grid, before its first classifier.
 """
 
 import argparse
@@ -22,6 +23,9 @@ import torch
 from torch import Tensor
 
 import rain
+from rain.bench.cells import OWN_SIZE, Cell
+from rain.bench.grid import read
+from rain.defense import own_size
 from rain.images import enter
 from rain.randomize import draw_choice, draw_offsets, pick, shift
 from rain.registry import DEFENSES, ENHANCERS
@@ -39,31 +43,39 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--classifier", default="efficientnet_lite0")
+    parser.add_argument("--side", type=int, default=SIDE, help="of the images, in pixels")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", action="append", help="a defence or enhancer; again for more of them")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--grid", type=Path, help="a grid file, whose defences are timed")
     parser.add_argument("--csv", type=Path, help="a file for the table: name, milliseconds, ratio, MiB")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
     specs = [spec for spec in rows() if is_asked_for(spec, arguments.only)]
+    if arguments.grid:
+        cells = read(arguments.grid).cells
+        specs = list(dict.fromkeys(cell.defense for cell in cells if cell.defense != BARE))
+        arguments.classifier = cells[0].classifier
+        arguments.side = side_of(cells[0])
     memory: dict[str, float] = {}
     if arguments.memory:
         # Before this process is large itself: on Linux its size counts as its children's first.
         memory = {spec: memory_of(arguments, spec) for spec in (BARE, *specs)}
-    images = pictures(arguments.images).to(arguments.device)
+    images = pictures(arguments.images, arguments.side).to(arguments.device)
     classifier = rain.load_classifier(arguments.classifier).to(arguments.device)
     work: dict[str, Callable[[Tensor], object]] = {
         spec: rain.harden(classifier, spec).to(arguments.device) for spec in (BARE, *specs)
     }
-    if not arguments.only:
+    if not arguments.only and not arguments.grid:
         work |= others(classifier, arguments.device)
     seconds = measure(work, images, arguments.rounds)
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
-    print(f"{arguments.images} images of {SIDE}x{SIDE}, {arguments.rounds} rounds, {where}")
+    side = arguments.side
+    print(f"{arguments.images} images of {side}x{side}, {arguments.rounds} rounds, {where}")
     print(f"{arguments.classifier} behind {'':28} {'ms an image':>12} {'ratio to bare':>14} {'MiB':>8}")
     bare = statistics.median(seconds[BARE])
     table = []
@@ -83,6 +95,13 @@ def rows() -> list[str]:
     defenses = [NEEDS.get(name, name) for name in DEFENSES.names() if name != BARE]
     enhancers = [name for name in ENHANCERS.names() if ENHANCERS.usage(name) == name]
     return [*defenses, *map(behind_srd, enhancers)]
+
+
+def side_of(cell: Cell) -> int:
+    """The side at which a grid's images enter its classifier."""
+    if cell.size and cell.size != OWN_SIZE:
+        return cell.size
+    return own_size(rain.load_classifier(cell.classifier)) or SIDE
 
 
 def behind_srd(enhancer: str) -> str:
@@ -108,10 +127,10 @@ def others(classifier: torch.nn.Module, device: str) -> dict[str, Callable[[Tens
     return work
 
 
-def pictures(count: int) -> Tensor:
+def pictures(count: int, side: int = SIDE) -> Tensor:
     """So many of the sample pictures, again and again: on noise a gate would overrule more than it does."""
     samples = rain.load_dataset("samples")
-    return torch.stack([enter(samples[index % len(samples)][0], SIDE) for index in range(count)])
+    return torch.stack([enter(samples[index % len(samples)][0], side) for index in range(count)])
 
 
 def randomize(images: Tensor) -> Tensor:
@@ -137,17 +156,18 @@ def measure(
 
 def memory_of(arguments: argparse.Namespace, spec: str) -> float:
     """The most memory in MiB that a process of its own needs for one forward pass behind a defence."""
-    options = (arguments.classifier, spec, arguments.images, arguments.threads, arguments.device)
+    sizes = (arguments.images, arguments.side, arguments.threads)
+    options = (arguments.classifier, spec, *sizes, arguments.device)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(pass_once, options)
 
 
 @torch.no_grad()
-def pass_once(classifier: str, spec: str, count: int, threads: int, device: str) -> float:
+def pass_once(classifier: str, spec: str, count: int, side: int, threads: int, device: str) -> float:
     """Do one forward pass, and say how much memory this process has had in use."""
     torch.set_num_threads(threads)
     hardened = rain.harden(rain.load_classifier(classifier), spec).to(device)
-    hardened(pictures(count).to(device))
+    hardened(pictures(count, side).to(device))
     return peak_memory_mb(torch.device(device))
 
 

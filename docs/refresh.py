@@ -1,21 +1,47 @@
 """Refresh what is generated in the documents: ``python docs/refresh.py`` (or ``make docs``).
 
 Every Markdown file with marks (``rain.report.refresh`` says which there are) is written anew from the result
-files in ``studies/``, and the plots are drawn.
+files in ``studies/``, the plots are drawn, and the schemas of result files are written.
 """
 
+import csv
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from rain.bench.cells import load
+from rain.bench.cells import Result, load
+from rain.bench.published import schema_files
+from rain.report.baseline_plot import baseline_plot
+from rain.report.defense_plot import defense_plot
 from rain.report.refresh import refresh_file
 from rain.report.stream_plot import stream_plot
 from rain.report.verdict_plot import verdict_plot
 
 ROOT = Path(__file__).parent.parent
-PLOTS = {
+ROBUST = "small_resnet(weights=runs/robust/{}/weights.safetensors)"
+NAMES = {
+    ROBUST.format("trades4"): "TRADES 4/255",
+    ROBUST.format("madry4"): "4/255",
+    ROBUST.format("madry2"): "2/255",
+    ROBUST.format("madry1"): "1/255",
+    "small_resnet(weights=imagenette)": "as shipped",
+}
+"""What the plot of robust classifiers calls them: by the budget of their training."""
+
+
+def all_defenses(results: Sequence[Result], eps: float, study: str) -> str:
+    """Draw a study of many defences, with what ``benchmarks/forward.py --grid --csv`` measured of each."""
+    with (ROOT / "docs" / "costs" / f"{study}.csv").open(newline="") as file:
+        costs = {row["name"]: float(row["ratio"]) for row in csv.DictReader(file)}
+    return defense_plot(results, eps, costs)
+
+
+PLOTS: dict[str, tuple[Callable[[Sequence[Result], float], str], str]] = {
     "verdict.svg": (verdict_plot, "gate224"),
     "streams.svg": (stream_plot, "gate224"),
     "streams96.svg": (stream_plot, "imagenette96"),
+    "defenses96.svg": (partial(all_defenses, study="defenses96"), "defenses96"),
+    "baseline.svg": (partial(baseline_plot, names=NAMES), "robust96"),
 }
 """The plots in ``docs``: by what each is drawn, and of which study."""
 
@@ -23,7 +49,7 @@ EPS = 4 / 255
 
 
 def main() -> None:
-    """Refresh the documents and the plots; name those that changed."""
+    """Refresh the documents, the plots and the schemas; name those that changed."""
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     changed = [path for path in documents if refresh_file(path, ROOT)]
     for name, (draw, study) in PLOTS.items():
@@ -31,6 +57,11 @@ def main() -> None:
         plot = draw(load(ROOT / "studies" / study), EPS)
         if not path.is_file() or path.read_text() != plot:
             path.write_text(plot)
+            changed.append(path)
+    for name, text in schema_files().items():
+        path = ROOT / "docs" / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
             changed.append(path)
     print("\n".join(f"changed: {path.relative_to(ROOT)}" for path in changed) or "nothing changed")
 

@@ -11,7 +11,7 @@ class Job:
     Args:
         name: of its files.
         recipe: shipped.
-        weights: shipped, that it begins with.
+        start: the options of ``compact`` that it begins with: shipped weights, or an untrained network.
         worth: its share of the time.
         changes: fields of the recipe.
         keeps_state: whether the state goes into OUT, so that a later call goes on.
@@ -21,7 +21,7 @@ class Job:
 
     name: str
     recipe: str
-    weights: str
+    start: str
     worth: float
     changes: dict[str, Any] = field(default_factory=dict)
     keeps_state: bool = False
@@ -58,6 +58,7 @@ ADAPTIVE = {
     "choose": "robust",
     "validation_images": 200,
 }
+FAST = {"window": 0, "batch": 128, "rate": 2e-3, "average": 0.999, "validation_images": 200}
 SMALL = {
     "classifier": "small_resnet(weights=imagenette)",
     "side": 96,
@@ -69,16 +70,25 @@ SMALL = {
 }
 JOBS = (
     # It goes first because the next one is compiled meanwhile.
-    Job("default", "accuracy", "default", 0.2, TRANSFERRED),
-    Job("adversarial224", "adversarial", "adversarial224", 0.5, ADAPTIVE, keeps_state=True, is_compiled=True),
-    Job("large", "accuracy", "large", 0.17, TRANSFERRED),
+    Job("default", "accuracy", "weights=default", 0.18, TRANSFERRED),
+    Job(
+        "adversarial224",
+        "adversarial",
+        "weights=adversarial224",
+        0.45,
+        ADAPTIVE,
+        keeps_state=True,
+        is_compiled=True,
+    ),
+    Job("large", "accuracy", "weights=large", 0.15, TRANSFERRED),
     Job(
         "adversarial",
         "adversarial",
-        "adversarial",
-        0.13,
+        "weights=adversarial",
+        0.12,
         ADAPTIVE | SMALL,
         pictures=("classes",),
         validation="held_out",
     ),
+    Job("fast", "fast", "weights=None, slim=true, blocks=3", 0.1, FAST, keeps_state=True),
 )

@@ -146,8 +146,8 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
     """
     begin = time.time()
     own = None if earlier is None else earlier / f"{job.name}.safetensors"
-    weights = own.resolve() if own is not None and own.is_file() else job.weights
-    fields = fields_of(places, job, str(weights))
+    start = f"weights={own.resolve()}" if own is not None and own.is_file() else job.start
+    fields = fields_of(places, job, start)
     if more["launch"] == "auto" and gains_by_compiling(places, job):
         fields["launch"] = "compile"
         more = {name: value for name, value in more.items() if name != "launch"}
@@ -178,12 +178,12 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
     return is_done(places, job.name)
 
 
-def fields_of(places: Places, job: Job, weights: str) -> dict[str, Any]:
+def fields_of(places: Places, job: Job, start: str) -> dict[str, Any]:
     """What a job's recipe learns from, and begins with."""
     return {
         "images": tuple(str(places.pictures / name) for name in job.pictures),
         "validation": str(places.pictures / job.validation),
-        "defense": f"rain(enhancer=compact(weights={weights}))",
+        "defense": f"rain(enhancer=compact({start}))",
         "checkpoint_minutes": 1.0,
     }
 
@@ -202,7 +202,7 @@ def start_compiling(places: Places, job: Job) -> None:
 def compile_ahead(places: Places, job: Job) -> None:
     """Compile a job's steps, compare them with those that are not, and write down what they gain."""
     begin = time.time()
-    fields = job.changes | fields_of(places, job, job.weights)
+    fields = job.changes | fields_of(places, job, job.start)
     config = with_side(read(job.recipe, **fields | {"images": str(places.pictures / job.validation)}))
     pieces = build(replace(config, accelerator="cuda", launch="compile"), build_fabric(config))
     pieces.learner.train()

@@ -61,6 +61,10 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
     calls: list[str] = []
     monkeypatch.setattr(rain, "load_classifier", lambda spec: tiny().eval(), raising=False)
     monkeypatch.setattr(rain, "run", lambda *_: calls.append("run"), raising=False)
+    monkeypatch.setattr(rain.results, "rows", lambda *_: iter([]))
+    monkeypatch.setattr(
+        rain.results, "frame", lambda *_, **__: calls.append("frame")
+    )  # pandas may be missing
     monkeypatch.setattr(train, "fit", lambda *_, **__: calls.append("fit"))
     classifier = tiny().eval()
     names: dict[str, Any] = {

@@ -7,7 +7,7 @@ import rain
 
 MODULES = [
     *("adaptive", "attacks", "classifiers", "datasets", "defenses"),
-    *("deploy", "enhancers", "grid", "randomize", "train"),
+    *("deploy", "enhancers", "grid", "randomize", "results", "train"),
 ]
 CLASSES = [
     *("Certificates", "Chain", "Defense", "Expectation", "Frozen", "GatedPrediction", "Hardened"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         enhancers,
         grid,
         randomize,
+        results,
         train,
     )
     from rain.adaptive import Expectation, Frozen, StraightThrough
@@ -72,6 +73,7 @@ _MODULES = (
     "enhancers",
     "grid",
     "randomize",
+    "results",
     "train",
 )
 
@@ -105,6 +107,7 @@ __all__ = [
     "quantize",
     "randomize",
     "read_image",
+    "results",
     "run",
     "save_image",
     "train",

@@ -192,7 +192,8 @@ def test_a_library_that_is_missing_is_said_to_be(
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr("rain.attacks._libraries.import_module", missing)
-    monkeypatch.setattr(ATTACKS, "_entries", {k: v for k, v in ATTACKS._entries.items() if "/" not in k})
+    for name in [name for name in ATTACKS._entries if "/" in name]:
+        monkeypatch.delitem(ATTACKS._entries, name)
     with pytest.raises(OptionError, match=f"pip install {package}$"):
         load_attack(spec)
 
@@ -248,6 +249,12 @@ def test_what_an_attack_is_remembered_by() -> None:
     assert traits_of(spec).steps == 7
     assert foreign_code("models:tiny", "none", spec) != foreign_code("models:tiny", "none", "pgd")
     assert libraries_of("pgd") == []
+
+
+def test_an_attack_that_averages_by_itself_says_so() -> None:
+    pytest.importorskip("torchattacks")
+    assert traits_of("torchattacks/EOTPGD(eot_iter=20)").averages == 20
+    assert traits_of("torchattacks/PGD(steps=7)").averages == 1
 
 
 def test_noise_is_no_adaptive_attack() -> None:

@@ -119,6 +119,10 @@ def test_who_knows_the_draw_is_no_weaker() -> None:
     # Two images more are noise.
     assert of("Draw known", *others, attacked(0.11, access="known")).state == "passed"
     assert of("Draw known", *others).state == "not run"
+    # Another attack, of more steps, is no measure of it where the same one is there.
+    longer = attacked(0.0, attack="pgd(confidence=inf, steps=80)")
+    assert of("Draw known", *others, longer, known).state == "passed"
+    assert of("Draw known", longer, attacked(0.2, access="known")).state == "failed"
 
 
 def test_frozen_randomness() -> None:
@@ -296,6 +300,9 @@ def test_a_gate() -> None:
     assert of("Gate or alarm", attacked(0.1, **gated)).state == "not run"
     around = attacked(0.1, attack="ungated(attack=pgd)", **gated)
     assert of("Gate or alarm", attacked(0.1, **gated), around).state == "passed"
+    # Files of before say it by the name only.
+    before = with_facts(around, attack_traits="traits")
+    assert of("Gate or alarm", attacked(0.1, **gated), before).state == "passed"
     alarm = {"defense": "squeezing"}
     close = attacked(0.1, attack="gate(aim=close)", **alarm)
     assert of("Gate or alarm", attacked(0.1, **alarm)).state == "not run"

@@ -139,3 +139,37 @@ def test_grids_results_and_reports_do_not_load_torch() -> None:
     modules = "rain.grid, rain.bench.cells, rain.bench.metrics, rain.bench.checks, rain.report.verdict"
     code = f"import sys, {modules}; rain.grid.read('demo'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_eot_and_draws_are_values_or_lists() -> None:
+    attack = {"attack": "pgd", "access": ["static", "adaptive"], "eps": "4/255", "eot": [1, 5, 20]}
+    cells = expand(TABLE | {"attacks": [attack], "draws": [2, 8]}).cells
+    of_rain = [(cell.access, cell.eot, cell.draws) for cell in cells if cell.defense == "rain"]
+    adaptive = [("adaptive", eot, draws) for eot in (1, 5, 20) for draws in (2, 8)]
+    assert of_rain == [("static", 1, 2), ("static", 1, 8), *adaptive]
+    of_bare = [(cell.access, cell.eot, cell.draws) for cell in cells if cell.defense == "none"]
+    assert of_bare == [("static", 1, 1), ("adaptive", 1, 1)]
+
+
+def test_one_value_in_a_list_is_that_value() -> None:
+    assert expand(TABLE | {"draws": [8]}) == expand(TABLE | {"draws": 8})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"draws": []}, "draws is an empty list"),
+        ({"draws": [8, 0]}, "draws must be an integer of at least 1, got 0"),
+        ({"draws": [8, True]}, "draws must be an integer of at least 1, got True"),
+        ({"draws": [[8]]}, r"draws must be an integer of at least 1, got \[8\]"),
+        ({"draws": [1, 10**9]}, "draws must be an integer of at most"),
+        ({"examples": [1, 2]}, "examples must be an integer"),
+        ({"draws": list(range(1, 9000)), "defenses": [f"d{number}" for number in range(99)]}, "100000 cells"),
+    ],
+)
+def test_a_list_of_draws_is_checked(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(GridError, match=says):
+        expand(TABLE | changes)
+    eot = {"attack": "pgd", "access": "adaptive", "eps": 0.1, "eot": changes.get("draws", 0)}
+    with pytest.raises(GridError, match=says.replace("draws", "eot") if "draws" in changes else "eot must"):
+        expand(TABLE | {"defenses": changes.get("defenses", ["rain"]), "attacks": [eot]})

@@ -170,6 +170,15 @@ def test_a_replayed_cell_is_a_transfer_that_says_what_it_was_made_against(
         assert "before models:tiny, access " in against
 
 
+def test_a_corruption_stays_one(pictures: Path, tmp_path: Path) -> None:
+    from rain.bench.columns import is_corruption
+
+    attacks = [{"attack": "corruption(kind=noise)", "access": ["transfer"], "eps": 1.0}]
+    run(small(pictures, attacks=attacks, defenses=["none"]), tmp_path / "run", keep_images="png")
+    (result,) = replay(tmp_path / "run", tmp_path / "out", defenses=["jpeg"])
+    assert is_corruption(result)
+
+
 def test_other_draws_are_others(runs: dict[str, Path], tmp_path: Path) -> None:
     defense = ["rain(enhancer=bicubic)"]
     one = replay(runs["float"], tmp_path / "one", defenses=defense, draws=8)
@@ -223,7 +232,7 @@ def brighter(folder: Path) -> None:
 
 
 def huge(folder: Path) -> None:
-    Image.new("RGB", (9000, 9000)).save(first_image(folder))
+    Image.new("RGB", (900, 900)).save(first_image(folder))
 
 
 def no_image(folder: Path) -> None:

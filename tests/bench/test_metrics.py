@@ -14,6 +14,7 @@ from rain.bench.metrics import (
     paired,
     per_image,
     rows,
+    strongest,
     unbounded,
     worst_case,
     worst_images,
@@ -169,3 +170,36 @@ def test_the_curve_over_distances_is_the_accuracy_if_so_much_is_allowed() -> Non
     assert by_distance(measured)[-1][1] == pytest.approx(accuracy(measured))
     assert not unbounded(cell(eps=4 / 255))
     assert not unbounded(cell(attack="none", eps=1000.0))
+
+
+def test_points_of_a_curve_over_draws_are_one_attack() -> None:
+    """The smallest of noisy points on each image is below all of them, by luck alone."""
+    few, many = result(cell(eot=1), [0, 1, 1, 0]), result(cell(eot=20), [1, 0, 0, 0])
+    assert worst_images([few, many]) == per_image(many)
+    assert worst_images([many, few]) == per_image(many)
+    assert strongest([few, many]) == [many]
+
+
+def test_the_same_attack_judged_on_more_draws_is_one_attack() -> None:
+    once = result(cell(draws=1), [1, 0])
+    often = result(cell(draws=2), [(0, 1), (0, 1)])
+    assert strongest([once, often]) == [often]
+    wide = result(cell(draws=1), [1, 0, 1])
+    assert strongest([often, wide]) == [wide]
+
+
+def test_a_point_that_is_not_there_yet_stands_for_nothing() -> None:
+    few, many = result(cell(eot=1), [0, 1]), result(cell(eot=20), [1, 0])
+    nothing = replace(many, outcomes=())
+    assert worst_images([few, nothing]) == per_image(few)
+    assert worst_images([nothing]) == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"attack": "pgd(steps=80)"}, {"access": "static", "eot": 1}, {"eps": 1 / 255}, {"seed": 1}],
+)
+def test_other_attacks_are_kept(changes: dict[str, object]) -> None:
+    one, other = result(cell(), [1, 0]), result(cell(**changes), [0, 1])
+    assert strongest([one, other]) == [one, other]
+    assert set(worst_images([one, other]).values()) == {0.0}

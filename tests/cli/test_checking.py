@@ -123,3 +123,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     outcome = checked(tmp_path / "nowhere")
     assert outcome.exit_code != 0
     assert "no such folder" in outcome.stderr
+
+
+@pytest.mark.parametrize("place", ["results", "proofs"])
+def test_a_file_that_is_none_of_ours(tmp_path: Path, place: str) -> None:
+    write(tmp_path, three_columns())
+    prove(tmp_path, found=20)
+    within = tmp_path / "proofs" if place == "proofs" else tmp_path
+    (file, *_) = sorted(within.glob("*/0*.json"))
+    file.write_text('{"format": 1, "cell": "<script>"}')
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    assert str(file) in outcome.stderr
+    assert "Traceback" not in outcome.output
+    assert outcome.stdout == ""

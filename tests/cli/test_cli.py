@@ -187,7 +187,8 @@ def test_help_lists_the_commands_in_this_order() -> None:
     commands = output.partition("Commands:")[2]
     assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == [
         *("list", "predict", "serve", "explain", "calibrate", "cost", "export"),
-        *("run", "replay", "certify", "prove", "report", "check", "demo", "train"),
+        *("plan", "run", "merge", "replay", "certify", "prove", "report", "check", "compare"),
+        *("demo", "train"),
     ]
 
 

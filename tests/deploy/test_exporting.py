@@ -22,6 +22,7 @@ from rain.images import enter
 from rain.registry import DEFENSES, load_defense
 
 COMPACT = "rain(enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1))"
+SLIM = "rain(enhancer=compact(weights=None, slim=true, features=4, blocks=1))"
 SIZE = (20, 24)
 NIPS2017 = Path(__file__).parents[3] / "shared" / "data" / "nips2017"
 
@@ -97,9 +98,10 @@ def assert_same(runtime: Runtime, hardened: Hardened, images: Tensor) -> None:
         assert (logits.argmax(1) == expected.argmax(1)).all()
 
 
-def test_onnx_is_torch_for_any_batch_and_any_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [COMPACT, SLIM])
+def test_onnx_is_torch_for_any_batch_and_any_size(tmp_path: Path, spec: str) -> None:
     needs_onnx()
-    hardened = rain.harden(Pooled(), COMPACT)
+    hardened = rain.harden(Pooled(), spec)
     manifest = export(hardened, tmp_path / "out", size=0, classifier="pooled")
     assert manifest.size is None
     assert manifest.measured["logit_difference"] < 1e-4

@@ -18,6 +18,7 @@ from rain.report.exports import read_galleries, to_json, write_html
 
 LIGHT = """
 import sys, rain.bench.checks, rain.bench.metrics, rain.report.exports, rain.report.refresh, rain.report.table
+import rain.report.latex, rain.report.sheet, rain.results
 import rain.report.verdict_plot, rain.report.stream_plot, rain.runtime.progress
 assert not {"torch", "jinja2", "matplotlib"} & set(sys.modules)
 """

@@ -168,3 +168,14 @@ def test_the_sentence_says_of_how_many_attacks_a_figure_is_the_worst() -> None:
     sentence = only([*one, *more]).sentence
     assert "the worst on each image of 2 adaptive attacks leaves" in sentence
     assert "(the worst of 2)" in sentence
+
+
+def test_weaker_points_of_a_curve_do_not_lower_the_verdict() -> None:
+    bare = result(cell(defense="none", eot=1), share(0.0))
+    strong = result(cell(eot=20, draws=8), share(0.3))
+    weak = result(cell(eot=1, draws=8), [1 - right for right in share(0.3)])
+    (alone,), (beside,) = summary([bare, strong]), summary([bare, weak, strong])
+    assert beside == alone
+    assert beside.under["adaptive"].attacks == 1
+    judged_once = result(cell(eot=20, draws=1), share(0.3))
+    assert summary([bare, judged_once, strong])[0].submissions == 8

@@ -28,11 +28,13 @@ def small(recipe: Config) -> dict[str, Any]:
     """Fields that make a shipped recipe a matter of seconds, and need no download."""
     attack = recipe.attack.replace("steps=7", "steps=2").replace("steps=5", "steps=2")
     changes = {"attack": attack, "side": 32, "batch": 4, "steps": 2, "epochs": 0, "validation_images": 4}
-    changes |= {"workers": 0, "accelerator": "cpu"}
+    changes |= {"workers": 0, "accelerator": "cpu", "window": min(recipe.window, 16)}
     if recipe.trains == "classifier":
         return changes | {"classifier": "small_resnet(width=4, classes=5)"}
     compact, edsr = f"compact(weights=None, {COMPACT})", f"edsr(weights=None, {EDSR})"
     enhancer = edsr if "edsr" in recipe.defense else compact
+    if "slim" in recipe.defense:
+        enhancer = "compact(weights=None, slim=true, features=4, blocks=1)"
     options = "preset=released, " if "released" in recipe.defense else ""
     changes["classifier"] = recipe.classifier and "models:tiny"
     return changes | {"defense": f"rain({options}enhancer={enhancer})"}

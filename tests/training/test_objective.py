@@ -17,6 +17,7 @@ from rain.randomize import shift
 from rain.registry import ATTACKS, load_defense, own_traits
 from rain.seeding import generator_for
 from rain.training.attacker import behind_draw, build_attack, evenly_chosen, frozen
+from rain.training.checks import check_target
 from rain.training.objective import Objective, divergence, target_of
 from rain.training.recipe import Config
 from rain.training.stages import Stages, feature_distance, relative_distance
@@ -50,6 +51,35 @@ def test_the_attackers_tools_are_no_submodules(config: Callable[..., Config]) ->
     plain, windowed = Objective(config()), Objective(config(window=16, feature=1.0, attack="pgd(steps=1)"))
     assert [name for name, _ in windowed.named_children()] == ["classifier", "defense", "learner"]
     assert windowed.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_a_teacher_is_what_l1_compares_with(config: Callable[..., Config]) -> None:
+    """On attacked images, too: it sees the same ones behind the same draw, and does not move."""
+    objective = Objective(config(pixel=1.0, distillation=0.0, teacher="rain"))
+    assert objective.teacher is not None
+    entering, clean = pictures(2, seed=1), pictures(2, seed=2)
+    draw = objective.defense.draw(entering, generator_for(2))
+    losses = objective.losses(entering, clean, torch.zeros(2, dtype=torch.long), draw)
+    restored = objective.defense.transform(entering, draw)
+    expected = (restored - objective.teacher.transform(entering, draw)).abs().mean()
+    assert torch.allclose(losses["pixel"], expected)
+    losses["loss"].backward()
+    assert all(weight.grad is None for weight in objective.teacher.parameters())
+    assert any(weight.grad is not None for weight in objective.learner.parameters())
+
+
+def test_who_is_its_own_teacher_has_nothing_to_learn(config: Callable[..., Config]) -> None:
+    objective = Objective(config(defense="rain", pixel=1.0, distillation=0.0, teacher="rain"))
+    clean = pictures(2)
+    assert torch.equal(objective(clean, clean, torch.zeros(2), generator_for(2))["loss"], torch.zeros(()))
+
+
+def test_a_teacher_of_other_draws_is_refused(config: Callable[..., Config]) -> None:
+    for teacher in ("rain(down=bicubic, enhancer=bicubic)", "rain(shift=0.0)", "rain(down=pixel)", "none"):
+        objective = Objective(config(pixel=1.0, teacher=teacher))
+        with pytest.raises(RecipeError, match="a teacher must answer to the same draw"):
+            check_target(objective, pictures(1))
+    check_target(Objective(config(pixel=1.0, teacher="rain")), pictures(1))
 
 
 def test_frozen_holds_a_module_still_and_gives_it_back_as_it_was() -> None:

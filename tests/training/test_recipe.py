@@ -47,6 +47,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         ({"classifier": "", "distillation": 1.0}, "only the pixel loss"),
         ({"classifier": ""}, 'choose = "psnr"'),
         ({"trains": "classifier"}, "a classifier learns by"),
+        ({"teacher": "rain", "pixel": 0.0, "distillation": 1.0}, "a teacher is what L1 compares with"),
         (CLASSIFIER | {"choose": "accuracy", "sr_sets": ["set5"]}, "sr_sets measures an enhancer"),
         (CLASSIFIER, "a classifier is chosen by"),
         ({"average": 1.0}, "average must be above 0 and at most 0.99999, got 1.0"),

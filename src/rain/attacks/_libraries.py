@@ -29,6 +29,9 @@ Run = Callable[[Images, Tensor], Images]
 STEPS = ("steps", "max_iter", "nb_iter", "iterations", "n_queries")
 """How the libraries call the number of an attack's steps."""
 
+AVERAGES = "eot_iter"
+"""How torchattacks calls the draws that an attack averages over by itself at each step."""
+
 
 @dataclass(frozen=True)
 class Theirs:
@@ -146,9 +149,18 @@ def made(theirs: Theirs, distribution: str) -> tuple[Callable[..., Any], About]:
 
     def traits(options: Mapping[str, Any]) -> Traits:
         stops = "boundary" if theirs.minimises and theirs.sees == "gradients" else "never"
-        return Traits(follows=theirs.follows, sees=theirs.sees, stops=stops, steps=_steps(options))
+        return Traits(
+            follows=theirs.follows,
+            sees=theirs.sees,
+            stops=stops,
+            steps=_count(options, STEPS, 0),
+            averages=_count(options, (AVERAGES,), 1),
+        )
 
-    return attack, About(traits=traits, calls=lambda options: max(1, _steps(options)), library=distribution)
+    def calls(options: Mapping[str, Any]) -> int:
+        return max(1, _count(options, STEPS, 0)) * _count(options, (AVERAGES,), 1)
+
+    return attack, About(traits=traits, calls=calls, library=distribution)
 
 
 def own_options(theirs: Theirs) -> list[inspect.Parameter]:
@@ -228,7 +240,7 @@ def _within(adversarial: Images, images: Images, norm: str, eps: float) -> Image
     return torch.where(is_within[:, None, None, None], adversarial, images)
 
 
-def _steps(options: Mapping[str, Any]) -> int:
-    """How many steps the options say; 0 if they say nothing."""
-    numbers = [options[name] for name in STEPS if isinstance(options.get(name), int)]
-    return max(0, int(numbers[0])) if numbers else 0
+def _count(options: Mapping[str, Any], names: Iterable[str], least: int) -> int:
+    """The first of these options that is a count; the least one where none is."""
+    numbers = [options[name] for name in names if type(options.get(name)) is int]
+    return max(least, numbers[0]) if numbers else least

@@ -1,7 +1,7 @@
 """What cells name, each thing built once: datasets, classifiers, and classifiers behind defences."""
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -107,6 +107,10 @@ class Assets:
             return network.eval().requires_grad_(False)
 
         return kept(self._classifiers, spec, build)
+
+    def take(self, classifiers: Mapping[str, nn.Module]) -> None:
+        """Take bare classifiers that were built elsewhere, by their specs."""
+        self._classifiers |= classifiers
 
     def hardened(self, classifier: str, defense: str) -> Hardened:
         """Build a classifier behind a defence, as it judges."""

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from statistics import fmean
 from typing import Literal, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import Budget, Column, budget_of, grouped, is_adaptive, settings, traits
-from rain.bench.metrics import NOISE, interval, paired, percent_text, place_text, worst_images
+from rain.bench.columns import Budget, Column, budget_of, by_budget, grouped, is_adaptive, settings, traits
+from rain.bench.metrics import interval, percent_text, place_text, worst_images
 from rain.bench.proofs import Proof
+from rain.bench.weak_attacks import above
 
 Scores = Mapping[int, float]
 """A score between 0 and 1 for each image, by its index."""
@@ -48,12 +50,14 @@ class Case:
         column: all results of the defence.
         setting: the columns of the place, that of the defence and of the bare classifier among them.
         budget: what its attackers may change.
+        attacked: the results of attacks on it at this budget.
         proofs: of attacks on this defence at this budget.
     """
 
     column: Column
     setting: tuple[Column, ...]
     budget: Budget
+    attacked: tuple[Result, ...]
     proofs: tuple[Proof, ...]
 
     @property
@@ -71,22 +75,17 @@ class Case:
         """Whether the defence is random."""
         return self.column.random
 
-    @property
-    def attacked(self) -> list[Result]:
-        """The results of attacks at this budget."""
-        return attacked_at(self.column, self.budget)
-
-    @property
+    @cached_property
     def adaptive(self) -> list[Result]:
-        """Those that count as adaptive."""
+        """Those of them that count as adaptive."""
         return [result for result in self.attacked if is_adaptive(result)]
 
-    @property
+    @cached_property
     def by_gradients(self) -> list[Result]:
         """The adaptive ones that go by gradients."""
         return [result for result in self.adaptive if traits(result).sees == "gradients"]
 
-    @property
+    @cached_property
     def bare(self) -> list[Result]:
         """The results of attacks on the bare classifier at this budget."""
         columns = [column for column in self.setting if column.defense == "none"]
@@ -113,11 +112,11 @@ def cases(results: Iterable[Result], proofs: Sequence[Proof] = ()) -> list[Case]
     for setting in settings(results):
         defended = [column for column in setting if column.defense != "none"]
         for column in defended:
-            bounded = sorted(budget for budget in column.budgets if budget.eps < inf)
-            for budget in bounded:
-                if attacked_at(column, budget):
+            attacked = [result for result in column.attacked if result.outcomes]
+            for budget, same in by_budget(attacked).items():
+                if budget.eps < inf:
                     about = _proofs_of(column, budget, proofs)
-                    every.append(Case(column, tuple(setting), budget, about))
+                    every.append(Case(column, tuple(setting), budget, tuple(same), about))
     return every
 
 
@@ -151,10 +150,7 @@ def nearly_none(scores: Scores) -> bool:
 
 def is_above(first: Scores, second: Scores) -> bool:
     """Whether the first score is above the second by more than the noise, image by image."""
-    if not first.keys() & second.keys():
-        return False
-    comparison = paired(first, second)
-    return comparison.difference > 0 and comparison.p < NOISE
+    return above(first, second) is not None
 
 
 def _attempts(case: Case) -> int:

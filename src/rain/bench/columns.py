@@ -105,9 +105,9 @@ def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Re
 
 
 def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
-    """The clean score of each image that any result of a defence measured."""
+    """The clean score of each image that any result of a defence measured; of several that of most draws."""
     scores: dict[int, float] = {}
-    for result in setting:
+    for result in sorted(setting, key=lambda result: result.cell.draws):
         if result.cell.defense == defense:
             scores |= per_image(result, attacked=False)
     return scores

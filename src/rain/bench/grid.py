@@ -71,7 +71,7 @@ PICTURES = 1000
 UNATTACKED = [("none", 0.0)]
 """Access and eps without an attack."""
 
-LISTS = ("dataset", "size", "classifier", "defenses", "attack")
+LISTS = ("dataset", "size", "classifier", "defenses", "attack", "eot", "draws")
 """The keys that take a list, and have no meaning as an empty one."""
 
 RANGES = {
@@ -192,7 +192,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
         "chunk": _integer(table, "chunk", 10),
         "seed": _integer(table, "seed", 0),
     }
-    eot, draws = _integer(table, "eot", 20), _integer(table, "draws", 8)
+    eots, draws = _integers(table, "eot", 20), _integers(table, "draws", 8)
     attacks = [canonical(spelled_out(_text(attack))) for attack in _list(table["attack"])]
     defenses = [_defense(entry) for entry in _list(table["defenses"])]
     attacked = next((attack for attack in attacks if attack != "none"), "")
@@ -205,7 +205,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
     )
     for dataset, size, classifier, attack in places:
         for access, eps in UNATTACKED if attack == "none" else budgets:
-            for defense in defenses:
+            for defense, eot, count in product(defenses, eots, draws):
                 bare = defense == "none"
                 yield Cell(
                     dataset=dataset,
@@ -217,7 +217,7 @@ def _cells(table: dict[str, Any]) -> Iterator[Cell]:
                     eps=eps,
                     access=access,
                     eot=eot if access == "adaptive" and not bare else 1,
-                    draws=1 if bare else draws,
+                    draws=1 if bare else count,
                     **counts,
                 )
 
@@ -274,6 +274,11 @@ def _size(value: Any) -> int | None:
         needed = f'"classifier", "native" or a number of pixels from {low} to {high}'
         raise GridError(f"size must be {needed}, got {shown(value)}")
     return value
+
+
+def _integers(table: dict[str, Any], key: str, default: int) -> list[int]:
+    """One integer, or a list: the points of a curve."""
+    return [_integer({key: value}, key, None) for value in _list(table.get(key, default))]
 
 
 def _integer(table: dict[str, Any], key: str, default: int | None) -> int:

@@ -83,17 +83,42 @@ def accuracy(result: Result, *, attacked: bool = True, averaged: bool = False) -
     return _mean(per_image(result, attacked=attacked, averaged=averaged))
 
 
+def strongest(results: Iterable[Result]) -> list[Result]:
+    """Keep of each attack its strongest point, in the same order.
+
+    Results that differ only in ``eot`` or ``draws`` are points of a curve: one attack that averages over few
+    draws and over many, or that is judged on few and on many. The point with most ``eot`` stands for it, then
+    that of most images, then that of most draws.
+
+    Convention:
+        A curve is no set of attacks. Each point is a mean over a few draws, and the smallest of several such
+        means on each image is below what any of them leaves, by luck alone: a defence would look the worse
+        the more points were measured. The weaker points stand in the tables and the curves. That the point
+        with most ``eot`` does leave least is for the checklist to see.
+        Attacks whose specs differ (``steps``, ``queries``, ``restarts``, ``loss``) are attacks of their own:
+        who lists them asks for the worst of them. So are repetitions with another seed.
+    """
+    best: dict[tuple[Any, ...], Result] = {}
+    results = list(results)
+    for result in results:
+        attack = _attack_of(result.cell)
+        if attack not in best or _strength(result) > _strength(best[attack]):
+            best[attack] = result
+    return [result for result in results if best[_attack_of(result.cell)] is result]
+
+
 def worst_images(results: Sequence[Result]) -> dict[int, float]:
     """Score each image by the attack that hurts it most: the minimum over attacks of the mean over draws.
 
     Convention:
-        Only images that every one of the results measured.
+        Only images that every one of the results measured. Of an attack that was measured with several
+        numbers of draws only its strongest point counts (``strongest``).
 
     Raises:
         ResultError: the results are not about the same images.
     """
     _same_images([result.cell for result in results])
-    scores = [per_image(result) for result in results]
+    scores = [per_image(result) for result in strongest(results)]
     shared = set.intersection(*map(set, scores)) if scores else set()
     return {index: min(score[index] for score in scores) for index in sorted(shared)}
 
@@ -315,6 +340,17 @@ def _majority_is_right(outcome: Outcome) -> bool:
 
 def _all_are_right(outcome: Outcome) -> bool:
     return set(outcome.robust) == {outcome.label}
+
+
+def _attack_of(cell: Cell) -> tuple[Any, ...]:
+    """What the points of a curve over draws share."""
+    place = cell.dataset, cell.size, cell.classifier, cell.defense
+    return *place, cell.attack, cell.norm, cell.eps, cell.access, cell.seed
+
+
+def _strength(result: Result) -> tuple[bool, int, int, int]:
+    images = len(result.outcomes)
+    return images > 0, result.cell.eot, images, result.cell.draws
 
 
 def _mean(scores: Mapping[int, float]) -> float:

@@ -99,6 +99,22 @@ def seconds_expected(plan: Plan) -> tuple[float, bool] | None:
     return sum(seconds), 2 * guessed > sum(seconds)
 
 
+def seconds_of(plan: Plan, count: int) -> list[tuple[Part, float]]:
+    """Time each model that the work of a plan asks, and say what each part of the work needs.
+
+    Args:
+        plan: of the work.
+        count: images that go through a model at a time.
+
+    Returns: the parts, each with the seconds that it is expected to need.
+    """
+    parts = list(_parts(plan))
+    cells = {part.model: part.cell for part in parts}
+    by_gradient = {part.model: part.cell for part in parts if part.by_gradient}
+    paces = {model: _pace(plan.assets, cell, count) for model, cell in (cells | by_gradient).items()}
+    return [(part, paces[part.model].seconds(part)) for part in parts]
+
+
 def _parts(plan: Plan) -> Iterator[Part]:
     """The answers and the attacks of each chunk; what several have in common is there once."""
     answered: set[tuple[Cell, int]] = set()
@@ -117,9 +133,9 @@ def _parts(plan: Plan) -> Iterator[Part]:
             yield Part(asked, attack, attacked=True, share=piece.share)
 
 
-def _pace(assets: Assets, cell: Cell) -> Pace:
+def _pace(assets: Assets, cell: Cell, count: int = PROBED) -> Pace:
     """Time a few images through the model that a cell's attacker asks."""
-    images = _image(assets, cell).expand(PROBED, -1, -1, -1)
+    images = _image(assets, cell).expand(count, -1, -1, -1)
     by_gradient = cell.attack != "none" and cell.access != "query"
     # With access query a view gives no gradient; a static attacker's one pass is that of all the others.
     attacker = replace(cell, access="static" if by_gradient else "query")
@@ -137,7 +153,7 @@ def _pace(assets: Assets, cell: Cell) -> Pace:
             (slope,) = torch.autograd.grad(logits.sum(), points)
             slope.sum().item()
         both = time.perf_counter() - begin
-    return Pace(forward / PROBED, both / PROBED / (1 + BACKWARD if by_gradient else 1))
+    return Pace(forward / count, both / count / (1 + BACKWARD if by_gradient else 1))
 
 
 def _pace_of_defense(assets: Assets, cell: Cell) -> Pace:

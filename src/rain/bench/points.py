@@ -24,7 +24,7 @@ from rain.bench.columns import is_adaptive, option, steps, traits
 from rain.bench.metrics import per_image, percent_text, worst_images
 from rain.bench.proofs import LEAST_SHARE
 from rain.bench.submissions import counts_of, worst_on_all
-from rain.bench.weak_attacks import LUCKY
+from rain.bench.weak_attacks import LUCKY, goes_around
 from rain.errors import OptionError
 from rain.specs import apart, parse
 
@@ -82,17 +82,20 @@ def proven_attack(case: Case) -> Verdict:
 
 
 def known_bound(case: Case) -> Verdict:
-    """Who sees the draw that judges leaves no more than who does not."""
+    """Who sees the draw that judges leaves no more than who does not; by the same attack, if both made it."""
     if not case.random:
         return NOT_RANDOM
-    bound = worst_images(case.with_access("known"))
+    known = case.with_access("known")
+    bound = worst_images(known)
     if not bound:
         return Verdict("not run", "", "attack with access known")
     figure, failing = f"known {mean_text(bound)}", ""
     for access in ("static", "adaptive"):
-        others = worst_images(case.with_access(access))
-        figure += f", {access} {mean_text(others)}" if others else ""
-        failing = access if is_above(bound, others) else failing
+        others = case.with_access(access)
+        same = [result for result in others if result.cell.attack in {one.cell.attack for one in known}]
+        scores = worst_images(same or others)
+        figure += f", {access} {mean_text(scores)}" if scores else ""
+        failing = access if is_above(bound, scores) else failing
     if failing:
         return Verdict("failed", figure, f"it is above {failing}: the attack fails, give it more steps")
     return Verdict("passed", figure)
@@ -214,8 +217,10 @@ def each_part(case: Case) -> Verdict:
     without = {}
     for column in case.setting:
         missing = _missing_parts(column.defense)
+        if missing is None or len(missing) != 1:
+            continue
         attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
-        if missing and len(missing) == 1 and attacks:
+        if attacks:
             without[missing[0]] = mean_text(worst_images(attacks))
     figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
     if len(without) < len(PARTS):
@@ -229,8 +234,10 @@ def around_the_gate(case: Case) -> Verdict:
     name, _ = parse(case.defense)
     if name not in ("gated", "squeezing"):
         return Verdict("does not apply", "no gate")
-    kind = "around" if name == "gated" else "parts"
-    aware = [result for result in case.adaptive if traits(result).gate == kind]
+    if name == "gated":
+        aware = [result for result in case.adaptive if goes_around(result)]
+    else:
+        aware = [result for result in case.adaptive if traits(result).gate == "parts"]
     if not aware:
         attack = "ungated(attack=...)" if name == "gated" else "gate(aim=close)"
         return Verdict("not run", "", f"add {attack}, with access adaptive")

@@ -14,7 +14,7 @@ from rain import specs
 from rain.bench.access import Attacked
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, save
-from rain.bench.kept import Kept, find_kept, read_kept
+from rain.bench.kept import FOLDER, Kept, find_kept, read_kept
 from rain.bench.measure import Batch, Bench
 from rain.bench.plan import CHANGED, check_defenses, check_examples, settle_gate, warn_of_damage
 from rain.bench.provenance import refused_fact
@@ -22,8 +22,9 @@ from rain.errors import OptionError, ResultError, shown
 from rain.images import Images
 from rain.options import check_integer
 from rain.registry import CLASSIFIERS
+from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
-from rain.runtime.progress import Tick
+from rain.runtime.progress import Tick, bar
 from rain.seeds import check_seed
 
 DRAWS = 8
@@ -112,8 +113,12 @@ def prepare(
     return Replay(assets, place, by_place, facts, tuple(sorted(left, key=lambda item: item[1])))
 
 
-def run(plan: Replay) -> list[Result]:
+def run(plan: Replay, progress: bool = False) -> list[Result]:
     """Judge what has no result file yet, and write one for each chunk.
+
+    Args:
+        plan: from ``prepare``.
+        progress: show a progress bar with the time left.
 
     Returns: the results, in the order in which the judges were named.
 
@@ -122,11 +127,18 @@ def run(plan: Replay) -> list[Result]:
         ImageError, DatasetError, ClassifierError: as ``rain.bench.measure.Bench.measure``.
     """
     bench = Judge(plan.assets, plan.lists)
-    for cell, chunk in plan.work:
-        outcomes, _ = bench.measure(cell, chunk)
-        save(plan.folder, cell, chunk, outcomes, plan.facts[cell])
+    with bar([_piece(cell, chunk) for cell, chunk in plan.work], progress) as ticks:
+        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+            outcomes, _ = bench.measure(cell, chunk, tick=tick)
+            save(plan.folder, cell, chunk, outcomes, plan.facts[cell])
     results = {result.cell: result for result in load(plan.folder)}
     return [results[cell] for cell in plan.facts if cell in results]
+
+
+def _piece(cell: Cell, chunk: int) -> Piece:
+    """What a chunk costs: its clean and its attacked images, on every draw."""
+    name = f"{cell.defense} before {cell.classifier}"
+    return Piece(name, float(2 * cell.draws * len(cell.indices(chunk))), (name,), f"{name}, {cell.size}")
 
 
 class Judge(Bench):
@@ -195,7 +207,7 @@ def _made(kept: Kept, attack: str) -> dict[str, str]:
         "classifier": source.classifier,
         "defense": source.defense,
         "form": kept.form,
-        "source": source.key,
+        "source": f"{FOLDER}/{source.key}",
     }
 
 
@@ -238,9 +250,16 @@ def _facts(assets: Assets, cell: Cell, kept: Kept) -> dict[str, str]:
     in_full = kept.made_by.get("attack", "")
     attack = in_full if in_full and specs.can_be_written(in_full) else kept.source.attack
     facts["attack"] = specs.write(NAME, _made(kept, attack))
-    facts["attack_traits"] = specs.write("traits", {"follows": False})
+    facts["attack_traits"] = specs.write("traits", _traits(kept))
     facts["images_against"] = _against_text(kept)
     return facts
+
+
+def _traits(kept: Kept) -> dict[str, bool]:
+    """What is declared of kept images: they follow nobody; a corruption is none the less one."""
+    _, declared = specs.parse(kept.made_by.get("attack_traits", "traits"))
+    corrupts = declared.get("corrupts") is True
+    return {"follows": False, "corrupts": True} if corrupts else {"follows": False}
 
 
 def _against_text(kept: Kept) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 
-from rain.bench.cells import Cell, Result, load
+from rain.bench.cells import Cell, Result, chunk_files, load
 from rain.bench.grid import Grid
 from rain.bench.leases import Leases
 from rain.bench.plan import Plan, prepare
+from rain.bench.shards import Shard, restrict
 from rain.bench.sharing import bundles
+from rain.bench.tasks import work_on_ray
 from rain.bench.workers import work_together
 from rain.bench.working import Failures, work_on
 from rain.bench.workload import pieces
@@ -28,6 +30,7 @@ def run(
     skip_damaged: bool = False,
     progress: bool = False,
     workers: int = 1,
+    shard: str | None = None,
     keep_images: str = "",
 ) -> list[Result]:
     """Measure all of a grid that has no result file yet; each finished chunk is kept, whatever happens next.
@@ -47,9 +50,10 @@ def run(
         progress: show a progress bar with the time left.
         workers: processes on this machine among which the chunks are shared out, and the threads with them.
             A script that asks for several keeps what it does under ``if __name__ == "__main__":``.
+        shard: "3/8" does a part of the grid, the third of eight. Each machine gives a shard the same chunks.
         keep_images: "png" or "float" keeps all attacked images beside the results (``rain.bench.kept``).
 
-    Returns: the grid's results.
+    Returns: the grid's results; of a shard those that are in the folder.
 
     Raises:
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: the grid asks for what is not
@@ -62,6 +66,7 @@ def run(
             there are now.
         WorkerError: a worker could not work, or all of them died.
     """
+    part = Shard.read(shard) if shard else None
     plan = prepare(
         grid,
         folder,
@@ -72,19 +77,30 @@ def run(
         skip_damaged=skip_damaged,
         keep_images=keep_images,
     )
-    return measure(plan, progress, workers)
+    return measure(restrict(plan, part) if part else plan, progress, workers)
 
 
-def measure(plan: Plan, progress: bool = False, workers: int = 1) -> list[Result]:
-    """Do a run that was prepared. Args, Returns and Raises: as ``run``."""
-    broken = measure_pending(plan, progress, workers)
+def measure(
+    plan: Plan, progress: bool = False, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> list[Result]:
+    """Do a run that was prepared. Args, Returns and Raises: as ``run``.
+
+    Args:
+        ray: address of a Ray cluster that does it (``rain.bench.tasks``).
+        jobs: tasks there at a time; by default as many as there is room for.
+    """
+    broken = measure_pending(plan, progress, workers, ray=ray, jobs=jobs)
     if broken:
         what = f"{len(broken)} of {len(plan.cells)} cells are not finished"
         raise AttackError(f"{what} ({'; '.join(reasons(broken))})")
+    if not chunk_files(plan.folder):
+        return []  # a shard that has nothing to do
     return [result for result in load(plan.folder) if result.cell in plan.cells]
 
 
-def measure_pending(plan: Plan, progress: bool, workers: int = 1) -> dict[Cell, RainError]:
+def measure_pending(
+    plan: Plan, progress: bool, workers: int = 1, *, ray: str | None = None, jobs: int | None = None
+) -> dict[Cell, RainError]:
     """Measure the chunks that have no file yet, and write one for each.
 
     Other runs may be at work on the same folder: each chunk is done by one of them.
@@ -94,7 +110,9 @@ def measure_pending(plan: Plan, progress: bool, workers: int = 1) -> dict[Cell, 
     names, failures = bundles(plan.assets, plan.work), Failures()
     workers = min(workers, len(set(names)))
     with board(pieces(plan.assets, plan.work), progress, workers) as shown:
-        if workers > 1:
+        if ray and plan.work:
+            work_on_ray(plan, names, ray, jobs, shown, failures)
+        elif workers > 1:
             work_together(plan, names, workers, shown, failures)
         else:
             with Leases(plan.folder) as leases:

@@ -6,10 +6,11 @@ name of a file is that is no UTF-8.
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rain.errors import OptionError, shown
-from rain.specs import NORMS, check_size
+from rain.specs import LONGEST, NORMS, check_size, parse
 
 FILE_BYTES = 64 * 2**20
 """Of a result file, at most."""
@@ -59,43 +60,59 @@ class Kind(NamedTuple):
     Args:
         fits: whether a value is of this kind.
         words: what errors call it.
+        schema: the same as JSON Schema, as far as that can say it (``rain.bench.published``).
     """
 
     fits: Callable[[Any], bool]
     words: str
+    schema: Mapping[str, Any] = MappingProxyType({})
 
 
 def integer(low: int, high: int) -> Kind:
     """An integer from ``low`` to ``high``."""
-    return Kind(lambda value: type(value) is int and low <= value <= high, f"an integer from {low} to {high}")
+    schema = {"type": "integer", "minimum": low, "maximum": high}
+    words = f"an integer from {low} to {high}"
+    return Kind(lambda value: type(value) is int and low <= value <= high, words, schema)
 
 
 def real(high: float) -> Kind:
     """A number from 0 to ``high``."""
-    # The comparison refuses NaN, too.
-    return Kind(lambda value: type(value) in (int, float) and 0 <= value <= high, f"a number up to {high:g}")
+    schema = {"type": "number", "minimum": 0, "maximum": high}
+
+    def fits(value: Any) -> bool:
+        # The comparison refuses NaN, too.
+        return type(value) in (int, float) and 0 <= value <= high
+
+    return Kind(fits, f"a number up to {high:g}", schema)
 
 
 def text(longest: int) -> Kind:
     """Text."""
-    return Kind(
-        lambda value: type(value) is str and len(value) <= longest, f"text of up to {longest} letters"
-    )
+    schema = {"type": "string", "maxLength": longest}
+    words = f"text of up to {longest} letters"
+    return Kind(lambda value: type(value) is str and len(value) <= longest, words, schema)
 
 
 def choice(*choices: str) -> Kind:
     """One of some words."""
-    return Kind(lambda value: type(value) is str and value in choices, f"one of {', '.join(choices)}")
+    words = f"one of {', '.join(choices)}"
+    return Kind(lambda value: type(value) is str and value in choices, words, {"enum": list(choices)})
 
 
 def maybe(kind: Kind) -> Kind:
     """Something, or null."""
-    return Kind(lambda value: value is None or kind.fits(value), f"{kind.words}, or null")
+    schema = {"anyOf": [kind.schema, {"type": "null"}]}
+    return Kind(lambda value: value is None or kind.fits(value), f"{kind.words}, or null", schema)
 
 
 def listed(kind: Kind) -> Kind:
     """A list of some kind, of any length."""
-    return Kind(lambda value: type(value) is list and all(map(kind.fits, value)), f"a list of {kind.words}")
+    schema = {"type": "array", "items": kind.schema}
+
+    def fits(value: Any) -> bool:
+        return type(value) is list and all(map(kind.fits, value))
+
+    return Kind(fits, f"a list of {kind.words}", schema)
 
 
 def table(keys: Kind, values: Kind, most: int) -> Kind:
@@ -105,7 +122,13 @@ def table(keys: Kind, values: Kind, most: int) -> Kind:
         is_small = type(value) is dict and len(value) <= most
         return is_small and all(map(keys.fits, value)) and all(map(values.fits, value.values()))
 
-    return Kind(fits, f"a table of up to {most} texts")
+    schema = {
+        "type": "object",
+        "maxProperties": most,
+        "propertyNames": keys.schema,
+        "additionalProperties": values.schema,
+    }
+    return Kind(fits, f"a table of up to {most} texts", schema)
 
 
 def _is_spec(value: Any) -> bool:
@@ -116,18 +139,40 @@ def _is_spec(value: Any) -> bool:
     return True
 
 
-SPEC = Kind(lambda value: type(value) is str and _is_spec(value), "a spec of a usual length and depth")
-FLAG = Kind(lambda value: type(value) is bool, "true or false")
+def _can_be_parsed(value: str) -> bool:
+    try:
+        parse(value)
+    except OptionError:
+        return False
+    return True
+
+
+SPEC = Kind(
+    lambda value: type(value) is str and _is_spec(value),
+    "a spec of a usual length and depth",
+    {"type": "string", "maxLength": LONGEST},
+)
+NAME = Kind(
+    lambda value: SPEC.fits(value) and _can_be_parsed(value),
+    "a spec of a usual length and depth, name(option=value)",
+    SPEC.schema,
+)
+FLAG = Kind(lambda value: type(value) is bool, "true or false", {"type": "boolean"})
 ANSWER = integer(0, LABELS)
 COUNT = integer(1, MOST)
-SCORE = Kind(lambda value: type(value) is float and isfinite(value), "a finite number with a point")
+SCORE = Kind(
+    lambda value: type(value) is float and isfinite(value),
+    "a finite number with a point",
+    {"type": "number"},
+)
+LIST = Kind(lambda value: type(value) is list, "a list", {"type": "array"})
 
 CELL = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
-    "attack": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
+    "attack": NAME,
     "norm": choice(*NORMS),
     "eps": real(FARTHEST),
     "access": choice(*ACCESSES, "none"),
@@ -157,7 +202,7 @@ MAY_MISS = frozenset({"queries", "flat", "clean_suspicion", "robust_suspicion"})
 
 CHUNK = {
     "chunk": integer(0, MOST),
-    "outcomes": Kind(lambda value: type(value) is list, "a list"),
+    "outcomes": LIST,
     "made_by": table(text(TEXT), text(TEXT), FACTS),
 }
 
@@ -165,8 +210,8 @@ CHUNK = {
 CERTIFIED = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
     "sigma": real(FARTHEST),
     "n0": COUNT,
     "n": COUNT,
@@ -191,9 +236,9 @@ CERTIFIED_CHUNK = {"chunk": CHUNK["chunk"], "images": CHUNK["outcomes"], "made_b
 PROOF = {
     "dataset": SPEC,
     "size": maybe(integer(1, SIDE)),
-    "classifier": SPEC,
-    "defense": SPEC,
-    "attack": SPEC,
+    "classifier": NAME,
+    "defense": NAME,
+    "attack": NAME,
     "norm": choice(*NORMS),
     "eps": real(FARTHEST),
     "access": choice(*ACCESSES),

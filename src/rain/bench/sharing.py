@@ -51,9 +51,11 @@ class Share:
         self._names = tuple(bundles)
         self._bundles: dict[Any, list[int]] = {}
         self._rows: dict[Any, list[int]] = {}
+        self._of_chunk: dict[int, set[str]] = {}
         for number, (name, (_, chunk)) in enumerate(zip(bundles, work, strict=True)):
             self._bundles.setdefault(name, []).append(number)
             self._rows.setdefault(chunk, []).append(number)
+            self._of_chunk.setdefault(chunk, set()).add(name)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the places in the work of the chunks that are this process's."""
@@ -74,7 +76,7 @@ class Share:
         """
         self._leave_out(list(self._rows[chunk]))
         numbers = list(self._rows.get(chunk, ()))
-        if not helps and self._is_taken(numbers):
+        if not helps and not self._of_chunk[chunk].isdisjoint(self._leases.others()):
             return
         is_crowded = False
         for number in numbers:
@@ -113,11 +115,6 @@ class Share:
                 del store[key]
         if name not in self._bundles and self._leases.holds(name):
             self._leases.release(name)
-
-    def _is_taken(self, numbers: Sequence[int]) -> bool:
-        """Whether others hold some of these chunks."""
-        names = {self._names[number] for number in numbers}
-        return not names.isdisjoint(self._leases.others())
 
     def _count(self) -> int:
         return sum(map(len, self._rows.values()))

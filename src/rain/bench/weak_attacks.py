@@ -47,7 +47,7 @@ def less_harm(column: Column) -> Findings:
     """Attacks do worse with more of a budget."""
     for (attack, _, access, _), results in grouped(_by_attack(column), _attack_key).items():
         for less, more in pairwise(results):
-            if less.cell.eps < more.cell.eps and _above(per_image(more), per_image(less)):
+            if less.cell.eps < more.cell.eps and above(per_image(more), per_image(less)):
                 budgets = f"at {budget_of(more.cell)} than at {budget_of(less.cell)}"
                 what = f"{attack} ({access}) does less harm {budgets}"
                 advice = "it is too weak at the larger budget; give it more steps or draws, or a larger step"
@@ -110,9 +110,9 @@ def adaptive_above_others(column: Column) -> Findings:
     for budget, adaptive in by_budget(column.bounded_adaptive).items():
         ordered = sorted(weaker_by_budget.get(budget, []), key=lambda result: result.cell.access)
         for access, others in grouped(ordered, lambda result: result.cell.access).items():
-            above = _above(worst_images(adaptive), worst_images(others))
-            if above:
-                points = f"{100 * above.difference:.1f} points above the {access} one (p = {above.p:.2g})"
+            excess = above(worst_images(adaptive), worst_images(others))
+            if excess:
+                points = f"{100 * excess.difference:.1f} points above the {access} one (p = {excess.p:.2g})"
                 what = f"at {budget} the adaptive figure is {points}, so the adaptive attack is too weak"
                 advice = "give it more steps, a larger step or more draws (eot)"
                 yield Finding("warning", column.defense, f"{what}: {advice}")
@@ -127,9 +127,10 @@ def bound_above_others(column: Column) -> Findings:
             is_same = (other.cell.attack, budget_of(other.cell)) == (bound.cell.attack, budget_of(bound.cell))
             if not is_same or other.cell.access not in ("static", "adaptive"):
                 continue
-            above = _above(per_image(bound), per_image(other))
-            if above:
-                points = f"{100 * above.difference:.1f} points above {other.cell.access} (p = {above.p:.2g})"
+            excess = above(per_image(bound), per_image(other))
+            if excess:
+                gap = f"{100 * excess.difference:.1f} points above {other.cell.access}"
+                points = f"{gap} (p = {excess.p:.2g})"
                 what = f"the bound (known) of {bound.cell.attack} at {budget_of(bound.cell)} is {points}"
                 advice = "the attack fails behind single draws; give it more steps or another loss"
                 yield Finding("warning", column.defense, f"{what}: {advice}")
@@ -155,7 +156,7 @@ def none_around_the_gate(column: Column) -> Findings:
     """Adaptive attacks went through a gate, and none around it: a gate adds nothing to its defence."""
     name, _ = parse(column.defense)
     for budget, attacks in by_budget(column.bounded_adaptive).items() if name == "gated" else ():
-        if not any(_goes_around(result) for result in attacks):
+        if not any(goes_around(result) for result in attacks):
             what = f"no adaptive attack at {budget} went around the gate, which may blind those through it"
             advice = "add ungated(attack=...), made on the defence alone"
             yield Finding("warning", column.defense, f"{what}: {advice}")
@@ -171,7 +172,8 @@ def none_below_the_alarm(column: Column) -> Findings:
             yield Finding("warning", column.defense, f"{what}: {advice}")
 
 
-def _goes_around(result: Result) -> bool:
+def goes_around(result: Result) -> bool:
+    """Whether an attack is made on the defence behind a gate."""
     # Files of before say it by the attack's name only.
     return traits(result).gate == "around" or parse(result.cell.attack)[0] == "ungated"
 
@@ -245,7 +247,7 @@ def _falls_short(result: Result) -> bool:
     return 0 < reach < result.cell.eps * (1 - 1e-6)
 
 
-def _above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+def above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
     """Compare two scores per image; None unless the first is above the second by more than the noise."""
     if not first.keys() & second.keys():
         return None

@@ -11,7 +11,7 @@ import pickle
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -21,6 +21,7 @@ from threading import Thread, current_thread, main_thread
 from typing import Any
 
 import torch
+from torch import nn
 
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, pending
@@ -312,7 +313,7 @@ class _SharedFailures(Failures):
     def add(self, cell: Cell, error: RainError) -> None:
         """Take note of a cell that failed, and tell the others."""
         super().add(cell, error)
-        self._voice.tell("failure", cell, _portable(error))
+        self._voice.tell("failure", cell, portable(error))
 
 
 def _work(order: Order, channel: Connection) -> None:
@@ -321,12 +322,23 @@ def _work(order: Order, channel: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_watch, daemon=True).start()
+    torch.set_num_threads(order.threads)
+    keep_freed_memory()
+    try:
+        serve(order, channel)
+    except KeyboardInterrupt:
+        pass  # it was ended while it told of an error
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is at its end already
+
+
+def serve(order: Order, channel: Connection) -> None:
+    """Do what is ordered, and tell of it; an error is told, too."""
     voice = _Voice(channel)
     try:
-        torch.set_num_threads(order.threads)
-        keep_freed_memory()
         plan = rebuild(order)
         with warnings.catch_warnings():
+            warnings.simplefilter("always")  # who started this process knows which are to be seen
             warnings.showwarning = lambda message, category, *rest: voice.tell(
                 "warning", str(message), category
             )
@@ -335,14 +347,20 @@ def _work(order: Order, channel: Connection) -> None:
     except KeyboardInterrupt:
         pass
     except RainError as error:
-        voice.tell("error", _portable(error))
+        voice.tell("error", portable(error))
     except ENDINGS as error:
         voice.tell("error", WorkerError(f"a worker could not go on: {describe(error)}"))
 
 
-def rebuild(order: Order) -> Plan:
-    """Build what a plan names. What there is to be warned of was said where the run was prepared."""
+def rebuild(order: Order, classifiers: Mapping[str, nn.Module] | None = None) -> Plan:
+    """Build what a plan names. What there is to be warned of was said where the run was prepared.
+
+    Args:
+        order: what is to be done.
+        classifiers: those that are built already, by their specs.
+    """
     assets = Assets(torch.device(order.device), order.precision, order.batches, order.skip_damaged)
+    assets.take(classifiers or {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for cell, _ in order.work:
@@ -358,7 +376,7 @@ def _watch() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _portable(error: RainError) -> RainError:
+def portable(error: RainError) -> RainError:
     """An error that another process can read."""
     try:
         pickle.loads(pickle.dumps(error))

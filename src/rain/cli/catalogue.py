@@ -183,7 +183,10 @@ def _entry_text(kind: str, name: str) -> str:
     registry = REGISTRIES[kind]
     if name in registry.presets:
         return f"{name} stands for {PRESETS[name]}\n\n{_entry_text(kind, specs.parse(PRESETS[name])[0])}"
-    entry, _, _ = registry.look_up(name)
+    maker, _, argument = specs.split(name)
+    # As the list prints it, or without an argument: that is no attack, but how all of them are written.
+    is_maker = maker in registry.makers and argument in ("", "NAME")
+    entry = maker if is_maker else registry.look_up(name)[0]
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)
     return f"{usage}\n\n{inspect.getdoc(definition) or ''}".rstrip()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rain.cli.errors import clean_errors, print_aside
-from rain.cli.reporting import COLUMNS
+from rain.cli.reporting import COLUMNS, print_plainly
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def _print_checked(checked: "list[Checked]") -> None:
     if not checked:
         lines.append("No defence was attacked here: no claim is allowed.")
     for line in lines:
-        _print_plainly(console, line)
+        print_plainly(console, line)
 
 
 def _print_points(console: "Console", title: str, checked: "Checked") -> None:
@@ -94,9 +94,4 @@ def _print_points(console: "Console", title: str, checked: "Checked") -> None:
         console.print(plain_table(title, ["point", "state", "figure", "source"], body, "", right=False))
     if missing:
         heading = "Not run:" if body else f"{title}, not run:"
-        _print_plainly(console, "\n".join([heading, *missing, ""]))
-
-
-def _print_plainly(console: "Console", text: str) -> None:
-    """Print text that rich is not to read as its markup, nor to colour."""
-    console.print(text, markup=False, highlight=False)
+        print_plainly(console, "\n".join([heading, *missing, ""]))

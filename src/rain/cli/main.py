@@ -12,11 +12,14 @@ from rain.cli.calibrating import calibrate
 from rain.cli.catalogue import list_names
 from rain.cli.certifying import certify
 from rain.cli.checking import check
+from rain.cli.comparing import compare
 from rain.cli.costing import cost
 from rain.cli.errors import checked_output, prepare_output
 from rain.cli.explaining import explain
 from rain.cli.exporting import export
 from rain.cli.measuring import demo, run
+from rain.cli.merging import merge
+from rain.cli.planning import plan
 from rain.cli.prediction import predict
 from rain.cli.proving import prove
 from rain.cli.replaying import replay
@@ -65,7 +68,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 app.command("list")(list_names)
 COMMANDS = (
     *(predict, serve, explain, calibrate, cost, export),
-    *(run, replay, certify, prove, report, check),
+    *(plan, run, merge, replay, certify, prove, report, check, compare),
     *(demo, train),
 )
 for command in COMMANDS:

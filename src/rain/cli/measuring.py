@@ -3,10 +3,22 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rain.cli.clusters import (
+    JOBS,
+    Cpus,
+    Gpus,
+    Hours,
+    Jobs,
+    Ray,
+    Slurm,
+    check_one_way,
+    options_of,
+    submit_jobs,
+)
 from rain.cli.errors import clean_errors
 from rain.cli.options import MOST_AT_ONCE, Device
 from rain.cli.reporting import print_report
@@ -16,6 +28,7 @@ from rain.files import to_path
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
     from rain.bench.plan import Plan
+    from rain.bench.shards import Shard
 
 EXAMPLES = 400
 """Images of a user's own dataset that the demo measures at most, unless it is told otherwise."""
@@ -39,6 +52,10 @@ MOST_WORKERS = 1024
 WORKERS_HELP = (
     "Processes on this machine that share the chunks, and the CPU threads. They leave the files of a single "
     "run with as many threads as each of them has."
+)
+SHARD_HELP = (
+    "Do a part of the grid, for example 3/8: the third of eight. The folder may be shared, or each shard has "
+    "its own, and rain merge puts them together."
 )
 DEMO_DATASET_HELP = "Other images than the samples, for example csv:PATH."
 DEMO_EXAMPLES_HELP = f"The first N images; by default all of them, of another dataset {EXAMPLES} at most."
@@ -82,6 +99,13 @@ def run(
     ] = None,
     skip_damaged: SkipDamaged = False,
     workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help=WORKERS_HELP)] = 1,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=SHARD_HELP)] = None,
+    slurm: Slurm = None,
+    ray: Ray = None,
+    jobs: Jobs = None,
+    hours: Hours = 24.0,
+    cpus: Cpus = 4,
+    gpus: Gpus = 0,
     keep_images: Annotated[str, typer.Option(metavar="FORM", help=KEEP_HELP)] = "",
 ) -> None:
     """Measure a grid: what is not yet in the folder.
@@ -92,20 +116,48 @@ def run(
     out = to_path(out)
     with clean_errors(out):
         from rain.bench.grid import read
+        from rain.bench.jobs import Request
         from rain.bench.plan import prepare
+        from rain.bench.shards import Shard, restrict
 
-        plan = prepare(
-            read(grid, dataset=dataset, examples=examples, classifier=classifier),
-            out,
-            device=device,
-            precision=precision,
-            attack_batch=attack_batch,
-            eot_batch=eot_batch,
-            skip_damaged=skip_damaged,
-            keep_images=keep_images,
-        )
-        _measure(plan, ADVICE, workers)
-        print_report(out)
+        check_one_way(slurm=slurm, ray=ray, workers=workers > 1)
+        part = Shard.read(shard) if shard else None
+        asked = read(grid, dataset=dataset, examples=examples, classifier=classifier)
+        settings: dict[str, Any] = {
+            "precision": precision,
+            "attack_batch": attack_batch,
+            "eot_batch": eot_batch,
+            "skip_damaged": skip_damaged,
+            "keep_images": keep_images,
+        }
+        # Where jobs are submitted there need be no GPU: a mistake in the grid shows on any device.
+        plan = prepare(asked, out, device="cpu" if slurm else device, **settings)
+        if part:
+            plan = restrict(plan, part)
+        if slurm and plan.work:
+            changes = {"dataset": dataset, "examples": examples, "classifier": classifier}
+            options = options_of(**changes, **settings, device=device, shard=shard)
+            request = Request(slurm, jobs or JOBS, hours, cpus, gpus)
+            if not submit_jobs(grid, plan, options, request):
+                return
+        else:
+            _measure(plan, ADVICE, workers, ray, jobs)
+        if part:
+            _tell_of_shard(plan, part)
+        else:
+            print_report(out)
+
+
+def _tell_of_shard(plan: "Plan", part: "Shard") -> None:
+    """Say what is missing besides a shard, or report where nothing is."""
+    from rain.bench.cells import pending
+
+    missing = len(pending(plan.folder, plan.cells))
+    if not missing:
+        print_report(plan.folder)
+        return
+    rest = f"{missing} chunks of the grid are not in {plan.folder}"
+    print(f"shard {part} is done; {rest}; put folders together: rain merge DIR... --out DIR")
 
 
 def demo(
@@ -154,12 +206,16 @@ def _demo_name(dataset: str | None, classifier: str | None, examples: int | None
     return f"demo-{slug}" if slug else "demo"
 
 
-def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
+def _measure(
+    plan: "Plan", advice: str, workers: int = 1, ray: str | None = None, jobs: int | None = None
+) -> None:
     """Do a run, and say before what it is and how long it will take.
 
     Args:
         advice: what can be done about a long one.
         workers: processes that share it.
+        ray: address of a cluster that does it.
+        jobs: tasks there at a time.
     """
     from rain.bench import runners
     from rain.bench.outlook import seconds_expected
@@ -174,9 +230,9 @@ def _measure(plan: "Plan", advice: str, workers: int = 1) -> None:
         print(f"nothing to measure: all of it is in {plan.folder}")
     expected = seconds_expected(plan)
     if expected:
-        alone = "" if workers == 1 else "one process alone: "
+        alone = "" if workers == 1 and not ray else "one process alone: "
         print(f"{alone}it will take {duration_text(*expected)}; {advice}", flush=True)
-    runners.measure(plan, progress=True, workers=workers)
+    runners.measure(plan, progress=True, workers=workers, ray=ray, jobs=jobs)
 
 
 def _announce(plan: "Plan") -> None:

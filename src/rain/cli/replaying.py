@@ -35,7 +35,7 @@ def replay(
     device: Device = None,
     skip_damaged: SkipDamaged = False,
 ) -> None:
-    """Judge kept images again, by other defences, classifiers and draws.
+    """Judge kept images again, by other defences and draws.
 
     Nobody attacks anew: to the defence that judges, the images are transferred ones, whatever they were made
     against. The figures say nothing of an attacker who knows that defence.
@@ -59,7 +59,7 @@ def replay(
             skip_damaged=skip_damaged,
         )
         print(f"{len(plan.work)} chunks to judge; {replaying.roundings(plan.lists.values())}", flush=True)
-        results = replaying.run(plan)
+        results = replaying.run(plan, progress=True)
         print_report(to_path(out))
         _print_matrix(results)
 
@@ -77,7 +77,7 @@ def _print_matrix(results: "list[Result]") -> None:
         cell = result.cell
         row = rows.setdefault((cell.attack, cell.norm, cell.eps), {})
         row[cell.defense, cell.classifier] = accuracy(result)
-    for (attack, norm, eps), figures in rows.items():
+    for (attack, norm, eps), figures in sorted(rows.items()):
         texts = [f"{100 * figures[judge]:.1f}" if judge in figures else "-" for judge in judges]
         print("\t".join([_line_text(attack, norm, eps), *texts]))
 

@@ -33,6 +33,8 @@ CERTIFICATES_HELP = (
     "and nothing else."
 )
 MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
+CSV_HELP = "Write one row a cell here, for a spreadsheet; - for standard output, and nothing else."
+LATEX_HELP = "Write the table here for a paper, in LaTeX; - for standard output, and nothing else."
 COLUMNS = 150
 """Width of the table where there is no terminal."""
 
@@ -42,6 +44,8 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
+    csv: Annotated[Path | None, typer.Option(help=CSV_HELP)] = None,
+    latex: Annotated[Path | None, typer.Option(help=LATEX_HELP)] = None,
     streams: Annotated[Path | None, typer.Option(help=STREAMS_HELP)] = None,
     detection: Annotated[Path | None, typer.Option(help=DETECTION_HELP)] = None,
     certificates: Annotated[Path | None, typer.Option(help=CERTIFICATES_HELP)] = None,
@@ -55,17 +59,22 @@ def report(
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
         from rain.bench.proofs import load as load_proofs
+        from rain.bench.records import records
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
         from rain.report.exports import streams_to_json, to_json, write_html, write_output
+        from rain.report.latex import latex as as_latex
         from rain.report.markdown import markdown as as_markdown
+        from rain.report.sheet import to_csv
 
         folder = to_path(folder)
         results, certified = load_both(folder)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
             "tables": (markdown, as_markdown(results, certified, load_proofs(folder))),
+            "cells": (csv, to_csv(records(results))),
+            "latex": (latex, as_latex(results)),
             "streams": (streams, streams_to_json(results)),
             "detection": (detection, to_json(detection_rows(results))),
             "certificates": (certificates, to_json(certificate_rows(certified, results))),
@@ -119,7 +128,7 @@ def print_report(folder: Path) -> None:
     _print_certificates(console, certified, every, labels)
     for finding in check(every):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
-        _print_plainly(console, f"{finding.level}: {defense}{finding.text}")
+        print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 
 
 def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: dict[str, str]) -> None:
@@ -132,9 +141,9 @@ def _print_verdict(console: "Console", headlines: "list[Headline]", meanings: di
 
     largest = at_largest_budgets(headlines)
     if largest:
-        _print_plainly(console, f"{overall(largest)}\n")
+        print_plainly(console, f"{overall(largest)}\n")
     for access, meaning in meanings.items():
-        _print_plainly(console, f"{access}: {meaning}")
+        print_plainly(console, f"{access}: {meaning}")
     console.print()
     _print_by_place(console, largest)
 
@@ -145,9 +154,9 @@ def _print_rivals(console: "Console", results: "list[Result]", labels: dict[str,
 
     lines = sentences(results, labels)
     if lines:
-        _print_plainly(console, f"\n{ABOUT}")
+        print_plainly(console, f"\n{ABOUT}")
     for line in lines:
-        _print_plainly(console, f"- {line}")
+        print_plainly(console, f"- {line}")
 
 
 def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
@@ -155,7 +164,7 @@ def _print_costs(console: "Console", costs: "list[CleanCost]") -> None:
     from rain.report.costs import UNATTACKED
 
     if costs:
-        _print_plainly(console, f"{UNATTACKED}\n")
+        print_plainly(console, f"{UNATTACKED}\n")
     _print_by_place(console, costs)
 
 
@@ -164,9 +173,9 @@ def _print_submissions(console: "Console", results: "list[Result]", labels: dict
     from rain.report.submissions import submission_sections
 
     for section in submission_sections(results, labels):
-        _print_plainly(console, f"\nSubmitted again: {section.place}")
+        print_plainly(console, f"\nSubmitted again: {section.place}")
         for sentence in section.sentences:
-            _print_plainly(console, f"- {sentence}")
+            print_plainly(console, f"- {sentence}")
 
 
 def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
@@ -181,9 +190,9 @@ def _print_mixed_traffic(console: "Console", results: "list[Result]") -> None:
     places = {section.place: section for section in reversed(every)}
     for place, section in reversed(places.items()):
         where = f"{place}: " if len(places) > 1 else ""
-        _print_plainly(console, f"\n{where}{overall(section)}")
+        print_plainly(console, f"\n{where}{overall(section)}")
         if section.alarms:
-            _print_plainly(console, alarms_text(section))
+            print_plainly(console, alarms_text(section))
 
 
 def _print_detectors(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
@@ -194,9 +203,9 @@ def _print_detectors(console: "Console", results: "list[Result]", labels: dict[s
     for section in sections:
         console.print()
         if len(sections) > 1:
-            _print_plainly(console, f"{section.place}:")
+            print_plainly(console, f"{section.place}:")
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def _print_corruptions(console: "Console", results: "list[Result]", labels: dict[str, str]) -> None:
@@ -208,7 +217,7 @@ def _print_corruptions(console: "Console", results: "list[Result]", labels: dict
         title = f"Corruptions (no attack): {section.place}"
         console.print(plain_table(title, section.header, section.body, CORRUPTIONS))
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def print_certificates(folder: Path, width: int = COLUMNS) -> None:
@@ -242,7 +251,7 @@ def _print_certificates(
         console.print()
         console.print(plain_table(f"Certified: {section.place}", section.header, section.body, ABOUT))
         for sentence in section.sentences:
-            _print_plainly(console, sentence)
+            print_plainly(console, sentence)
 
 
 def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]") -> None:
@@ -252,11 +261,13 @@ def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]")
     places = {place_text(each) for each in items}
     for place, group in groupby(items, key=place_text):
         if len(places) > 1:
-            _print_plainly(console, f"{place}:")
+            print_plainly(console, f"{place}:")
         for each in group:
-            _print_plainly(console, f"- {each.sentence}")
+            print_plainly(console, f"- {each.sentence}")
 
 
-def _print_plainly(console: "Console", text: str) -> None:
-    """Print text that rich is not to read as its markup, nor to colour."""
-    console.print(text, markup=False, highlight=False)
+def print_plainly(console: "Console", text: str) -> None:
+    """Print text that rich is not to read as its markup, nor to colour, and the terminal not as commands."""
+    from rain.report.labels import visible
+
+    console.print(visible(text), markup=False, highlight=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores
-from rain.bench.metrics import Paired, paired, worst_images
+from rain.bench.metrics import Paired, paired, strongest, worst_images
 from rain.errors import OptionError
 from rain.specs import parse
 
@@ -38,7 +38,7 @@ def compare_attacked(column: Iterable[Result], access: str, first: str, second: 
 
     Returns: None where no attack of this access met both on an image.
     """
-    same = [result for result in column if result.cell.access == access]
+    same = strongest(result for result in column if result.cell.access == access)
     own = {result.cell.attack: result for result in same if result.cell.defense == first}
     other = {result.cell.attack: result for result in same if result.cell.defense == second}
     common = sorted(own.keys() & other.keys())

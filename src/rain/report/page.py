@@ -1,12 +1,17 @@
-"""The report as one HTML page: pictures, plots and words, in one file that loads nothing and runs nothing.
+"""The report as one HTML page: pictures, plots and words, in one file that loads nothing.
+
+It runs one script of ours, which sorts tables and copies texts. Its digest stands in the policy of the page,
+so that a browser runs no other, whatever a name holds.
 
 Never imports torch.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Cell, Result, dump
@@ -18,9 +23,13 @@ from rain.bench.proofs import Proof
 from rain.report.certificate_plot import certificate_plots
 from rain.report.certificates import ABOUT as CERTIFIED
 from rain.report.certificates import certificate_sections
+from rain.report.citing import bibtex
+from rain.report.cost_lines import cost_lines
 from rain.report.costs import UNATTACKED, costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, corruption_sections, detectors
 from rain.report.detector_plot import roc_plots
+from rain.report.effort_plot import efforts
+from rain.report.grid_text import grid_texts
 from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, meanings_of, spec_text
 from rain.report.panel import NEEDS, SIGNS, panels
 from rain.report.pictures import Gallery, shown_galleries
@@ -112,7 +121,7 @@ def html(
     certified: Sequence[CertifiedResult] = (),
     proofs: Sequence[Proof] = (),
 ) -> str:
-    """Make the report: one HTML page that loads nothing and runs nothing.
+    """Make the report: one HTML page that loads nothing, and runs no script but ours.
 
     The same results give the same page.
 
@@ -132,46 +141,50 @@ def html(
     of_certified = {result.cell.defense for result in certified} - set(defenses)
     labels = defense_labels([*defenses, *sorted(of_certified)])
     traffic = enumerate(sections(results, labels))
-    page: str = (
-        environment()
-        .get_template("report.html")
-        .render(
-            overall=overall(at_largest_budgets(headlines)),
-            verdicts=_verdicts(headlines),
-            rivals={"about": RIVALS, "sentences": sentences(results, labels)},
-            costs=grouped(costs(every), place_text),
-            unattacked=UNATTACKED,
-            words=WORDS,
-            labels=labels,
-            panels=panels(every, proofs, labels),
-            panel_texts=PANEL_TEXTS,
-            findings=check(every),
-            tables=_tables(results, labels),
-            curves=curves(results, labels),
-            distances=distances(results, labels),
-            mixed=[_mixed(section, results, labels, place) for place, section in traffic],
-            mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
-            submissions=submission_sections(results, labels),
-            submissions_text=SUBMISSIONS,
-            detectors=detectors(results, labels),
-            rocs=roc_plots(results, labels),
-            corruptions=corruption_sections(every, labels),
-            detector_texts={"about": SUSPICION, "who": WHO, "beside": BESIDE, "corruptions": CORRUPTIONS},
-            certificates={
-                "about": CERTIFIED,
-                "sections": certificate_sections(certified, every, labels),
-                "plots": certificate_plots(certified, every, labels),
-            },
-            galleries=shown_galleries(results, galleries, defenses),
-            made_by=_made_by([*every, *certified]),
-            cells=[_cell_entry(result) for result in every],
-            attacks=sorted({result.cell.attack for result in every} - {"none"}),
-            meanings=meanings_of(
-                (result.cell.access for result in results),
-                replayed=any(is_replayed(result.cell.attack) for result in results),
-            ),
-            unfinished=sum(not result.complete for result in every),
-        )
+    templates = environment()
+    script = script_of(templates)
+    page: str = templates.get_template("report.html").render(
+        script=library("markupsafe").Markup(script),
+        script_digest=digest_of(script),
+        clean_costs=cost_lines(results),
+        grids=grid_texts(every),
+        bibtex=bibtex(),
+        overall=overall(at_largest_budgets(headlines)),
+        verdicts=_verdicts(headlines),
+        rivals={"about": RIVALS, "sentences": sentences(results, labels)},
+        costs=grouped(costs(every), place_text),
+        unattacked=UNATTACKED,
+        words=WORDS,
+        labels=labels,
+        panels=panels(every, proofs, labels),
+        panel_texts=PANEL_TEXTS,
+        findings=check(every),
+        tables=_tables(results, labels),
+        curves=curves(results, labels),
+        distances=distances(results, labels),
+        efforts=efforts(results, labels),
+        mixed=[_mixed(section, results, labels, place) for place, section in traffic],
+        mixed_texts={"about": ABOUT, "honest": HONEST, "pays": PAYS, "alarms": ALARMS},
+        submissions=submission_sections(results, labels),
+        submissions_text=SUBMISSIONS,
+        detectors=detectors(results, labels),
+        rocs=roc_plots(results, labels),
+        corruptions=corruption_sections(every, labels),
+        detector_texts={"about": SUSPICION, "who": WHO, "beside": BESIDE, "corruptions": CORRUPTIONS},
+        certificates={
+            "about": CERTIFIED,
+            "sections": certificate_sections(certified, every, labels),
+            "plots": certificate_plots(certified, every, labels),
+        },
+        galleries=shown_galleries(results, galleries, defenses),
+        made_by=_made_by([*every, *certified]),
+        cells=[_cell_entry(result) for result in every],
+        attacks=sorted({result.cell.attack for result in every} - {"none"}),
+        meanings=meanings_of(
+            (result.cell.access for result in results),
+            replayed=any(is_replayed(result.cell.attack) for result in results),
+        ),
+        unfinished=sum(not result.complete for result in every),
     )
     return page
 
@@ -208,6 +221,17 @@ def environment() -> Any:
         said=mixed_overall,
     )
     return templates
+
+
+def script_of(templates: Any) -> str:
+    """Read the script of the page."""
+    source: str = templates.loader.get_source(templates, "report.js")[0]
+    return source
+
+
+def digest_of(script: str) -> str:
+    """Name a script as a page's policy does: by its SHA-256, in base 64."""
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
 def _in_order(results: Iterable[Result], headlines: Iterable[Headline]) -> list[str]:

@@ -168,10 +168,11 @@ def _curve(group: Iterable[Result], defense: str, norm: str, access: str) -> lis
     scores_by_eps = {0.0: clean}
     for eps, results in grouped(sorted(attacked, key=_eps), _eps).items():
         scores_by_eps[eps] = worst_images(results)
-    return [_point(eps, scores) for eps, scores in scores_by_eps.items() if scores]
+    return [point_of(eps, scores) for eps, scores in scores_by_eps.items() if scores]
 
 
-def _point(eps: float, scores: Mapping[int, float]) -> Point:
+def point_of(eps: float, scores: Mapping[int, float]) -> Point:
+    """The mean of scores, at a place of a curve."""
     mean = sum(scores.values()) / len(scores)
     return Point(eps, mean, *interval(mean, len(scores)))
 
@@ -203,7 +204,7 @@ def _draw(
         figure = figures.Figure(figsize=(4.6, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for name, points in lines.items():
-            _draw_line(axes, points, styles[name], scale, every=1 if ticks else MARKED)
+            draw_line(axes, points, styles[name], scale, every=1 if ticks else MARKED)
         size = "eps" if ticks else "size"
         label = f"{size}, in 1/255" if norm == "linf" else f"{size} ({norm})"
         axes.set(ylim=(0, 100), xlabel=label, ylabel="accuracy, %")
@@ -216,7 +217,8 @@ def _draw(
         return inline(figure, prefix)
 
 
-def _draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int, every: int) -> None:
+def draw_line(axes: Any, points: Sequence[Point], style: Style, scale: int = 1, every: int = 1) -> None:
+    """Draw one curve with its interval; every so many points have a mark."""
     eps, accuracy, low, high = (np.array(values) for values in zip(*points, strict=True))
     axes.fill_between(scale * eps, 100 * low, 100 * high, color=style.ink, alpha=0.12, linewidth=0)
     look = {"color": style.ink, "linewidth": 1.8, "clip_on": False, "zorder": 3}

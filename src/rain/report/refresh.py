@@ -1,7 +1,7 @@
 """Documents whose figures come out of result files. Never imports torch.
 
 A document marks what is generated in it by comments, which Markdown does not show. Between the marks stands
-what the results gave; ``refresh`` writes it anew. There are three marks:
+what the results gave; ``refresh`` writes it anew. There are four marks:
 
     <!-- rain report studies/nips2017 -->
     ... what ``rain report studies/nips2017 --markdown -`` writes ...
@@ -9,6 +9,10 @@ what the results gave; ``refresh`` writes it anew. There are three marks:
 
     <!-- rain streams studies/nips2017 -->
     ... the part of it about mixed traffic ...
+    <!-- end -->
+
+    <!-- rain plan docs/imagenet-plan.json -->
+    ... what ``rain plan GRID --json`` measured, as that command prints it ...
     <!-- end -->
 
     It keeps <!-- figure studies/nips2017 rain adaptive 4/255 -->0.0 %<!-- end --> of the images.
@@ -34,6 +38,7 @@ from pathlib import Path
 from rain.bench.cells import Result, load
 from rain.bench.certificates import load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
+from rain.bench.estimate import read_need, table
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
@@ -45,7 +50,9 @@ from rain.report.markdown import markdown, mixed_traffic
 from rain.report.streams import pays_text
 from rain.report.verdict import Headline, summary
 
-MARKED = re.compile(r"(<!-- (rain report|rain streams|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- (rain report|rain streams|rain plan|figure) ([^\n]*?) -->)(.*?)(<!-- end -->)", re.DOTALL
+)
 
 PAYS = "pays-"
 """Before the access, in the name of a number."""
@@ -73,6 +80,8 @@ def refresh(text: str, root: Path) -> str:
             return f"{start}\n\n{markdown(results(arguments), certified, proofs)}\n{end}"
         if kind == "rain streams":
             return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
+        if kind == "rain plan":
+            return f"{start}\n\n{table(read_need(root / arguments))}\n\n{end}"
         return f"{start}{_figure(arguments.split(), results)}{end}"
 
     return MARKED.sub(write, text)

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, grouped
-from rain.bench.metrics import access_order, eps_text, interval, percent_text, place_text, unbounded
+from rain.bench.metrics import (
+    access_order,
+    eps_text,
+    interval,
+    percent_text,
+    place_text,
+    strongest,
+    unbounded,
+)
 from rain.bench.submissions import counts_of, rate_of, right_on_all, worst_on_all
 from rain.report.detector import Section
 
@@ -26,7 +34,7 @@ def submission_sections(results: Iterable[Result], labels: Mapping[str, str]) ->
     Args:
         labels: short names of the defences.
     """
-    measured = [one for one in results if one.outcomes and not unbounded(one.cell)]
+    measured = strongest(one for one in results if one.outcomes and not unbounded(one.cell))
     sections = []
     for place, setting in grouped(measured, lambda one: place_text(one.cell)).items():
         attacked = [one for one in setting if one.cell.attack != "none"]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rain.bench.metrics import eps_text, percent_text, size_text
-from rain.report.labels import defense_labels, spec_text
+from rain.report.labels import defense_labels, spec_text, visible
 
 Row = Mapping[str, Any]
 """One of ``rain.bench.metrics.rows``."""
@@ -40,8 +40,8 @@ def table(rows: Iterable[Row]) -> Table:
     varying = [name for name in SHARED if len(values[name]) > 1]
     shared = [_shared_text(name, values[name][0]) for name in SHARED if len(values[name]) == 1]
     grid = Table(
-        title=Text(", ".join(shared)),
-        caption=Text(_caption(rows, labels)),
+        title=_text(", ".join(shared)),
+        caption=_text(_caption(rows, labels)),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         title_justify="left",
@@ -54,7 +54,7 @@ def table(rows: Iterable[Row]) -> Table:
         grid.add_column(name, no_wrap=True, justify="left" if name in ("eps", "access") else "right")
     for row, following in zip_longest(rows, rows[1:]):
         last_of_block = following is None or _block(following) != _block(row)
-        grid.add_row(*map(Text, _texts(row, labels, varying)), end_section=last_of_block)
+        grid.add_row(*map(_text, _texts(row, labels, varying)), end_section=last_of_block)
     return grid
 
 
@@ -67,18 +67,23 @@ def plain_table(
         right: whether the others hold figures, which stand to the right.
     """
     grid = Table(
-        title=Text(title),
-        caption=Text(caption),
+        title=_text(title),
+        caption=_text(caption),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         title_justify="left",
         caption_justify="left",
     )
     for place, name in enumerate(header):
-        grid.add_column(Text(name), overflow="fold", justify="right" if place and right else "left")
+        grid.add_column(_text(name), overflow="fold", justify="right" if place and right else "left")
     for line in body:
-        grid.add_row(*map(Text, line))
+        grid.add_row(*map(_text, line))
     return grid
+
+
+def _text(text: str) -> Text:
+    """Text as it stands: no markup of rich, no command of the terminal."""
+    return Text(visible(text))
 
 
 def _texts(row: Row, labels: Mapping[str, str], varying: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from rain.bench.metrics import (
     Paired,
     paired,
     place_order,
+    strongest,
     unbounded,
     worst_images,
 )
@@ -162,10 +163,10 @@ def _gravity(headline: Headline) -> tuple[int, float, float]:
 
 def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, eps: float) -> Headline | None:
     """Compute the numbers of one defence; None where its unfinished attacks have no image in common."""
-    every = _attacked_at(setting, defense, norm, eps)
+    every = strongest(_attacked_at(setting, defense, norm, eps))
     # Who sees the draw that judges him is nobody: his figure stands beside the others as a bound.
     column = [result for result in every if result.cell.access != "known"]
-    bare = _attacked_at(setting, "none", norm, eps)
+    bare = strongest(_attacked_at(setting, "none", norm, eps))
     # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others
     # that did not get so far are no part of the worst of all, or ten images of the dearest attack would
     # decide over four hundred.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rain.answers import logits_of
+from rain.defense import Draw
 from rain.errors import DatasetError, RecipeError
 from rain.seeding import generator_for
 from rain.training.objective import Objective, target_of
@@ -69,6 +70,20 @@ def check_labels(labels: Tensor, classes: int | None, specs: tuple[str, ...], cl
 
 @torch.no_grad()
 def check_target(objective: Objective, images: Tensor) -> None:
-    """Ask the defence once what its output should have been, so that one that cannot say it says so now."""
+    """Ask the defence once what its output should have been, so that one that cannot say it says so now.
+
+    Raises:
+        RecipeError: it cannot say, or the teacher draws otherwise than it does.
+    """
     draw = objective.defense.draw(images, generator_for(0))
     target_of(objective.defense, images, draw)
+    if objective.teacher is None:
+        return
+    own, teachers = _shapes(draw), _shapes(objective.teacher.draw(images, generator_for(0)))
+    if own != teachers:
+        what = f"teacher = {objective.config.teacher!r} draws {teachers}, and the defence {own}"
+        raise RecipeError(f"{what}: a teacher must answer to the same draw")
+
+
+def _shapes(draw: Draw) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in draw.items()}

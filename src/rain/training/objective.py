@@ -68,6 +68,9 @@ class Objective(nn.Module):
         self.classifier = _classifier(config)
         self.defense: Defense = load_defense(config.defense)
         self.learner = self._learner()
+        self.teacher: Defense | None = None
+        if config.teacher:
+            self.teacher = load_defense(config.teacher)
         self.requires_grad_(False)
         self.learner.requires_grad_(True)
         self.attack: Attack | None = build_attack(config.attack) if config.attack else None
@@ -138,12 +141,17 @@ class Objective(nn.Module):
         if config.pixel or config.feature:
             target = target_of(self.defense, clean, draw)
         if config.pixel:
-            losses["pixel"] = F.l1_loss(restored, target)
+            losses["pixel"] = F.l1_loss(restored, self._taught(entering, target, draw))
         if config.feature or config.distillation or config.trades or config.cross_entropy:
             losses |= self._answer_losses(restored, target, clean, labels, draw, clean_logits)
         weighted = [getattr(config, name) * loss for name, loss in losses.items()]
         losses["loss"] = torch.stack(weighted).sum()
         return losses
+
+    @torch.no_grad()
+    def _taught(self, entering: Images, target: Images, draw: Draw) -> Images:
+        """What L1 compares with: the target, or what the teacher makes of the same images and draw."""
+        return target if self.teacher is None else self.teacher.transform(entering, draw).float()
 
     def _answer_losses(
         self,

@@ -54,6 +54,8 @@ class Config:
             whole; the classifier sees it at its own size, so that it must take any. 0 for the whole.
         pixel: weight of L1 between what the defence gives and the clean image (shifted as the draw shifts
             it).
+        teacher: spec of a defence with the same draws, whose output is what L1 compares with, in the place of
+            the clean image: of a trained DG that a smaller one shall imitate. "" for the clean image.
         cross_entropy: weight of the cross-entropy with the label (the paper's objective).
         distillation: weight of the KL divergence from the classifier's answer to the clean image; no label is
             read.
@@ -120,6 +122,7 @@ class Config:
     zoom: float = 0.5
     window: int = 0
     pixel: float = 0.0
+    teacher: str = ""
     cross_entropy: float = 0.0
     distillation: float = 0.0
     feature: float = 0.0

@@ -167,6 +167,8 @@ def _check_losses(config: "Config") -> None:
         raise RecipeError("give either steps or epochs, and 0 for the other")
     if not any(getattr(config, name) for name in LOSSES):
         raise RecipeError(f"nothing to minimise: give one of {', '.join(LOSSES)} a weight")
+    if config.teacher and not config.pixel:
+        raise RecipeError("a teacher is what L1 compares with: give pixel a weight, or leave teacher out")
 
 
 def _check_without_classifier(config: "Config") -> None:

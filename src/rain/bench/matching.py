@@ -1,0 +1,147 @@
+"""Which results of two runs, or of two defences in one run, are of one question. Never imports torch."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from rain.bench.cells import Cell, Result
+from rain.bench.columns import grouped
+from rain.errors import ResultError, did_you_mean
+
+DIGEST = "data_digest"
+"""The fact that says which images a dataset holds."""
+
+MAKERS = ("rain", "revision", "torch", "device", "classifier_weights", "classifier_options", "precision")
+"""Facts that are told where they differ between two runs."""
+
+DEFENSE_MAKERS = ("defense_weights", "gate_threshold")
+"""The same, of one defence in two runs: two defences differ in them anyhow."""
+
+
+class Pair(NamedTuple):
+    """Two results that answer one question, of the first and of the second run.
+
+    Args:
+        fault: why they cannot be compared image by image; "" where they can.
+    """
+
+    first: Result
+    second: Result
+    fault: str
+
+
+class Matching(NamedTuple):
+    """What two runs have in common.
+
+    Args:
+        pairs: in the order of the first run.
+        only_first, only_second: the results without a partner.
+    """
+
+    pairs: list[Pair]
+    only_first: list[Result]
+    only_second: list[Result]
+
+
+def of_defense(results: Iterable[Result], defense: str, name: str) -> list[Result]:
+    """Choose the results of one defence.
+
+    Args:
+        defense: its canonical spec.
+        name: what errors call the run.
+
+    Raises:
+        ResultError: there are none.
+    """
+    results = list(results)
+    own = [result for result in results if result.cell.defense == defense]
+    if not own:
+        hint = did_you_mean(defense, sorted({result.cell.defense for result in results}))
+        raise ResultError(f"{name}: no results of the defence {defense!r}; {hint}")
+    return own
+
+
+def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = False) -> Matching:
+    """Pair the results that share dataset, size, classifier, attack, norm, eps and access, and the defence.
+
+    Args:
+        first, second: results of two runs.
+        across: pair different defences, too: each side then holds one.
+
+    Convention:
+        Datasets are one where their digests are, wherever the files lie; else where their specs are. Of
+        several partners the one is taken that is nearest in eot, draws, seed and images; each is taken once.
+    """
+    rest = grouped(second, lambda other: _question(other, across))
+    pairs: list[Pair] = []
+    only_first: list[Result] = []
+    for result in first:
+        candidates = rest.get(_question(result, across), [])
+        partner = _nearest(result, candidates)
+        if partner is None:
+            only_first.append(result)
+        else:
+            candidates.remove(partner)
+            pairs.append(Pair(result, partner, _fault(result, partner)))
+    return Matching(pairs, only_first, [other for others in rest.values() for other in others])
+
+
+def _nearest(result: Result, candidates: Iterable[Result]) -> Result | None:
+    partners = [other for other in candidates if _same_dataset(result, other)]
+    return min(partners, key=lambda other: _distance(result.cell, other.cell), default=None)
+
+
+def unlike_facts(pairs: Iterable[Pair]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Find what made the pairs otherwise: by name, the values of the first and of the second run."""
+    pairs = list(pairs)
+    of_one = [pair for pair in pairs if pair.first.cell.defense == pair.second.cell.defense]
+    unlike = {}
+    for name in (*MAKERS, *DEFENSE_MAKERS):
+        touched = pairs if name in MAKERS else of_one
+        differing = [pair for pair in touched if _values(pair.first, name) != _values(pair.second, name)]
+        if differing:
+            firsts = {value for pair in differing for value in _values(pair.first, name)}
+            seconds = {value for pair in differing for value in _values(pair.second, name)}
+            unlike[name] = (tuple(sorted(firsts)), tuple(sorted(seconds)))
+    return unlike
+
+
+def _question(result: Result, across: bool) -> tuple[Any, ...]:
+    cell = result.cell
+    defense = None if across else cell.defense
+    return cell.size, cell.classifier, defense, cell.attack, cell.norm, cell.eps, cell.access
+
+
+def _same_dataset(first: Result, second: Result) -> bool:
+    own, other = _values(first, DIGEST), _values(second, DIGEST)
+    if own and other:
+        return own == other or first.cell.dataset == second.cell.dataset
+    return first.cell.dataset == second.cell.dataset
+
+
+def _distance(cell: Cell, other: Cell) -> tuple[Any, ...]:
+    return (
+        abs(cell.eot - other.eot),
+        abs(cell.draws - other.draws),
+        cell.seed != other.seed,
+        abs(cell.examples - other.examples),
+    )
+
+
+def _fault(first: Result, second: Result) -> str:
+    """Say why two results cannot be compared image by image; "" where they can."""
+    digests = _values(first, DIGEST), _values(second, DIGEST)
+    if all(digests) and digests[0] != digests[1]:
+        return f"other images ({DIGEST} {', '.join(digests[0])} and {', '.join(digests[1])})"
+    labels = {outcome.index: outcome.label for outcome in first.outcomes}
+    others = {outcome.index: outcome.label for outcome in second.outcomes}
+    shared = sorted(labels.keys() & others.keys())
+    if not shared:
+        return "no image that both measured"
+    for index in shared:
+        if labels[index] != others[index]:
+            return f"image {index} has the label {labels[index]} in one and {others[index]} in the other"
+    return ""
+
+
+def _values(result: Result, name: str) -> tuple[str, ...]:
+    return tuple(result.made_by.get(name, ()))

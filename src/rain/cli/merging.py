@@ -1,0 +1,29 @@
+"""``rain merge``: put the shards of a run together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rain.cli.errors import clean_errors
+
+SOURCES_HELP = "Folders of results of one grid, as rain run --shard makes them."
+OUT_HELP = "Folder that is to hold them all. What is in it stays."
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help=SOURCES_HELP, metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
+) -> None:
+    """Put result folders together: the shards of a run.
+
+    Refused are results that do not belong together: of different revisions of rain, images or weights.
+    """
+    with clean_errors():
+        from rain.bench.merging import merge as merge_folders
+        from rain.files import to_path
+
+        out = to_path(out)
+        merged = merge_folders([to_path(folder) for folder in folders], out)
+        rest = f"; {merged.missing} chunks of the same cells are in none of them" if merged.missing else ""
+        print(f"{out}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")

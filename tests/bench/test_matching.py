@@ -1,0 +1,95 @@
+"""Two runs are paired by what was asked, and by which images."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic import cell, of_cell, result, three_columns, with_facts
+
+from rain.bench.cells import Result
+from rain.bench.matching import match, of_defense, unlike_facts
+from rain.errors import ResultError
+
+
+def attacked(**changes: object) -> Result:
+    return result(cell(**changes), [1, 0, 1])
+
+
+def test_a_run_matches_itself_whole() -> None:
+    results = three_columns()
+    matching = match(results, results)
+    assert [pair.first for pair in matching.pairs] == results
+    assert all(pair.first is pair.second and not pair.fault for pair in matching.pairs)
+    assert matching.only_first == matching.only_second == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"size": 96}, {"classifier": "other"}, {"defense": "jpeg"}, {"dataset": "folder:there"}),
+        *({"attack": "fgsm"}, {"eps": 8 / 255}, {"norm": "l2"}, {"access": "static"}),
+    ],
+)
+def test_another_question_is_no_partner(changes: dict[str, object]) -> None:
+    first, second = attacked(), attacked(**changes)
+    matching = match([first], [second])
+    assert (matching.pairs, matching.only_first, matching.only_second) == ([], [first], [second])
+
+
+def test_two_defences_are_paired_where_that_is_meant() -> None:
+    first, second = attacked(), attacked(defense="jpeg", eot=1)
+    (pair,) = match([first], [second], across=True).pairs
+    assert (pair.first, pair.second) == (first, second)
+
+
+def test_of_several_the_nearest_is_taken_and_each_once() -> None:
+    few, many = attacked(eot=1), attacked(eot=20)
+    matching = match([many, few], [few, many])
+    assert [(pair.first.cell.eot, pair.second.cell.eot) for pair in matching.pairs] == [(20, 20), (1, 1)]
+    matching = match([many], [few, attacked(eot=10)])
+    assert matching.pairs[0].second.cell.eot == 10
+    assert matching.only_second == [few]
+
+
+def test_a_dataset_is_one_wherever_its_files_lie() -> None:
+    here = with_facts(attacked(dataset="csv:here"), data_digest="d1")
+    there = with_facts(attacked(dataset="csv:there"), data_digest="d1")
+    assert match([here], [there]).pairs[0].fault == ""
+    other = with_facts(attacked(dataset="csv:there"), data_digest="d2")
+    assert match([here], [other]).pairs == []
+
+
+def test_other_images_of_one_name_are_not_compared() -> None:
+    first = with_facts(attacked(), data_digest="d1")
+    second = with_facts(attacked(), data_digest="d2")
+    assert "other images" in match([first], [second]).pairs[0].fault
+
+
+def test_labels_that_differ_are_other_images() -> None:
+    first = attacked()
+    moved = replace(first.outcomes[1], label=7)
+    second = replace(first, outcomes=(first.outcomes[0], moved, first.outcomes[2]))
+    assert match([first], [second]).pairs[0].fault == "image 1 has the label 0 in one and 7 in the other"
+
+
+def test_runs_of_other_images_have_none_in_common() -> None:
+    first = attacked()
+    early, late = replace(first, outcomes=first.outcomes[:1]), replace(first, outcomes=first.outcomes[2:])
+    assert match([early], [late]).pairs[0].fault == "no image that both measured"
+
+
+def test_what_made_them_otherwise_is_named() -> None:
+    first = with_facts(attacked(), torch="2.9", defense_weights="w1")
+    second = with_facts(attacked(), torch="2.14", defense_weights="w2")
+    assert unlike_facts(match([first], [second]).pairs) == {
+        "torch": (("2.9",), ("2.14",)),
+        "defense_weights": (("w1",), ("w2",)),
+    }
+    jpeg = with_facts(attacked(defense="jpeg"), torch="2.9", defense_weights="none")
+    assert unlike_facts(match([first], [jpeg], across=True).pairs) == {}
+
+
+def test_a_defence_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(ResultError, match="run: no results of the defence 'rian'; did you mean 'rain'"):
+        of_defense([attacked()], "rian", "run")
+    same = of_cell(attacked(), eot=5)
+    assert of_defense([same, attacked(defense="none")], "rain", "run") == [same]

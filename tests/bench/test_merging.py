@@ -1,0 +1,141 @@
+"""Folders of results are put together, and what does not belong together is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measuring import grid
+
+from rain.bench.cells import load
+from rain.bench.merging import merge
+from rain.bench.runners import run
+from rain.errors import ResultError
+
+
+@pytest.fixture(scope="module")
+def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of two shards, ``1`` and ``2``, and of the whole run, ``whole``."""
+    root = tmp_path_factory.mktemp("shards")
+    attacks = [{"attack": "none"}, {"attack": "fgsm", "access": "transfer", "eps": "8/255"}]
+    asked = grid(pictures, defenses=["none", "jpeg"], attacks=attacks, chunk=2)
+    run(asked, root / "whole")
+    for number in (1, 2):
+        run(asked, root / str(number), shard=f"{number}/2")
+    return root
+
+
+@pytest.fixture
+def parts(shards: Path, tmp_path: Path) -> tuple[Path, Path]:
+    return tuple(Path(shutil.copytree(shards / name, tmp_path / name)) for name in "12")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def change(folder: Path, **changes: Any) -> Path:
+    """Change what made the results of a folder, or other fields of its files."""
+    for path in folder.glob("*/0*.json"):
+        content = json.loads(path.read_text())
+        content["made_by"] |= changes
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_shards_come_to_the_files_of_the_whole_run(
+    shards: Path, parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    merged = merge(parts, tmp_path / "all")
+    assert contents(tmp_path / "all") == contents(shards / "whole")
+    assert (merged.chunks, merged.fresh, merged.missing) == (16, 16, 0)
+    again = merge([*parts, parts[0]], tmp_path / "all")
+    assert (again.chunks, again.fresh) == (16, 0)
+
+
+def test_a_folder_may_be_the_destination_too(parts: tuple[Path, Path]) -> None:
+    first, second = parts
+    before = len(list(first.glob("*/0*.json")))
+    merged = merge([first, second], first)
+    assert merged.chunks == 16
+    assert merged.fresh == 16 - before
+    assert all(result.complete for result in load(first))
+
+
+def test_what_is_missing_is_counted(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    next(parts[0].glob("*/00000.json")).unlink()
+    assert merge(parts, tmp_path / "all").missing == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"revision": "zzz"}, "more than one revision: '.*' in .*1, 'zzz' in .*2"),
+        ({"rain": "99"}, "more than one rain:"),
+        ({"data_digest": "x"}, "more than one data digest"),
+        ({"classifier_weights": "x"}, "more than one classifier weights"),
+    ],
+)
+def test_other_revisions_images_and_weights_are_refused(
+    parts: tuple[Path, Path], tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    change(parts[1], **changes)
+    with pytest.raises(ResultError, match=message):
+        merge(parts, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_another_machine_is_warned_of(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    change(parts[1], device="a card", python="3.99")
+    with pytest.warns(UserWarning, match="more than one (device: 'a card' in|python: )"):
+        assert merge(parts, tmp_path / "all").missing == 0
+
+
+def test_two_results_of_one_chunk_that_differ_are_named(
+    shards: Path, parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = change(Path(shutil.copytree(shards / "whole", tmp_path / "other")), device="a card")
+    with pytest.raises(ResultError, match=r"1/\w+/0000\d.json and .*other/\w+/0000\d.json differ \(device\)"):
+        merge([parts[0], other], tmp_path / "all")
+    path = next(parts[0].glob("*/00000.json"))
+    content = json.loads(path.read_text())
+    content["outcomes"][0]["label"] = 4 - content["outcomes"][0]["label"] or 3
+    path.write_text(json.dumps(content))
+    with pytest.raises(ResultError, match="differ, and the same made them: delete one of them"):
+        merge([parts[0], shards / "whole"], tmp_path / "all")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cell": NaN}', '{"format": 99}', "\0" * 100])
+def test_a_hostile_file_is_refused_and_nothing_is_copied(
+    parts: tuple[Path, Path], tmp_path: Path, text: str
+) -> None:
+    next(parts[1].glob("*/0*.json")).write_text(text)
+    with pytest.raises(ResultError, match=str(parts[1])):
+        merge(parts, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_links_out_of_a_folder_are_refused(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    gallery = next(parts[1].glob("*/0*.json")).with_name("gallery.npz")
+    gallery.unlink(missing_ok=True)
+    gallery.symlink_to(secret)
+    with pytest.raises(ResultError, match="a link that leads out of"):
+        merge(parts, tmp_path / "all")
+
+
+def test_what_is_no_result_is_not_copied(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    (parts[0] / "evil.py").write_text("")
+    next(parts[0].glob("*/0*.json")).with_name("evil.html").write_text("")
+    merge(parts, tmp_path / "all")
+    assert not list((tmp_path / "all").rglob("evil*"))
+
+
+def test_a_folder_without_results_is_told(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="nowhere: no such folder"):
+        merge([parts[0], tmp_path / "nowhere"], tmp_path / "all")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResultError, match="empty: no results in it"):
+        merge([tmp_path / "empty", parts[0]], tmp_path / "all")
