@@ -97,6 +97,15 @@ def test_a_planted_point_is_found_by_its_own_judge() -> None:
     assert not binarization.finds(judge, readout, image)
 
 
+def test_other_points_are_tried_where_the_first_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(rain.harden(tiny().eval(), "jpeg"), 1, 40, seeded())
+    image = torch.rand(1, 3, 8, 8, generator=seeded())
+    answers = iter([None, None, None, None, torch.ones(5).double()])
+    monkeypatch.setattr(binarization, "direction_between", lambda own, planted: next(answers))
+    assert plant(judge, image, 9, 1, "linf", EPS, seeded()) is None
+    assert len(list(answers)) == 2
+
+
 class Masked(Defense):
     """It says that it has a gradient, and that leads nowhere: the slope of something else."""
 

@@ -39,6 +39,9 @@ SHRINK = 0.1
 OFTEN = 4
 """So many times the draws are made for each planted point, and for what the attack made."""
 
+TRIES = 3
+"""How often other points are drawn, where those before could not be told apart."""
+
 HELD_OUT = 4
 """One point inside for so many goes into the threshold, and not into the direction."""
 
@@ -251,6 +254,8 @@ def plant(
 ) -> Readout | None:
     """Make a readout of which at least one planted point is in the other class than the image.
 
+    Where it cannot be had, other points are tried.
+
     Args:
         judge: of the points.
         image: (1, 3, H, W).
@@ -261,6 +266,13 @@ def plant(
 
     Returns: None if that cannot be had: the kinds cannot be told apart, or fresh draws mix them up.
     """
+    tries = (_plant_once(judge, image, own, planted, norm, eps, generator) for _ in range(TRIES))
+    return next((readout for readout in tries if readout is not None), None)
+
+
+def _plant_once(
+    judge: Judge, image: Images, own: int, planted: int, norm: str, eps: float, generator: Generator
+) -> Readout | None:
     inner = inside(image, own, norm, eps, generator)
     edge = at_edge(image, planted, norm, eps, generator)
     direction = direction_between(judge.features(inner), judge.features(edge, OFTEN))
