@@ -1,6 +1,7 @@
 """DG and its classifier trained at once: both move, both are kept, and each names the other one."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from fitting import SMALL, rows
-from interrupting import finish, start
 from torch import Tensor
 
 import rain
@@ -19,11 +19,11 @@ from rain.errors import RecipeError, WeightsError
 from rain.registry import load_classifier, load_defense, load_enhancer
 from rain.runtime.folding import folded
 from rain.training.attacker import attacker_text
-from rain.training.loop import Trained, fit
+from rain.training.loop import Interrupted, Trained, fit
 from rain.training.machine import build_fabric
 from rain.training.objective import Objective
 from rain.training.pieces import build
-from rain.training.plain import PlainStep
+from rain.training.plain import Losses, PlainStep
 from rain.training.recipe import Config
 from rain.training.saving import load_best
 
@@ -155,26 +155,36 @@ def test_the_given_classifier_stays_as_it_is_in_the_other_kinds(
 # --- stopped, and gone on with
 
 
-def test_killed_interrupted_and_single_runs_end_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
+def test_crashed_interrupted_and_single_runs_end_with_the_same_bits(
+    both: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     single, other = tmp_path / "single", tmp_path / "other"
-    fields = {**BOTH, "classifier": "models:tiny", "defense": SMALL, "side": 32, "batch": 4, "average": 0.9}
-    fields |= {"steps": 80, "epochs": 0, "validate_every": 40, "warmup": 0}
-    command = ["train", "both", "--images", f"folder:{folder}", "--validation", f"folder:{folder}"]
-    command += ["--accelerator", "cpu"]
-    for name, value in fields.items():
-        command += ["--set", f"{name}={value}"]
-    finish(start(single, *command), single)
-    notice = single.with_suffix(".stderr").read_text()
-    assert "note: this changes the classifier: " in notice
-    assert "will not be models:tiny, as it was given" in notice
+    recipe = both(average=0.9, steps=9)
+    fit(recipe, single)
+    often = both(average=0.9, steps=9, checkpoint_minutes=1e-6)
+    make = PlainStep.make
 
-    often = ["--set", "checkpoint_minutes=0.0001"]
-    killed = start(other, *command, *often, sign=signal.SIGKILL, after=2)
-    assert killed.wait(300) == -signal.SIGKILL
-    stopped = start(other, *command, *often, "--resume", sign=signal.SIGINT, after=4)
-    assert stopped.wait(300) == 130
-    assert rows(other)[-1]["step"] < 80
-    finish(start(other, *command, "--resume"), other)
+    def crash(step: PlainStep, number: int, is_due: bool) -> Losses | None:
+        if number == 4:
+            raise MemoryError
+        return make(step, number, is_due)
+
+    def interrupt(step: PlainStep, number: int, is_due: bool) -> Losses | None:
+        if number == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return make(step, number, is_due)
+
+    monkeypatch.setattr(PlainStep, "make", crash)
+    with pytest.raises(MemoryError):
+        fit(often, other)
+    monkeypatch.setattr(PlainStep, "make", interrupt)
+    with pytest.raises(Interrupted) as stopped:
+        fit(often, other, resume=True)
+    assert stopped.value.trained is not None
+    assert stopped.value.trained.classifier == other / "classifier.safetensors"
+    monkeypatch.setattr(PlainStep, "make", make)
+    fit(recipe, other, resume=True)
+    assert [row["step"] for row in rows(other)] == [row["step"] for row in rows(single)]
     for name in ("weights.safetensors", "classifier.safetensors", "state.safetensors"):
         ours, theirs = (checkpoints.read(out / name)[0] for out in (single, other))
         check_equal(ours, theirs)

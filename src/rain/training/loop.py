@@ -81,8 +81,9 @@ def fit(
     Args:
         config: from ``rain.train.read`` or made by hand.
         out: folder of the run: ``weights.safetensors`` (the best so far; of a classifier that is trained
-            together with DG in ``classifier.safetensors``), ``state.safetensors`` (to go on from), ``log.jsonl``, and ``sheets`` with pictures: the images, what SRd makes of them, what DG
-            makes of that.
+            together with DG in ``classifier.safetensors``), ``state.safetensors`` (to go on from),
+            ``log.jsonl``, and ``sheets`` with pictures: the images, what SRd makes of them, what DG makes of
+            that.
         resume: go on with the run in ``out``; one that was not begun yet is begun.
         progress: show a progress bar with the losses and the time left.
         minutes: above 0, all shall be over after so many: the first steps are made for trial, and the
