@@ -85,7 +85,7 @@ def attacker_view(
         batch: images in one forward pass, where draws are averaged.
     """
     if cell.access == "query":
-        return Ticking(Scores(Seeded(model, generator)), tick, 1)
+        return Ticking(ScoresOnly(Seeded(model, generator)), tick, 1)
     through_it = attackable(model, gate="parts" if takes_parts(cell.attack) else "soft")
     if cell.access == "frozen":
         return Ticking(Frozen(through_it, seed=generator.initial_seed()), tick, 1 + BACKWARD)
@@ -168,7 +168,7 @@ def bound_attack(cell: Cell, generator: Generator) -> Callable[[Model, Images, T
     return partial(attack, eps=cell.eps, norm=cell.norm, **keyword_for(attack, generator))
 
 
-class Scores(View):
+class ScoresOnly(View):
     """A model that gives its answers, and no gradient."""
 
     def forward(self, images: Images) -> Tensor:

@@ -45,7 +45,7 @@ class Head(NamedTuple):
         return f"no claim is allowed: {', '.join(self.refusals)}"
 
 
-class Row(NamedTuple):
+class PointRow(NamedTuple):
     """A point, with what it says of each column."""
 
     point: Point
@@ -75,7 +75,7 @@ class Panel(NamedTuple):
 
     place: str
     heads: list[Head]
-    rows: list[Row]
+    rows: list[PointRow]
     missing: list[Missing]
 
 
@@ -118,7 +118,7 @@ def _panel(place: str, checked: Sequence[Checked], labels: Mapping[str, str]) ->
             if verdict.state == "not run"
         ]
         if any(verdict.state in ("passed", "failed") or _is_told(verdict) for verdict in verdicts):
-            rows.append(Row(point, verdicts))
+            rows.append(PointRow(point, verdicts))
         elif absent:
             needed = any(is_needed(point, case) for case, _ in absent)
             missing.append(Missing(point, absent[0][1].advice, needed))
