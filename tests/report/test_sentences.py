@@ -29,6 +29,10 @@ def test_what_holds_without_a_gain_stops_nobody() -> None:
     assert said_of(*three_columns(bare=0.6, adaptive=0.6)).startswith("This defence does not stop")
 
 
+def test_what_the_classifier_holds_alone_is_no_work_of_the_defence() -> None:
+    assert said_of(*three_columns(bare=0.4, adaptive=0.5)).startswith("This defence does not stop")
+
+
 def test_a_defence_is_taken_by_the_norm_in_which_it_holds_less() -> None:
     in_l2 = [of_cell(one, norm="l2", eps=1.0) for one in three_columns(adaptive=0.6)]
     assert said_of(*in_l2, *three_columns()).startswith("This defence does not stop")

@@ -13,7 +13,7 @@ SMALLEST = 0.0005
 """What is less than this is 0.0 in print."""
 
 STOPS = 0.5
-"""A defence stops an attacker if it keeps at least this share of its clean accuracy, and gains something."""
+"""A defence stops an attacker if it holds at least this share of what he would have taken without it."""
 
 ATTACKER = "an attacker who knows it"
 
@@ -67,8 +67,13 @@ def _tried_text(tried: Sequence["Headline"]) -> str:
 
 
 def _holds(headline: "Headline") -> bool:
-    """Whether a defence may be said to stop its attacker."""
-    return headline.verdict == "gain" and headline.worst.rate >= STOPS * headline.clean.rate
+    """Whether a defence may be said to stop its attacker.
+
+    What a robust classifier holds alone is no work of the defence.
+    """
+    bare = headline.bare or 0.0
+    held = headline.worst.rate - bare
+    return headline.verdict == "gain" and held >= STOPS * (headline.clean.rate - bare)
 
 
 def _weakest_of_each(headlines: Iterable["Headline"]) -> list["Headline"]:
