@@ -74,9 +74,7 @@ def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = F
         draws: with few of them an attacker is weak, and the defence would be flattered.
     """
     weaker = _weaker(first, second) + _weaker(second, first) if across else []
-    rest = grouped(
-        [other for other in second if other not in weaker], lambda other: _question(other, across)
-    )
+    rest = grouped([other for other in second if other not in weaker], lambda other: _question(other, across))
     pairs: list[Pair] = []
     only_first: list[Result] = []
     for result in first:
