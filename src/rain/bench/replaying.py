@@ -4,6 +4,7 @@ Nobody attacks anything here. A replayed cell has access "transfer", and an atta
 says what the images were made against. It is never adaptive, whatever the attack was that made them.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,11 +203,14 @@ def replayed(
 def _made(kept: Kept, attack: str) -> dict[str, str]:
     """How the images were made, as options."""
     source = kept.source
+    # Kept images of two numbers of draws a step have nothing else in their names that tells them apart.
+    eot = {"eot": str(source.eot)} if source.access == "adaptive" and source.eot > 1 else {}
     return {
         "access": source.access,
         "attack": attack,
         "classifier": source.classifier,
         "defense": source.defense,
+        **eot,
         "form": kept.form,
         "source": f"{FOLDER}/{source.key}",
     }
@@ -226,7 +230,7 @@ def _own_classifier(kept: Kept) -> str:
         return spec
     what = f"{kept.path}: its images were made on the classifier {shown(spec)}"
     why = "what a file names is not loaded unless you name it, too"
-    raise OptionError(f"{what}, and {why}: give --classifier")
+    raise OptionError(f"{what}, and {why}: if you trust it, give --classifier {shlex.quote(spec)}")
 
 
 def _settled(assets: Assets, cell: Cell) -> Cell:

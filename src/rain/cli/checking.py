@@ -91,7 +91,7 @@ def _print_points(console: "Console", title: str, checked: "Checked") -> None:
             body.append([point.name, state, figure, point.source])
     console.print()
     if body:
-        console.print(plain_table(title, ["point", "state", "figure", "source"], body, "", right=False))
+        console.print(plain_table(title, ["point", "state", "figure", "source"], body, "", left=4))
     if missing:
         heading = "Not run:" if body else f"{title}, not run:"
         print_plainly(console, "\n".join([heading, *missing, ""]))

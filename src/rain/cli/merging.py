@@ -21,9 +21,10 @@ def merge(
     """
     with clean_errors():
         from rain.bench.merging import merge as merge_folders
+        from rain.errors import visible
         from rain.files import to_path
 
         out = to_path(out)
         merged = merge_folders([to_path(folder) for folder in folders], out)
         rest = f"; {merged.missing} chunks of the same cells are in none of them" if merged.missing else ""
-        print(f"{out}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")
+        print(f"{visible(str(out))}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")

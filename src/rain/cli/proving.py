@@ -42,6 +42,7 @@ def prove(
     with clean_errors(out):
         from rain.bench import proving
         from rain.bench.grid import read
+        from rain.errors import visible
         from rain.runtime.memory import keep_freed_memory
 
         keep_freed_memory()
@@ -59,7 +60,7 @@ def prove(
         if not plan.work:
             print(f"nothing to prove: all of it is in {out}")
         for proof in proving.run(plan, progress=True):
-            print(sentence(proof))
+            print(visible(sentence(proof)))
 
 
 def sentence(proof: "Proof") -> str:

@@ -268,6 +268,6 @@ def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]")
 
 def print_plainly(console: "Console", text: str) -> None:
     """Print text that rich is not to read as its markup, nor to colour, and the terminal not as commands."""
-    from rain.report.labels import visible
+    from rain.errors import visible
 
     console.print(visible(text), markup=False, highlight=False)
