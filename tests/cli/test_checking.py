@@ -53,12 +53,13 @@ def test_a_claim_of_a_random_defence_needs_a_proof(tmp_path: Path) -> None:
     before = checked(tmp_path)
     assert before.exit_code == 1
     assert "Attack proven (a claim needs it): run rain prove" in before.stdout
-    assert before.stdout.strip().endswith("rain at 4/255: no claim is allowed: Attack proven was not run.")
+    assert "\nrain at 4/255: no claim is allowed: Attack proven was not run.\n" in before.stdout
     prove(tmp_path, found=20)
     after = checked(tmp_path)
     assert after.exit_code == 0, after.output
     assert "100.0 % found on 20 images" in after.stdout
-    assert after.stdout.strip().endswith("rain at 4/255: a claim is allowed.")
+    assert "\nrain at 4/255: a claim is allowed.\n" in after.stdout
+    assert after.stdout.strip().endswith(f"rain report {tmp_path}")
 
 
 def test_a_proof_that_fails(tmp_path: Path) -> None:

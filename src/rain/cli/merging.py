@@ -19,7 +19,7 @@ def merge(
 
     Refused are results that do not belong together: of different revisions of rain, images or weights.
     """
-    with clean_errors():
+    with clean_errors(out, kept="the results that were copied"):
         from rain.bench.merging import merge as merge_folders
         from rain.errors import visible
         from rain.files import to_path

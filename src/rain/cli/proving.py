@@ -61,6 +61,7 @@ def prove(
             print(f"nothing to prove: all of it is in {out}")
         for proof in proving.run(plan, progress=True):
             print(visible(sentence(proof)))
+        print(f"what follows for a claim: rain check {out}")
 
 
 def sentence(proof: "Proof") -> str:

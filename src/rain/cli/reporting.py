@@ -32,7 +32,7 @@ CERTIFICATES_HELP = (
     "Write here, as JSON, what is proven (rain certify) beside what l2 attacks left; - for standard output, "
     "and nothing else."
 )
-MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
+MARKDOWN_HELP = "Write tables, comparisons, the checklist and what may mislead here; - for standard output, and nothing else."
 CSV_HELP = "Write one row a cell here, for a spreadsheet; - for standard output, and nothing else."
 LATEX_HELP = "Write the table here for a paper, in LaTeX; - for standard output, and nothing else."
 COLUMNS = 150
@@ -52,7 +52,8 @@ def report(
 ) -> None:
     """Print what results say, losses first.
 
-    The verdict on each defence, the table, and what the checklist misses.
+    The verdict on each defence, the table, and what may mislead. Whether a figure may be called robustness,
+    rain check says.
     """
     with clean_errors():
         from rain.bench.certificates import load_both
@@ -95,7 +96,7 @@ def report(
 
 
 def print_report(folder: Path) -> None:
-    """Print the verdict, the table and the checklist of the results in a folder."""
+    """Print the verdict, the table and what may mislead of the results in a folder."""
     from rich.console import Console
 
     from rain.bench.certificates import load_both

@@ -1,4 +1,7 @@
-"""The report as Markdown: tables, comparisons, sentences and the checklist. Never imports torch."""
+"""The report as Markdown. Never imports torch.
+
+It holds tables, comparisons, sentences, the checklist, and what may mislead.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +106,7 @@ def markdown(
     parts += ["What is proven:", CERTIFIED] if proven else []
     for section in proven:
         parts += _section(section)
-    parts.append(_checklist(every, labels))
+    parts.append(_misleading(every, labels))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -378,15 +381,15 @@ def _comparison_text(comparison: Paired | None) -> str:
     return f"{points} ({comparison.better} / {comparison.worse}, {p})"
 
 
-def _checklist(results: Sequence[Result], labels: Mapping[str, str]) -> str:
+def _misleading(results: Sequence[Result], labels: Mapping[str, str]) -> str:
     findings = check(results)
     if not findings:
-        return "The checklist has nothing to say."
+        return "Nothing is seen that may mislead."
     lines = []
     for finding in findings:
         defense = f"{_escaped(labels[finding.defense])}: " if finding.defense else ""
         lines.append(f"- {finding.level}: {defense}{_escaped(finding.text)}.")
-    return "\n".join(["What the checklist says:", "", *lines])
+    return "\n".join(["What may mislead:", "", *lines])
 
 
 def _table(lines: Iterable[Sequence[str]]) -> str:
