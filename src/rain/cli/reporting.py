@@ -32,7 +32,10 @@ CERTIFICATES_HELP = (
     "Write here, as JSON, what is proven (rain certify) beside what l2 attacks left; - for standard output, "
     "and nothing else."
 )
-MARKDOWN_HELP = "Write tables, comparisons, the checklist and what may mislead here; - for standard output, and nothing else."
+MARKDOWN_HELP = (
+    "Write tables, comparisons, the checklist and what may mislead here; - for standard output, "
+    "and nothing else."
+)
 CSV_HELP = "Write one row a cell here, for a spreadsheet; - for standard output, and nothing else."
 LATEX_HELP = "Write the table here for a paper, in LaTeX; - for standard output, and nothing else."
 COLUMNS = 150
