@@ -15,9 +15,10 @@ def train(
     recipe: str,
     before: dict[str, float],
     after: dict[str, float],
+    classifier: Path | None = None,
 ) -> tuple[list[str], str]:
     """What ``rain train`` prints after a run that measured this: lines, and standard error."""
-    trained = rain.train.Trained(tmp_path / "weights.safetensors", 7, after, before)
+    trained = rain.train.Trained(tmp_path / "weights.safetensors", 7, after, before, classifier)
     monkeypatch.setattr(rain.train, "fit", lambda *arguments, **options: trained)
     command = ["train", recipe, "--images", "mine", "--validation", "others", "--out", str(tmp_path)]
     outcome = CliRunner().invoke(app, command)
@@ -68,3 +69,14 @@ def test_only_the_first_process_speaks(
 ) -> None:
     monkeypatch.setenv(variable, "1")
     assert train(monkeypatch, tmp_path, "classifier", {}, {"accuracy": 0.5}) == ([], "")
+
+
+def test_a_run_of_both_says_that_it_changes_the_classifier(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before, after = {"balance": 0.25}, {"balance": 0.5}
+    lines, errors = train(monkeypatch, tmp_path, "both", before, after, classifier=tmp_path / "c")
+    file = tmp_path / "classifier.safetensors"
+    change = f"note: this changes the classifier: {file} will not be small_resnet, as it was given"
+    assert errors == f"{change}. DG is trained for that one only\n"
+    assert lines[-1] == f"classifier: {tmp_path / 'c'}, which is not the one that was given"

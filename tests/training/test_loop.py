@@ -37,14 +37,17 @@ def small(recipe: Config) -> dict[str, Any]:
         enhancer = "compact(weights=None, slim=true, features=4, blocks=1)"
     options = "preset=released, " if "released" in recipe.defense else ""
     changes["classifier"] = recipe.classifier and "models:tiny"
+    if recipe.trains == "both":
+        changes["classifier"] = "small_resnet(width=4, classes=5, size=32)"
     return changes | {"defense": f"rain({options}enhancer={enhancer})"}
 
 
 def check_use(recipe: Config, trained: Trained) -> None:
     """Do what a user does with the file."""
-    if recipe.trains == "classifier":
-        classifier = load_classifier(f"small_resnet(weights={trained.weights})")
+    if recipe.moves_classifier:
+        classifier = load_classifier(f"small_resnet(weights={trained.classifier or trained.weights})")
         assert classifier(torch.rand(1, 3, 32, 32)).shape == (1, 5)
+    if not recipe.moves_enhancer:
         return
     spec = f"compact(weights={trained.weights})"
     if "edsr" in recipe.defense:
@@ -65,11 +68,13 @@ def test_every_shipped_recipe_trains_on_a_few_pictures(
     assert {"data", "licence", "command", "recipe", "commit", "versions", "validation"} <= card.keys()
     assert json.loads(card["recipe"])["side"] == 32
     check_use(recipe, trained)
-    if recipe.trains == "enhancer":
+    if recipe.moves_enhancer:
         sheet = np.asarray(Image.open(next((out / "sheets").glob("*.png"))))
         assert sheet.shape == (3 * 36, 4 * 36, 3)
     assert [row["step"] for row in rows(out)] == [0, 2, 2]
     files = {".lock", "log.jsonl", "recipe.json", "sheets", "state.safetensors", "weights.safetensors"}
+    if recipe.trains == "both":
+        files.add("classifier.safetensors")
     assert {path.name for path in out.iterdir()} == files
 
 

@@ -40,7 +40,7 @@ def test_a_config_is_frozen_and_takes_one_text_for_a_list_and_fractions_for_numb
         ({"batch": 0}, "batch must be at least 1"),
         ({"side": 224, "window": 300}, "window must be 0"),
         ({"images": [1]}, "images must be a list of texts"),
-        ({"trains": "dataset"}, "trains must be one of enhancer, classifier"),
+        ({"trains": "dataset"}, "trains must be one of enhancer, classifier, both"),
         ({"milestones": [100]}, "fractions of the run"),
         ({"choose": "robust"}, "needs an attack"),
         ({"trades": 6.0}, "trades trains a classifier"),

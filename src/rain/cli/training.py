@@ -38,7 +38,7 @@ def train(
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.0, help=MINUTES_HELP)] = 0.0,
 ) -> None:
-    """Train DG before a frozen classifier, or a classifier.
+    """Train DG before a frozen classifier, a classifier, or both at once.
 
     Ctrl-C keeps the run; --resume goes on with it, on a CPU with the same bits.
     """
@@ -58,6 +58,8 @@ def train(
         }
         settings = dict(setting(text) for text in change or ())
         config = read(recipe, **fields | settings)
+        if config.trains == "both" and _is_first_process():
+            print_aside(_both_notice(config, out))
         keep_freed_memory()
         try:
             trained = fit(config, out, resume=resume, progress=True, minutes=minutes)
@@ -74,6 +76,14 @@ def _is_first_process() -> bool:
     return not (int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)))
 
 
+def _both_notice(config: "Config", out: Path) -> str:
+    """Say before a run of both that it changes the classifier."""
+    from rain.training.saving import CLASSIFIER
+
+    what = f"this changes the classifier: {out / CLASSIFIER} will not be {config.classifier}, as it was given"
+    return f"note: {what}. DG is trained for that one only"
+
+
 def _print_outcome(config: "Config", trained: "Trained") -> None:
     """Print what the best weights measure, and what it was before; warn where nothing got better."""
     from rain.training.attacker import attacker_text
@@ -85,6 +95,8 @@ def _print_outcome(config: "Config", trained: "Trained") -> None:
         texts.append(f"{label} {value:.4g}{before}")
     print(f"best at step {trained.step}: {', '.join(texts)}")
     print(f"weights: {trained.weights}")
+    if trained.classifier:
+        print(f"classifier: {trained.classifier}, which is not the one that was given")
     if not _is_better(config.choose, trained):
         what = f"by {config.choose}, nothing was better than what it began with"
         print_aside(f"warning: {what}: train for longer, or at another rate")

@@ -100,4 +100,5 @@ def _dress(axes: Any, eps: float) -> None:
     axes.grid(color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
-    axes.legend(title="behind", facecolor=PAPER, edgecolor=PAPER, labelcolor=INK, fontsize=9.5)
+    look = {"facecolor": PAPER, "edgecolor": PAPER, "labelcolor": INK, "fontsize": 9.5}
+    axes.legend(title="behind", loc="lower left", **look)

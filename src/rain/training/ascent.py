@@ -46,7 +46,7 @@ def why_not_fixed(config: Config, objective: Objective) -> str:
         return "the budget rises"
     if config.replays > 1:
         return "batches are replayed"
-    if config.trains != "enhancer":
+    if config.moves_classifier:
         return "a classifier is trained"
     if config.optimizer != "adam":
         return f"optimizer = {config.optimizer!r}"

@@ -35,7 +35,7 @@ def build_attack(spec: str) -> "partial[Images]":
 def attacker_text(config: Config) -> str:
     """Say what the attacker of a run's "robust" knew: attack, access, budget and draws."""
     access, draw = config.access, "one draw"
-    if config.access == "adaptive" and config.trains == "enhancer":
+    if config.access == "adaptive" and config.moves_enhancer:
         access = f"adaptive, eot {config.eot}"
     if config.access == "known":
         draw = "one draw, which the attacker knows"

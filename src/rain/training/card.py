@@ -21,7 +21,13 @@ from rain.version import __version__, revision
 
 
 def weight_card(
-    config: Config, sources: Sources, progress: Progress, start: Mapping[str, str], computed: str
+    config: Config,
+    sources: Sources,
+    progress: Progress,
+    start: Mapping[str, str],
+    computed: str,
+    part: str,
+    beside: str = "",
 ) -> dict[str, str]:
     """Write the card of a run's best weights.
 
@@ -31,6 +37,8 @@ def weight_card(
         progress: with what the best weights measure.
         start: the card of the weights that it began with; empty if there is none.
         computed: on what device, and in which precision.
+        part: whose weights they are: "enhancer" or "classifier".
+        beside: what else was trained at the same time, in words; empty for nothing.
     """
     card: dict[str, str] = {}
     if start:
@@ -41,7 +49,9 @@ def weight_card(
     card["licence"] = f"of the pictures: {', '.join(dict.fromkeys(part.licence for part in sources.parts))}"
     card["command"] = _command()
     card["recipe"] = json.dumps(_own_fields(config))
-    if config.trains == "enhancer":
+    if beside:
+        card["beside"] = beside
+    if part == "enhancer":
         card["behind"] = behind(config.defense)
     card["commit"] = revision()
     card["versions"] = f"rain {__version__}, torch {torch.__version__}, python {platform.python_version()}"
@@ -50,7 +60,7 @@ def weight_card(
     card["before"] = json.dumps(_rounded(progress.began))
     if "robust" in progress.measured:
         card["robust"] = attacker_text(config)
-    if config.trains == "classifier" and sources.categories:
+    if part == "classifier" and sources.categories:
         card["classes"] = ", ".join(sources.categories)
     # Names of files may hold what no file of weights can.
     return {name: printable(value) for name, value in card.items()}

@@ -30,7 +30,7 @@ def check_labels_are_there(config: Config, sources: Sources, validation: Sources
     if config.cross_entropy and not sources.labelled:
         advice = "give images as folder:PATH, csv:PATH, stl10:ROOT or imagenet:ROOT"
         raise RecipeError(f"cross_entropy needs labels: {advice}")
-    if config.trains == "classifier" and not validation.labelled:
+    if config.moves_classifier and not validation.labelled:
         what = "a classifier is chosen by accuracy, which needs labels"
         raise RecipeError(f"{what}: give validation as folder:PATH or another dataset")
     check_same_classes(sources.categories, validation.categories, ", ".join(config.validation))

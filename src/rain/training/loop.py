@@ -1,4 +1,4 @@
-"""Train an enhancer before a frozen classifier, or a classifier: one loop on Lightning Fabric.
+"""Train an enhancer before a frozen classifier, a classifier, or both at once: one loop on Lightning Fabric.
 
 All that is random in step n is a function of (recipe, n): a resumed run goes on as if it had never stopped,
 bit for bit on the same machine. A kill -9 costs a few minutes.
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 
-from rain import checkpoints
 from rain.errors import RecipeError, TrainError
 from rain.runtime.precision import autocast
 from rain.runtime.progress import steps_bar
@@ -32,7 +31,7 @@ from rain.training.pieces import Pieces, build, with_side
 from rain.training.plain import Losses
 from rain.training.planning import plan_steps, with_begun_steps, with_plan
 from rain.training.recipe import Config
-from rain.training.saving import WEIGHTS, restore, save_best, save_checkpoint
+from rain.training.saving import CLASSIFIER, WEIGHTS, load_best, restore, save_best, save_checkpoint
 from rain.training.superresolution import sr_quality
 from rain.training.validation import Measures, validate
 
@@ -51,12 +50,15 @@ class Trained(NamedTuple):
         step: the one after which they were the best.
         measured: on the validation images, at that step.
         began: the same, before the first step: what training had to beat.
+        classifier: where an enhancer and its classifier were trained at once, the file of the classifier's
+            best weights; None elsewhere.
     """
 
     weights: Path
     step: int
     measured: Measures
     began: Measures
+    classifier: Path | None = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -78,9 +80,10 @@ def fit(
 
     Args:
         config: from ``rain.train.read`` or made by hand.
-        out: folder of the run: ``weights.safetensors`` (the best so far), ``state.safetensors`` (to go on
-            from), ``log.jsonl``, and ``sheets`` with pictures: the images, what SRd makes of them, what DG
-            makes of that.
+        out: folder of the run: ``weights.safetensors`` (the best so far; of a classifier that is trained
+            together with DG in ``classifier.safetensors``), ``state.safetensors`` (to go on from),
+            ``log.jsonl``, and ``sheets`` with pictures: the images, what SRd makes of them, what DG makes of
+            that.
         resume: go on with the run in ``out``; one that was not begun yet is begun.
         progress: show a progress bar with the losses and the time left.
         minutes: above 0, all shall be over after so many: the first steps are made for trial, and the
@@ -272,7 +275,7 @@ class _Loop:
         """Measure what is measured once: PSNR and SSIM of the best weights."""
         pieces, progress = self.pieces, self.progress
         if self.config.sr_sets and self.journal:
-            checkpoints.load(pieces.learner, self.out / WEIGHTS)
+            load_best(pieces, self.out)
             defense = pieces.objective.eval().defense
             quality = sr_quality(defense, self.config.sr_sets, self.fabric.device)
             progress.measured |= quality
@@ -283,7 +286,9 @@ class _Loop:
 
     def _trained(self) -> Trained:
         progress = self.progress
-        return Trained(self.out / WEIGHTS, progress.best_step, progress.measured, progress.began)
+        classifier = self.out / CLASSIFIER if self.config.trains == "both" else None
+        weights = self.out / WEIGHTS
+        return Trained(weights, progress.best_step, progress.measured, progress.began, classifier)
 
 
 def _score(measures: Measures, choose: str) -> float:

@@ -50,12 +50,24 @@ def target_of(defense: Defense, images: Images, draw: Draw) -> Images:
     return defense.target(images, draw)
 
 
+class Both(nn.Module):
+    """An enhancer and a classifier that are trained at once; the names of their weights say which is which.
+
+    Args:
+        enhancer, classifier: the modules themselves, and no copies.
+    """
+
+    def __init__(self, enhancer: nn.Module, classifier: nn.Module):
+        super().__init__()
+        self.enhancer, self.classifier = enhancer, classifier
+
+
 class Objective(nn.Module):
-    """A classifier behind a defence, one of them in training, and the recipe's losses.
+    """A classifier behind a defence, one of them or both in training, and the recipe's losses.
 
     Attributes:
-        learner: the part whose weights move: the defence's enhancer, or the classifier. All else is frozen:
-            weights and statistics.
+        learner: the part whose weights move: the defence's enhancer, the classifier, or ``Both``. All else is
+            frozen: weights and statistics.
 
     Raises:
         UnknownNameError, OptionError, WeightsError: a spec names what is not there.
@@ -86,9 +98,14 @@ class Objective(nn.Module):
                 self.stages = Stages(self.classifier, config.side)
 
     def _learner(self) -> nn.Module:
-        if self.config.trains == "classifier":
-            assert self.classifier is not None  # the recipe was checked
-            return self.classifier
+        if self.config.trains == "enhancer":
+            return self._enhancer()
+        assert self.classifier is not None  # the recipe was checked
+        if self.config.trains == "both":
+            return Both(self._enhancer(), self.classifier)
+        return self.classifier
+
+    def _enhancer(self) -> nn.Module:
         what = f"defense = {self.config.defense!r}"
         enhancer = getattr(self.defense, "enhancer", None)
         if not isinstance(enhancer, nn.Module) or not any(True for _ in enhancer.parameters()):
@@ -270,7 +287,7 @@ def _classifier(config: Config) -> nn.Module | None:
     if not config.classifier:
         return None
     classifier = load_classifier(config.classifier)
-    if config.trains == "enhancer":
+    if not config.moves_classifier:
         warn_if_untrained(config.classifier, classifier)
         return folded(classifier, (config.side, config.side))
     return classifier

@@ -16,7 +16,7 @@ from rain.registry import load_classifier
 from rain.runtime.precision import is_mixed
 from rain.training.ascent import why_not_fixed
 from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
-from rain.training.objective import Objective
+from rain.training.objective import Both, Objective
 from rain.training.optimizer import MovingAverage, build_optimizer
 from rain.training.recipe import Config
 from rain.training.sources import Sources, validation_batch, warn_of_shared
@@ -42,7 +42,7 @@ class Pieces:
         optimizer: of the learner's weights.
         average: of the learner's weights; None if the recipe wants the weights themselves.
         steps: of the whole run.
-        start: the card of the weights that the learner begins with; empty if there is none.
+        starts: of each part in training the card of the weights that it begins with; empty if it has none.
         is_captured: whether its steps are captured as a CUDA graph, if they can be.
     """
 
@@ -57,13 +57,18 @@ class Pieces:
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     steps: int
-    start: Mapping[str, str]
+    starts: Mapping[str, Mapping[str, str]]
     is_captured: bool = False
 
     @property
     def learner(self) -> nn.Module:
         """The part whose weights move."""
         return self.objective.learner
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules whose weights move, each of which gets a file: "enhancer", "classifier" or both."""
+        return _parts(self.config, self.learner)
 
     @property
     def computed(self) -> str:
@@ -77,6 +82,12 @@ class Pieces:
         return {"pictures": str(len(self.sources)), "validation pictures": str(len(images))}
 
 
+def _parts(config: Config, learner: nn.Module) -> dict[str, nn.Module]:
+    if isinstance(learner, Both):
+        return {"enhancer": learner.enhancer, "classifier": learner.classifier}
+    return {config.trains: learner}
+
+
 SIDE = 224
 """Of training images, in pixels, where neither the recipe nor the classifier says it."""
 
@@ -84,7 +95,7 @@ SIDE = 224
 def with_side(config: Config) -> Config:
     """The recipe with the side of its training images: the classifier's own, if the recipe names none.
 
-    Warns of a side that is another than what a frozen classifier sees.
+    Warns of a side that is another than what a classifier sees behind an enhancer in training.
 
     Raises:
         RecipeError: the recipe's window is larger.
@@ -96,7 +107,7 @@ def with_side(config: Config) -> Config:
             own = own_size(load_classifier(config.classifier))
     if not config.side:
         return replace(config, side=own or SIDE)
-    if own and own != config.side and config.trains == "enhancer":
+    if own and own != config.side and config.moves_enhancer:
         what = f"training images have {config.side} pixels, and {config.classifier} sees {own}"
         warnings.warn(f"{what}: side = 0 follows it", stacklevel=3)
     return config
@@ -120,7 +131,7 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
     images, labels = validation_batch(validation, config)
     classes = None if objective.classifier is None else count_classes(objective.classifier, config.side)
     check_labels(labels, classes, config.validation, config.classifier)
-    if config.trains == "enhancer":
+    if config.moves_enhancer:
         check_target(objective, images[:1])
     if config.sr_sets and fabric.is_global_zero:
         check_sr_sets(config.sr_sets)
@@ -139,7 +150,7 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         optimizer=optimizer,
         average=MovingAverage(learner, config.average) if config.average else None,
         steps=config.steps or config.epochs * config.replays * math.ceil(len(sources) / config.batch),
-        start=getattr(learner, "card", None) or {},
+        starts={name: getattr(part, "card", None) or {} for name, part in _parts(config, learner).items()},
         is_captured=is_captured,
     )
 

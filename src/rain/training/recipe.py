@@ -36,14 +36,15 @@ class Config:
     """What a training run does.
 
     Args:
-        trains: "enhancer" (DG, before a frozen classifier) or "classifier".
+        trains: "enhancer" (DG, before a frozen classifier), "classifier", or "both": DG and the classifier at
+            once, by cross_entropy, which changes the classifier.
         images: what is learnt from: folders of pictures without labels, or datasets (``rain list datasets``);
             one that is listed twice counts twice.
         validation: the same, for choosing the best weights and stopping early; never the test set.
         validation_images: the first so many of them.
         classifier: spec; "" for none, where only pixels are compared.
         defense: spec of a defence with an enhancer, and what the enhancer starts from; for a classifier
-            "none" or what it stands behind.
+            "none" or what it stands behind; for both a defence with an enhancer.
         side: of the training images, in pixels; 0 is what the classifier sees, and 224 where there is none
             that says it (``rain.training.pieces.with_side``).
         augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "scale" cuts one of up
@@ -165,6 +166,16 @@ class Config:
         for name, kind in get_type_hints(Config).items():
             object.__setattr__(self, name, _converted(name, getattr(self, name), kind))
         check(self)
+
+    @property
+    def moves_enhancer(self) -> bool:
+        """Whether the defence's enhancer is trained."""
+        return self.trains != "classifier"
+
+    @property
+    def moves_classifier(self) -> bool:
+        """Whether the classifier is trained."""
+        return self.trains != "enhancer"
 
 
 def shipped() -> dict[str, Path]:

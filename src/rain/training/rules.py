@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rain.training.recipe import Config
 
 CHOICES = {
-    "trains": ("enhancer", "classifier"),
+    "trains": ("enhancer", "classifier", "both"),
     "augment": ("crop", "scale", "zoom"),
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "steps"),
@@ -103,6 +103,7 @@ def check(config: "Config") -> None:
     _check_losses(config)
     _check_without_classifier(config)
     _check_training_a_classifier(config)
+    _check_training_both(config)
     _check_attack(config)
     _check_milestones(config)
 
@@ -175,7 +176,7 @@ def _check_without_classifier(config: "Config") -> None:
     if config.classifier:
         return
     other_losses = any(getattr(config, name) for name in LOSSES if name != "pixel")
-    if config.trains == "classifier" or other_losses or config.attack:
+    if config.moves_classifier or other_losses or config.attack:
         raise RecipeError("only the pixel loss goes without a classifier")
     if config.choose != "psnr":
         raise RecipeError('without a classifier, choose = "psnr"')
@@ -194,8 +195,21 @@ def _check_training_a_classifier(config: "Config") -> None:
         raise RecipeError(f"sr_sets measures an enhancer's PSNR and SSIM: {advice}")
 
 
+def _check_training_both(config: "Config") -> None:
+    if config.trains != "both":
+        return
+    if not config.cross_entropy:
+        advice = "give cross_entropy a weight, and pictures with labels"
+        raise RecipeError(f"trains = 'both' learns from labels: {advice}")
+    if config.distillation or config.feature:
+        what = "distillation and feature compare with a classifier that stands still"
+        raise RecipeError(f"{what}, and trains = 'both' moves it: leave them out")
+    if config.choose not in ("accuracy", "robust", "balance"):
+        raise RecipeError('trains = \'both\' is chosen by "accuracy", "robust" or "balance"')
+
+
 def _check_attack(config: "Config") -> None:
-    if config.trades and config.trains != "classifier":
+    if config.trades and not config.moves_classifier:
         raise RecipeError("trades trains a classifier; for an enhancer take distillation and an attack")
     if config.attack:
         return

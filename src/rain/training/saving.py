@@ -11,19 +11,56 @@ from rain.errors import TrainError, WeightsError
 from rain.training.card import weight_card
 from rain.training.log import STATE
 from rain.training.pieces import Pieces
+from rain.training.recipe import Config
 from rain.training.state import Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, CLASSIFIER = "weights.safetensors", "classifier.safetensors"
+
+
+def file_names(config: Config) -> dict[str, str]:
+    """The files of the best weights in a run's folder, by whose weights they are.
+
+    A classifier that is trained together with an enhancer has a file of its own.
+    """
+    if config.trains == "both":
+        return {"classifier": CLASSIFIER, "enhancer": WEIGHTS}
+    return {config.trains: WEIGHTS}
 
 
 def save_best(pieces: Pieces, progress: Progress, out: Path) -> None:
-    """Write the learner's weights as the best ones, with their card.
+    """Write the learner's weights as the best ones, with their cards.
 
     Raises:
         TrainError: there is no room.
     """
-    card = weight_card(pieces.config, pieces.sources, progress, pieces.start, pieces.computed)
-    _save(pieces.learner, out / WEIGHTS, card)
+    config, parts = pieces.config, pieces.parts
+    for part, name in file_names(config).items():
+        beside, start = _beside(pieces, part), pieces.starts[part]
+        card = weight_card(config, pieces.sources, progress, start, pieces.computed, part, beside)
+        _save(parts[part], out / name, card)
+
+
+def load_best(pieces: Pieces, out: Path) -> None:
+    """Load the best weights of a run into its pieces."""
+    parts = pieces.parts
+    for part, name in file_names(pieces.config).items():
+        checkpoints.load(parts[part], out / name)
+
+
+def _beside(pieces: Pieces, part: str) -> str:
+    """Say what is trained together with a part, and by which digest its weights are known; empty for nothing.
+
+    The digest is that of the weights: two files cannot each hold the digest of the other.
+    """
+    config = pieces.config
+    if config.trains != "both":
+        return ""
+    own = f"the classifier that was given, {config.classifier}, was changed"
+    if part == "enhancer":
+        digest = checkpoints.digest(pieces.parts["classifier"])
+        return f"{CLASSIFIER}, weights {digest}: trained at once with this DG; {own}"
+    digest = checkpoints.digest(pieces.parts["enhancer"])
+    return f"{WEIGHTS}, weights {digest}: the DG that was trained at once with this classifier; {own}"
 
 
 def save_checkpoint(pieces: Pieces, progress: Progress, out: Path) -> None:

@@ -38,7 +38,7 @@ def validate(
         fabric: whose processes share the work.
 
     Returns: means over the images, and a contact sheet (None for a classifier without a defence). With a
-        classifier: "kl" (nats, from the classifier's answer to the clean image), "agreement" (with that
+        classifier that stands still: "kl" (nats, from its answer to the clean image), "agreement" (with that
         answer); with labels "accuracy"; with an attack "robust", the accuracy (agreement without labels)
         behind the defence, with one draw, under the recipe's own attack, whose access is the recipe's, too:
         made on the bare classifier with "transfer", on this very draw with "known". It is there to choose
@@ -58,7 +58,7 @@ def validate(
         draw = defense.draw(clean, generator)
         for name, values in _of_each_image(objective, clean, own_labels, draw, generator).items():
             sums[name] += float(values.cpu().double().sum())  # not every accelerator has doubles
-        if number == 0 and config.trains == "enhancer":
+        if number == 0 and config.moves_enhancer:
             sheet = contact_sheet(defense, clean[:SHEET], draw)
     totals = fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduce_op="sum")
     means = {name: total / len(images) for name, total in zip(SUMS, totals.tolist(), strict=True)}
@@ -67,11 +67,13 @@ def validate(
 
 def measured(objective: Objective, *, labelled: bool) -> tuple[str, ...]:
     """Which of ``SUMS`` an objective can be measured by, in their order."""
-    has_classifier, trains_enhancer = objective.classifier is not None, objective.config.trains == "enhancer"
+    config, has_classifier = objective.config, objective.classifier is not None
+    # The answers of a classifier that moves are nothing to agree with.
+    has_reference = has_classifier and not config.moves_classifier
     possible = {
-        "squared_error": trains_enhancer,
-        "kl": trains_enhancer and has_classifier,
-        "agreement": trains_enhancer and has_classifier,
+        "squared_error": config.moves_enhancer,
+        "kl": has_reference,
+        "agreement": has_reference,
         "accuracy": has_classifier and labelled,
         "robust": has_classifier and objective.attack is not None,
     }
@@ -85,13 +87,13 @@ def _of_each_image(
     config = objective.config
     values: dict[str, Tensor] = {}
     restored = objective.defense.transform(clean, draw)
-    if config.trains == "enhancer":
+    if config.moves_enhancer:
         error = restored - target_of(objective.defense, clean, draw)
         values["squared_error"] = error.square().flatten(1).mean(1)
     if objective.classifier is None:
         return values
     logits = clean_logits = objective.classify(restored)
-    if config.trains == "enhancer":
+    if not config.moves_classifier:
         clean_logits = objective.classify(clean)
         values["kl"] = divergence(clean_logits, logits)
         values["agreement"] = logits.argmax(1) == clean_logits.argmax(1)
