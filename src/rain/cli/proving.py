@@ -55,8 +55,10 @@ def prove(
             device=device,
             skip_damaged=skip_damaged,
         )
-        images = max(cell.examples for cell in plan.cells)
-        print(f"{len(plan.cells)} tests, each on up to {images} images; into {out}", flush=True)
+        most = max(cell.examples for cell in plan.cells)
+        tests = "1 test" if len(plan.cells) == 1 else f"{len(plan.cells)} tests"
+        images = "1 image" if most == 1 else f"up to {most} images each"
+        print(f"{tests}, on {images}; into {out}", flush=True)
         if not plan.work:
             print(f"nothing to prove: all of it is in {out}")
         for proof in proving.run(plan, progress=True):
