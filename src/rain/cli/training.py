@@ -40,7 +40,8 @@ def train(
 ) -> None:
     """Train DG, a classifier, or both at once.
 
-    DG is trained before a classifier that stays as it is, unless both are. Ctrl-C keeps the run; --resume goes on with it, on a CPU with the same bits.
+    DG is trained before a classifier that stays as it is, unless both are trained. Ctrl-C keeps the run;
+    --resume goes on with it, on a CPU with the same bits.
     """
     out = to_path(out or Path("runs") / Path(recipe).stem)
     with clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):
