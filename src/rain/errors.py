@@ -28,6 +28,7 @@ Each is a ``RainError`` and the built-in error that a caller would expect::
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LONGEST_MESSAGE = 4000
@@ -116,6 +117,9 @@ def _shortened(value: object) -> object:
     return f"{value[:half]} ... ({len(value)} characters) ... {value[-half:]}"
 
 
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but the tab and the new line, marks of direction, and bytes that are no text."""
+
 LONGEST_SHOWN = 200
 """Characters of a value that an error quotes."""
 
@@ -128,6 +132,15 @@ def shown(value: object) -> str:
         return f"a value of the type {type(value).__name__} that is too long to write"
     rest = f"... ({len(text)} characters)" if len(text) > LONGEST_SHOWN else ""
     return text[:LONGEST_SHOWN] + rest
+
+
+def visible(text: str) -> str:
+    r"""Spell out what a terminal would take as a command, and marks that turn the direction of writing.
+
+    >>> visible("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -377,3 +377,13 @@ def test_the_guide_names_every_point() -> None:
     text = (Path(__file__).parents[2] / "docs" / "guide" / "honest.md").read_text()
     for point in POINTS:
         assert f"| {point.name} | {point.question} | {point.source} |" in text
+
+
+def test_a_proof_of_other_weights_proves_nothing_here() -> None:
+    """Weights may have been replaced between the run and the proof, or a folder put together."""
+    measured = with_facts(attacked(0.3), classifier_weights="a", defense_weights="d")
+    for name, state in (("a", "passed"), ("b", "not run")):
+        proven = proof(made_by={"classifier_weights": (name,)})
+        verdicts = only(measured, proofs=(proven,)).verdicts
+        states = {point.name: verdict.state for point, verdict in zip(POINTS, verdicts, strict=True)}
+        assert states["Attack proven"] == state

@@ -38,6 +38,13 @@ def test_files_are_counted_cell_by_cell() -> None:
         estimate(NEED, 0)
 
 
+def test_no_chunk_has_more_images_than_the_run() -> None:
+    """A small grid loses no more than all of it."""
+    small = replace(NEED, sizes=((2, 3), (1, 1)))
+    one = estimate(small, 400)
+    assert (one.files, one.rows, one.bundle_seconds, one.row_seconds) == (4, 1, 1.0, 4.0)
+
+
 def test_the_table_says_hours_files_and_traffic() -> None:
     text = table(NEED, [100], [1, 4])
     assert "12 cells of up to 50,000 images, on a card: 2 hours; 20 hours where no image leaves" in text

@@ -41,6 +41,21 @@ def test_two_defences_are_paired_where_that_is_meant() -> None:
     assert (pair.first, pair.second) == (first, second)
 
 
+def test_a_defence_is_not_flattered_by_its_weakest_attacker() -> None:
+    """Beside one that is not random, the other defence stands with its most draws a step."""
+    few, many = attacked(eot=1), attacked(eot=20)
+    jpeg = attacked(defense="jpeg", eot=1)
+    for own in ([few, many], [many, few]):
+        matching = match(own, [jpeg], across=True)
+        assert matching.pairs[0].first == many
+        assert matching.only_first == [few]
+        matching = match([jpeg], own, across=True)
+        assert matching.pairs[0].second == many
+        assert matching.only_second == [few]
+    other = attacked(defense="jpeg", eot=20)
+    assert len(match([few, many], [jpeg, other], across=True).pairs) == 2
+
+
 def test_of_several_the_nearest_is_taken_and_each_once() -> None:
     few, many = attacked(eot=1), attacked(eot=20)
     matching = match([many, few], [few, many])

@@ -16,7 +16,8 @@ from rain.bench import measure, workload
 from rain.bench.access import attacker_view
 from rain.bench.assets import Assets
 from rain.bench.cells import load
-from rain.bench.measure import Batch, Bench, Question, seeded
+from rain.bench.measure import Bench, Question, seeded
+from rain.bench.outcomes import Batch
 from rain.bench.runners import run
 from rain.errors import (
     AttackError,

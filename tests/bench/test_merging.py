@@ -2,16 +2,38 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from measuring import grid
 
+from rain.bench import certificates, proofs
 from rain.bench.cells import load
+from rain.bench.certificates import CertifiedCell, CertifiedImage
 from rain.bench.merging import merge
+from rain.bench.proofs import ProofCell, ProvenImage
 from rain.bench.runners import run
 from rain.errors import ResultError
+
+CELL = ProofCell(
+    dataset="samples",
+    size=32,
+    classifier="small_resnet",
+    defense="rain",
+    attack="pgd(steps=2)",
+    norm="linf",
+    eps=0.1,
+    access="adaptive",
+    eot=2,
+    inside=9,
+    planted=1,
+    draws=2,
+    seed=0,
+    examples=1,
+    chunk=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +161,39 @@ def test_a_folder_without_results_is_told(parts: tuple[Path, Path], tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(ResultError, match="empty: no results in it"):
         merge([tmp_path / "empty", parts[0]], tmp_path / "all")
+
+
+def proven(folder: Path, **facts: str) -> Path:
+    """Put a finished proof into a folder."""
+    image = ProvenImage(0, fit=True, found=True, random_found=False)
+    proofs.save(folder, CELL, 0, [image], facts)
+    return folder
+
+
+def certified(folder: Path, **facts: str) -> Path:
+    """Put a finished certificate into a folder."""
+    cell = CertifiedCell("samples", 32, "small_resnet", "gaussian", 0.25, 10, 100, 0.001, 0, 1, 1)
+    image = CertifiedImage(index=0, label=0, answer=-1, radius=0.0, guess=0, votes=0)
+    certificates.save(folder, cell, 0, [image], facts)
+    return folder
+
+
+@pytest.mark.parametrize("put", [proven, certified])
+def test_what_stands_beside_results_is_put_together_too(
+    put: Callable[..., Path], parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = parts
+    merge([put(first), put(second)], tmp_path / "all")
+    assert len(proofs.load(tmp_path / "all")) + len(certificates.load_certified(tmp_path / "all")) == 1
+
+
+@pytest.mark.parametrize("put", [proven, certified])
+def test_of_other_weights_it_is_refused(
+    put: Callable[..., Path], parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """One file of one name could hold only one of them."""
+    put(parts[0], classifier_weights="a")
+    put(parts[1], classifier_weights="b")
+    with pytest.raises(ResultError, match=r"differ|more than one classifier weights: 'a' in .*1, 'b' in .*2"):
+        merge(parts, tmp_path / "all")
+    assert not (tmp_path / "all").exists()

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS
 from rain.bench.proofs import ProofCell, ProvenImage, save
+from rain.cli.errors import _in_one_line
 from rain.cli.main import app
 
 
@@ -52,12 +53,13 @@ def test_a_claim_of_a_random_defence_needs_a_proof(tmp_path: Path) -> None:
     before = checked(tmp_path)
     assert before.exit_code == 1
     assert "Attack proven (a claim needs it): run rain prove" in before.stdout
-    assert before.stdout.strip().endswith("rain at 4/255: no claim is allowed: Attack proven was not run.")
+    assert "\nrain at 4/255: no claim is allowed: Attack proven was not run.\n" in before.stdout
     prove(tmp_path, found=20)
     after = checked(tmp_path)
     assert after.exit_code == 0, after.output
     assert "100.0 % found on 20 images" in after.stdout
-    assert after.stdout.strip().endswith("rain at 4/255: a claim is allowed.")
+    assert "\nrain at 4/255: a claim is allowed.\n" in after.stdout
+    assert after.stdout.strip().endswith(f"rain report {tmp_path}")
 
 
 def test_a_proof_that_fails(tmp_path: Path) -> None:
@@ -137,3 +139,34 @@ def test_a_file_that_is_none_of_ours(tmp_path: Path, place: str) -> None:
     assert str(file) in outcome.stderr
     assert "Traceback" not in outcome.output
     assert outcome.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["check", "report", "compare", "merge", "replay"])
+@pytest.mark.parametrize("within", ["", "images", "proofs"])
+def test_a_terminal_obeys_no_name_of_a_folder(command: str, within: str, tmp_path: Path) -> None:
+    """Whoever sends a folder chooses the names in it; errors and warnings spell them out."""
+    folder = tmp_path / "sent"
+    write(folder, [of_jpeg()])
+    place = folder / within / "a\x1b[31m<script>\u202e"
+    place.mkdir(parents=True)
+    (place / "00000.json").write_text("{}")
+    options = {
+        "compare": [str(folder)],
+        "merge": ["--out", str(tmp_path / "out")],
+        "replay": ["--out", str(tmp_path / "out"), "--defense", "none"],
+    }
+    outcome = CliRunner().invoke(app, [command, str(folder), *options.get(command, [])])
+    assert "\x1b" not in outcome.output
+    assert "\u202e" not in outcome.output
+    if (command, within) in [("check", ""), ("merge", "proofs"), ("replay", "images")]:
+        assert outcome.exit_code == 1
+        assert r"a\x1b[31m<script>\u202e" in outcome.stderr
+
+
+def test_a_warning_spells_names_out_too(tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[31m"
+    write(folder, [of_jpeg()])
+    (folder / "images").mkdir()
+    with pytest.warns(UserWarning, match="not copied") as told:
+        CliRunner().invoke(app, ["merge", str(folder), "--out", str(tmp_path / "out")])
+    assert "\x1b" not in _in_one_line(told[0].message, UserWarning, "", 1)

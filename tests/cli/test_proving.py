@@ -36,7 +36,7 @@ def test_it_says_which_attacks_are_fit(pictures: Path, tmp_path: Path) -> None:
     path.write_text(GRID.format(pictures=pictures, access="adaptive"))
     options = ("--out", tmp_path / "out", "--examples", 3, "--inside", 30, "--device", "cpu")
     text = call(path, *options)
-    assert "2 tests, each on up to 3 images" in text
+    assert "2 tests, on up to 3 images each" in text
     assert "fit: pgd(steps=8) (adaptive; 16/255, linf) on jpeg finds 100.0 %" in text
     assert "NOT FIT to call it robust: pgd(" in text
     assert {proof.passed for proof in proofs.load(tmp_path / "out")} == {True, False}

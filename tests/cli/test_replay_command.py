@@ -47,14 +47,14 @@ def test_a_replay_prints_a_matrix_of_what_was_made_against_what(kept: Path, tmp_
     judges = ["--defense", "none", "--defense", "jpeg", "--classifier", "models:tiny"]
     output, _ = rain("replay", kept, *judges, "--out", tmp_path)
     assert "4 chunks to judge; the images are rounded to 8 bits" in output
-    _, _, matrix = output.partition("judged by (columns):\n")
-    head, *lines = matrix.splitlines()
-    assert head == "\tnone before models:tiny\tjpeg before models:tiny"
-    assert sorted(line.split("\t")[0] for line in lines) == [
-        "jpeg before models:tiny: pgd(steps=2), static, linf 8/255",
-        "none before models:tiny: pgd(steps=2), transfer, linf 8/255",
+    _, _, matrix = output.partition("judged by (columns, before models:tiny)")
+    head, _, *lines = [line.split() for line in matrix.splitlines() if line.strip()]
+    assert head == ["Made", "against", "Access", "Budget", "Attack", "none", "jpeg"]
+    assert [line[:-2] for line in lines] == [
+        ["jpeg", "before", "models:tiny", "static", "8/255", "pgd(steps=2)"],
+        ["none", "before", "models:tiny", "transfer", "8/255", "pgd(steps=2)"],
     ]
-    assert all(0 <= float(figure) <= 100 for line in lines for figure in line.split("\t")[1:])
+    assert all(0 <= float(figure) <= 100 for line in lines for figure in line[-2:])
     again, _ = rain("replay", kept, *judges, "--out", tmp_path)
     assert "0 chunks to judge" in again
 

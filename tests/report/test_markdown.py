@@ -112,7 +112,7 @@ def test_what_is_not_finished_is_marked() -> None:
 
 def test_the_checklist_stands_at_the_end() -> None:
     text = markdown(three_columns(adaptive=None))
-    assert "- error: rain: no adaptive attack at eps 4/255" in text[text.index("What the checklist says:") :]
+    assert "- error: rain: no adaptive attack at eps 4/255" in text[text.index("What may mislead:") :]
 
 
 def test_clean_images_alone_make_a_table() -> None:

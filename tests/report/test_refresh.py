@@ -39,7 +39,7 @@ def test_mixed_traffic_alone_is_written_between_its_marks(root: Path) -> None:
     fresh = refresh(REPORT.replace("rain report", "rain streams"), root)
     table = fresh[fresh.index("| Mixed traffic |") : fresh.index("\n\n<!-- end -->")]
     assert table in markdown(load(root / "study"))
-    assert "What the checklist says" not in fresh
+    assert "What may mislead" not in fresh
     assert refresh(fresh, root) == fresh
 
 

@@ -42,6 +42,10 @@ class Verdict(NamedTuple):
 NOT_RANDOM = Verdict("does not apply", "not random")
 
 
+MODEL_FACTS = ("classifier_weights", "classifier_options", "defense_weights")
+"""Facts in which a proof and the results that it stands for must agree."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One defence at one budget, with what else was measured in the same place.
@@ -162,4 +166,15 @@ def _proofs_of(column: Column, budget: Budget, proofs: Iterable[Proof]) -> tuple
     cell = column.results[0].cell
     place = cell.classifier, cell.defense, cell.size
     own = [proof for proof in proofs if (proof.classifier, proof.defense, proof.size) == place]
-    return tuple(proof for proof in own if (proof.norm, proof.eps) == tuple(budget))
+    about = [proof for proof in own if (proof.norm, proof.eps) == tuple(budget)]
+    return tuple(proof for proof in about if _is_of_same_model(proof, column))
+
+
+def _is_of_same_model(proof: Proof, column: Column) -> bool:
+    """Whether a proof was made with the weights of these results, as far as both say what they were."""
+    for name in MODEL_FACTS:
+        proven = set(proof.made_by.get(name, ()))
+        measured = {value for result in column.results for value in result.made_by.get(name, ())}
+        if proven and measured and proven != measured:
+            return False
+    return True

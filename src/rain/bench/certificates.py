@@ -103,6 +103,11 @@ class CertifiedResult:
     complete: bool
     made_by: Mapping[str, tuple[str, ...]]
 
+    @property
+    def key(self) -> str:
+        """Of the cell, which names its folder."""
+        return self.cell.key
+
 
 def path_of(folder: Path, cell: CertifiedCell, chunk: int) -> Path:
     """Where a finished chunk lies."""

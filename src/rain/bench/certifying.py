@@ -18,7 +18,8 @@ from rain.bench.certificates import (
     save,
 )
 from rain.bench.grid import Grid, canonical
-from rain.bench.measure import Batch, Bench
+from rain.bench.measure import Bench
+from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, settle, warn_of_damage, warn_of_other_sizes
 from rain.bench.provenance import refused_fact
 from rain.certificates import certify, check_certifiable, check_numbers, load_special

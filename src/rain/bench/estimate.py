@@ -102,13 +102,15 @@ def estimate(need: Need, chunk: int) -> Estimate:
         raise OptionError(f"a chunk has at least one image, got {chunk}")
     files = sum(cells * -(-images // chunk) for images, cells in need.sizes)
     outcomes = sum(cells * images for images, cells in need.sizes)
+    # No chunk has more images than there are.
+    filled = min(chunk, max(images for images, _ in need.sizes))
     return Estimate(
         chunk=chunk,
         rows=max(-(-images // chunk) for images, _ in need.sizes),
         files=files,
         result_bytes=files * need.file_bytes + outcomes * need.image_bytes,
-        bundle_seconds=chunk * need.bundle_seconds,
-        row_seconds=chunk * need.row_seconds,
+        bundle_seconds=filled * need.bundle_seconds,
+        row_seconds=filled * need.row_seconds,
     )
 
 
@@ -147,7 +149,7 @@ def table(need: Need, chunks: Sequence[int] = CHUNKS, workers: Sequence[int] = W
         lines.append(f"| {' | '.join(row)} |")
     weights = f"each worker reads {need.weights_bytes / 1e6:,.0f} MB of weights once"
     images = "Each image is read once, by the worker who has its chunk"
-    leases = f"Leases write {need.seconds / BEAT:,.0f} signs of life, of about 100 bytes"
+    leases = f"Leases write {_count(round(need.seconds / BEAT), 'sign')} of life, of about 100 bytes each"
     lines += ["", f"Traffic: {weights}. {images}. {leases}."]
     return "\n".join(lines)
 
@@ -161,4 +163,4 @@ def _time(seconds: float) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

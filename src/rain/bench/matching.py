@@ -70,19 +70,35 @@ def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = F
     Convention:
         Datasets are one where their digests are, wherever the files lie; else where their specs are. Of
         several partners the one is taken that is nearest in eot, draws, seed and images; each is taken once.
+        Where one of two defences has nothing to average over (eot 1), the other stands there with its most
+        draws: with few of them an attacker is weak, and the defence would be flattered.
     """
-    rest = grouped(second, lambda other: _question(other, across))
+    weaker = _weaker(first, second) + _weaker(second, first) if across else []
+    rest = grouped([other for other in second if other not in weaker], lambda other: _question(other, across))
     pairs: list[Pair] = []
     only_first: list[Result] = []
     for result in first:
-        candidates = rest.get(_question(result, across), [])
+        candidates = [] if result in weaker else rest.get(_question(result, across), [])
         partner = _nearest(result, candidates)
         if partner is None:
             only_first.append(result)
         else:
             candidates.remove(partner)
             pairs.append(Pair(result, partner, _fault(result, partner)))
-    return Matching(pairs, only_first, [other for others in rest.values() for other in others])
+    only_second = [other for others in rest.values() for other in others]
+    return Matching(pairs, only_first, only_second + [other for other in second if other in weaker])
+
+
+def _weaker(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
+    """The results that others, without draws to average over, shall not be held against."""
+    same_question = grouped(others, lambda other: _question(other, True))
+    weaker: list[Result] = []
+    for question, own in grouped(results, lambda result: _question(result, True)).items():
+        numbers = {other.cell.eot for other in same_question.get(question, [])}
+        if numbers == {1}:
+            most = max(result.cell.eot for result in own)
+            weaker += [result for result in own if result.cell.eot < most]
+    return weaker
 
 
 def _nearest(result: Result, candidates: Iterable[Result]) -> Result | None:

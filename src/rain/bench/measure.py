@@ -1,9 +1,7 @@
 """Measure one chunk of one cell: the clean answers, the attack, the answers to what it made."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -20,41 +18,20 @@ from rain.bench.cells import Cell, Outcome
 from rain.bench.gallery import draw_gallery, most_pictures
 from rain.bench.kept import Keeper
 from rain.bench.known import attack_known
+from rain.bench.labelling import check_labels, warn_of_other_classes
+from rain.bench.outcomes import Answers, Batch, outcomes_of
 from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
-from rain.errors import AttackError, DatasetError, ImageError
+from rain.errors import AttackError, ImageError
 from rain.gate import Gated
-from rain.images import Images, distance, enter
+from rain.images import Images, enter
 from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick
 from rain.seeding import generator_for
-from rain.specs import defense_within, parse
-
-if TYPE_CHECKING:
-    from rain.datasets import Dataset
-
-HIGHEST = 1e6
-"""Beyond it a gate's score is infinite, as where a classifier rules a class out."""
+from rain.specs import defense_within
 
 RECENT = 16
 """Answers, and attacked batches, that are remembered for the next cells: a few columns of a table."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The images of a chunk that have one size.
-
-    Args:
-        number: among the batches of the chunk.
-        indices: of the N images in the dataset.
-        images: (N, 3, H, W), as they enter.
-        labels: (N,).
-    """
-
-    number: int
-    indices: tuple[int, ...]
-    images: Images
-    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,23 +48,6 @@ class Question:
     chunk: int
     number: int
     role: str
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model said to a batch of N images.
-
-    Args:
-        single: (draws, N), the label of each draw.
-        mean: (N,), the label of the probabilities averaged over the draws.
-        classes: how many the model knows.
-        suspicion: (draws, N), the gate's score; None without a gate.
-    """
-
-    single: Tensor
-    mean: Tensor
-    classes: int
-    suspicion: Tensor | None = None
 
 
 class Bench:
@@ -357,77 +317,3 @@ def unattacked(cell: Cell, chunk: int) -> Cell:
     """The cell that has the same clean answers to this chunk, and no attack."""
     last = cell.indices(chunk).stop
     return replace(cell, attack="none", norm="linf", eps=0.0, access="none", eot=1, examples=last)
-
-
-def check_labels(cell: Cell, labels: Tensor, classes: int) -> None:
-    """Raise ``DatasetError`` for images without labels, or a label that is none of the classifier's."""
-    if int(labels.min()) < 0:
-        raise DatasetError(
-            f"{cell.dataset} has no labels: it is for training; to measure, give folder:PATH or csv:PATH"
-        )
-    if int(labels.max()) >= classes:
-        what = f"{cell.dataset} has label {int(labels.max())}, {cell.classifier} {classes} classes"
-        raise DatasetError(f"{what}: they do not belong together; {labels_advice(cell.dataset)}")
-
-
-def labels_advice(dataset: str) -> str:
-    """Say how the labels of a dataset are made to fit a classifier."""
-    spec, _ = parse(dataset)
-    if spec.startswith("folder:"):
-        numbered = f"{spec}(labels=sorted) numbers its folders 0, 1, 2, ..."
-        return f"{numbered}; labels=PATH takes them from a CSV file with the columns folder,label"
-    return "a label is the number of the classifier's logit, from 0"
-
-
-def warn_of_other_classes(cell: Cell, dataset: "Dataset", classes: int) -> None:
-    """Warn of a dataset that numbers classes of its own, before a classifier that has more of them."""
-    spec, options = parse(cell.dataset)
-    kind, _, _ = spec.partition(":")
-    labels = options.get("labels", "auto")
-    count = len(dataset.categories)
-    # Who writes a table says the labels himself; its names need not be those of all classes.
-    if kind == "csv" or labels not in ("auto", "sorted") or not 0 < count < classes:
-        return
-    first, last = dataset.categories[0], dataset.categories[-1]
-    what = f"{cell.dataset} has {count} classes, labelled 0 ({first}) to {count - 1} ({last})"
-    other = f"{cell.classifier} has {classes}, of which the first {count} will be others"
-    advice = "say the labels in a table, by csv:PATH"
-    if kind == "folder":
-        wordnet = "name the folders by WordNet ids (n01440764) for ImageNet's labels"
-        advice = f"{wordnet}, or say the labels by labels=PATH of a CSV file with the columns folder,label"
-    warnings.warn(f"{what}, and {other}: {advice}", stacklevel=2)
-
-
-def outcomes_of(
-    cell: Cell, batch: Batch, clean: Answers, attacked: Attacked, answers: Answers
-) -> list[Outcome]:
-    """Put together what is known of each image of a batch.
-
-    Args:
-        clean, answers: to the clean and to the attacked images.
-    """
-    moved = distance(attacked.images.double(), batch.images.double(), cell.norm).tolist()
-    return [
-        Outcome(
-            index=index,
-            label=int(batch.labels[row]),
-            clean=tuple(clean.single[:, row].tolist()),
-            clean_mean=int(clean.mean[row]),
-            robust=tuple(answers.single[:, row].tolist()),
-            robust_mean=int(answers.mean[row]),
-            distance=float(f"{moved[row]:.6g}"),
-            queries=attacked.queries[row] if attacked.queries is not None else None,
-            flat=attacked.flat[row],
-            clean_suspicion=_scores(clean.suspicion, row),
-            robust_suspicion=_scores(answers.suspicion, row),
-        )
-        for row, index in enumerate(batch.indices)
-    ]
-
-
-def _scores(suspicion: Tensor | None, row: int) -> tuple[float, ...]:
-    """What a gate thought of one image, for each draw, as a file holds it; infinite scores are cut."""
-    if suspicion is None:
-        return ()
-    cut = suspicion[:, row].clamp(-HIGHEST, HIGHEST).tolist()
-    return tuple(float(f"{score:.6g}") for score in cut)

@@ -155,6 +155,7 @@ def _read(file: _File) -> bytes:
 def _check_makers(chunks: Iterable[tuple[Path, Chunk]], beside: Iterable[tuple[Path, Any]]) -> None:
     """Raise ``ResultError`` for results that do not belong together; warn of what the checklist warns of."""
     makers: dict[tuple[Any, ...], tuple[Path, Result]] = {}
+    tests: dict[tuple[type, str], tuple[Path, Any]] = {}
     for folder, chunk in chunks:
         made_by = {name: (value,) for name, value in chunk.made_by.items()}
         key = (chunk.cell, *sorted(chunk.made_by.items()))
@@ -165,7 +166,7 @@ def _check_makers(chunks: Iterable[tuple[Path, Chunk]], beside: Iterable[tuple[P
             raise ResultError(f"{text}: results that belong together have one")
         warnings.warn(text, stacklevel=4)
     for folder, result in beside:
-        other_folder, other = makers.setdefault((result.cell,), (folder, result))
+        other_folder, other = tests.setdefault((type(result), result.key), (folder, result))
         for name, values in result.made_by.items():
             if _is_refused(name) and other.made_by.get(name, values) != values:
                 kept = Difference(name, "", tuple(sorted({*values, *other.made_by[name]})))

@@ -183,9 +183,10 @@ def transferred(case: Case) -> Verdict:
     """Images made on two classifiers were tried."""
     transfers = case.with_access("transfer")
     sources = {source for result in transfers for source in _sources(result)}
-    figure = f"{worst_text(transfers)}, {len(sources)} classifiers" if transfers else ""
+    number = "1 classifier" if len(sources) == 1 else f"{len(sources)} classifiers"
+    figure = f"{worst_text(transfers)}, {number}" if transfers else ""
     if len(sources) < 2:
-        return Verdict("not run", figure.removesuffix("s"), "add the attack ensemble, made on another one")
+        return Verdict("not run", figure, "add the attack ensemble, made on another classifier")
     return Verdict("passed", figure)
 
 

@@ -11,8 +11,9 @@ from rain.bench.assets import Assets
 from rain.bench.binarization import Binary, Judge
 from rain.bench.cells import Cell, Result, make_folder
 from rain.bench.grid import Grid
-from rain.bench.measure import Batch, Bench
+from rain.bench.measure import Bench
 from rain.bench.metrics import unbounded
+from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, settle, warn_of_damage
 from rain.bench.proofs import Proof, ProofCell, ProvenImage
 from rain.bench.provenance import refused_fact

@@ -4,6 +4,7 @@ Nobody attacks anything here. A replayed cell has access "transfer", and an atta
 says what the images were made against. It is never adaptive, whatever the attack was that made them.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from rain.bench.access import Attacked
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, save
 from rain.bench.kept import FOLDER, Kept, find_kept, read_kept
-from rain.bench.measure import Batch, Bench
+from rain.bench.measure import Bench
+from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, check_defenses, check_examples, settle_gate, warn_of_damage
 from rain.bench.provenance import refused_fact
 from rain.errors import OptionError, ResultError, shown
@@ -201,11 +203,14 @@ def replayed(
 def _made(kept: Kept, attack: str) -> dict[str, str]:
     """How the images were made, as options."""
     source = kept.source
+    # Kept images of two numbers of draws a step have nothing else in their names that tells them apart.
+    eot = {"eot": str(source.eot)} if source.access == "adaptive" and source.eot > 1 else {}
     return {
         "access": source.access,
         "attack": attack,
         "classifier": source.classifier,
         "defense": source.defense,
+        **eot,
         "form": kept.form,
         "source": f"{FOLDER}/{source.key}",
     }
@@ -225,7 +230,7 @@ def _own_classifier(kept: Kept) -> str:
         return spec
     what = f"{kept.path}: its images were made on the classifier {shown(spec)}"
     why = "what a file names is not loaded unless you name it, too"
-    raise OptionError(f"{what}, and {why}: give --classifier")
+    raise OptionError(f"{what}, and {why}: if you trust it, give --classifier {shlex.quote(spec)}")
 
 
 def _settled(assets: Assets, cell: Cell) -> Cell:

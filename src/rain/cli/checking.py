@@ -45,12 +45,12 @@ def check(
         if str(json) == "-":
             print(rows, end="")
         else:
-            _print_checked(checked)
+            _print_checked(checked, folder)
     if not checked or any(one.refusals for one in checked):
         raise typer.Exit(1)
 
 
-def _print_checked(checked: "list[Checked]") -> None:
+def _print_checked(checked: "list[Checked]", folder: Path) -> None:
     """Print each defence with its points, and at last whether claims are allowed."""
     from rich.console import Console
 
@@ -71,6 +71,7 @@ def _print_checked(checked: "list[Checked]") -> None:
         lines.append("No defence was attacked here: no claim is allowed.")
     for line in lines:
         print_plainly(console, line)
+    print_plainly(console, f"What else may mislead is said by: rain report {folder}")
 
 
 def _print_points(console: "Console", title: str, checked: "Checked") -> None:
@@ -91,7 +92,7 @@ def _print_points(console: "Console", title: str, checked: "Checked") -> None:
             body.append([point.name, state, figure, point.source])
     console.print()
     if body:
-        console.print(plain_table(title, ["point", "state", "figure", "source"], body, "", right=False))
+        console.print(plain_table(title, ["point", "state", "figure", "source"], body, "", left=4))
     if missing:
         heading = "Not run:" if body else f"{title}, not run:"
         print_plainly(console, "\n".join([heading, *missing, ""]))

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from rain.errors import RainError
+from rain.errors import RainError, visible
 from rain.own_code import ENDINGS, describe, place_of
 
 
@@ -108,9 +108,12 @@ def print_error(message: str) -> None:
 
 
 def print_aside(message: str) -> None:
-    """Print to standard error; where that cannot be written, the work goes on."""
+    """Print to standard error; where that cannot be written, the work goes on.
+
+    A message may hold names that somebody sent. They are spelt out, so that no terminal obeys them.
+    """
     with suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message), file=sys.stderr, flush=True)
 
 
 def _in_one_line(
@@ -118,5 +121,5 @@ def _in_one_line(
 ) -> str:
     """One line for what a user is told; others' deprecations and the like say where they come from."""
     if category is UserWarning:
-        return f"warning: {message}\n"
+        return f"warning: {visible(str(message))}\n"
     return f"{category.__name__}: {message} ({filename}, line {lineno})\n"

@@ -19,11 +19,12 @@ def merge(
 
     Refused are results that do not belong together: of different revisions of rain, images or weights.
     """
-    with clean_errors():
+    with clean_errors(out, kept="the results that were copied"):
         from rain.bench.merging import merge as merge_folders
+        from rain.errors import visible
         from rain.files import to_path
 
         out = to_path(out)
         merged = merge_folders([to_path(folder) for folder in folders], out)
         rest = f"; {merged.missing} chunks of the same cells are in none of them" if merged.missing else ""
-        print(f"{out}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")
+        print(f"{visible(str(out))}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")

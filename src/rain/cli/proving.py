@@ -42,6 +42,7 @@ def prove(
     with clean_errors(out):
         from rain.bench import proving
         from rain.bench.grid import read
+        from rain.errors import visible
         from rain.runtime.memory import keep_freed_memory
 
         keep_freed_memory()
@@ -54,12 +55,15 @@ def prove(
             device=device,
             skip_damaged=skip_damaged,
         )
-        images = max(cell.examples for cell in plan.cells)
-        print(f"{len(plan.cells)} tests, each on up to {images} images; into {out}", flush=True)
+        most = max(cell.examples for cell in plan.cells)
+        tests = "1 test" if len(plan.cells) == 1 else f"{len(plan.cells)} tests"
+        images = "1 image" if most == 1 else f"up to {most} images each"
+        print(f"{tests}, on {images}; into {out}", flush=True)
         if not plan.work:
             print(f"nothing to prove: all of it is in {out}")
         for proof in proving.run(plan, progress=True):
-            print(sentence(proof))
+            print(visible(sentence(proof)))
+        print(f"what follows for a claim: rain check {out}")
 
 
 def sentence(proof: "Proof") -> str:

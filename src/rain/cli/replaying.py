@@ -1,5 +1,6 @@
 """``rain replay``: judge attacked images that were kept, by other defences, classifiers and draws."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,8 +8,8 @@ import typer
 
 from rain.cli.errors import clean_errors
 from rain.cli.measuring import SkipDamaged
-from rain.cli.options import MOST_AT_ONCE, Device
-from rain.cli.reporting import print_report
+from rain.cli.options import Device
+from rain.cli.reporting import COLUMNS, print_report
 
 if TYPE_CHECKING:
     from rain.bench.cells import Result
@@ -28,7 +29,7 @@ def replay(
     defense: Annotated[list[str], typer.Option(help=DEFENSE_HELP)],
     classifier: Annotated[list[str] | None, typer.Option(help=CLASSIFIER_HELP)] = None,
     draws: Annotated[
-        int, typer.Option(min=1, max=MOST_AT_ONCE, metavar="N", help="Fresh draws that judge each image.")
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Fresh draws that judge each image.")
     ] = 8,
     seed: Annotated[int | None, typer.Option(help="Of the draws; by default that of the run.")] = None,
     dataset: Annotated[str | None, typer.Option(help=DATASET_HELP)] = None,
@@ -66,26 +67,40 @@ def replay(
 
 def _print_matrix(results: "list[Result]") -> None:
     """Print accuracy under attack: a line for what the images were made against, a column for each judge."""
+    from rich.console import Console
+
     from rain.bench.metrics import accuracy
-    from rain.files import printable
+    from rain.report.table import plain_table
 
     judges = list(dict.fromkeys((result.cell.defense, result.cell.classifier) for result in results))
-    print("\naccuracy on images that were made against (lines), judged by (columns):")
-    print("\t".join(["", *(printable(f"{defense} before {classifier}") for defense, classifier in judges)]))
-    rows: dict[tuple[str, str, float], dict[tuple[str, str], float]] = {}
+    classifiers = {classifier for _, classifier in judges}
+    names = []
+    for defense, classifier in judges:
+        names.append(defense if len(classifiers) == 1 else f"{defense} before {classifier}")
+    rows: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
     for result in results:
         cell = result.cell
-        row = rows.setdefault((cell.attack, cell.norm, cell.eps), {})
-        row[cell.defense, cell.classifier] = accuracy(result)
-    for (attack, norm, eps), figures in sorted(rows.items()):
-        texts = [f"{100 * figures[judge]:.1f}" if judge in figures else "-" for judge in judges]
-        print("\t".join([_line_text(attack, norm, eps), *texts]))
+        row = rows.setdefault(_line(cell.attack, cell.norm, cell.eps), {})
+        row[cell.defense, cell.classifier] = 100 * accuracy(result)
+    body = []
+    for line, figures in sorted(rows.items()):
+        texts = [f"{figures[judge]:.1f}" if judge in figures else "-" for judge in judges]
+        body.append([*line, *texts])
+    before = f", before {classifiers.pop()}" if len(classifiers) == 1 else ""
+    title = f"Accuracy in %, judged by (columns{before})"
+    header = ["Made against", "Access", "Budget", "Attack", *names]
+    console = Console(width=None if sys.stdout.isatty() else COLUMNS)
+    console.print()
+    console.print(plain_table(title, header, body, "", left=4))
 
 
-def _line_text(attack: str, norm: str, eps: float) -> str:
-    from rain.files import printable
-    from rain.specs import number, parse
+def _line(attack: str, norm: str, eps: float) -> tuple[str, ...]:
+    """What stands before the figures: what the images were made against, and how."""
+    from rain.bench.metrics import eps_text
+    from rain.specs import parse
 
     _, made = parse(attack)
+    eot = f", eot {made['eot']}" if "eot" in made else ""
+    budget = eps_text(eps, norm) if norm == "linf" else f"{eps_text(eps, norm)} in {norm}"
     where = f"{made['defense']} before {made['classifier']}"
-    return printable(f"{where}: {made['attack']}, {made['access']}, {norm} {number(eps)}")
+    return where, f"{made['access']}{eot}", budget, str(made["attack"])

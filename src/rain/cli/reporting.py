@@ -32,7 +32,10 @@ CERTIFICATES_HELP = (
     "Write here, as JSON, what is proven (rain certify) beside what l2 attacks left; - for standard output, "
     "and nothing else."
 )
-MARKDOWN_HELP = "Write tables, comparisons and the checklist here; - for standard output, and nothing else."
+MARKDOWN_HELP = (
+    "Write tables, comparisons, the checklist and what may mislead here; - for standard output, "
+    "and nothing else."
+)
 CSV_HELP = "Write one row a cell here, for a spreadsheet; - for standard output, and nothing else."
 LATEX_HELP = "Write the table here for a paper, in LaTeX; - for standard output, and nothing else."
 COLUMNS = 150
@@ -52,7 +55,8 @@ def report(
 ) -> None:
     """Print what results say, losses first.
 
-    The verdict on each defence, the table, and what the checklist misses.
+    The verdict on each defence, the table, and what may mislead. Whether a figure may be called robustness,
+    rain check says.
     """
     with clean_errors():
         from rain.bench.certificates import load_both
@@ -95,7 +99,7 @@ def report(
 
 
 def print_report(folder: Path) -> None:
-    """Print the verdict, the table and the checklist of the results in a folder."""
+    """Print the verdict, the table and what may mislead of the results in a folder."""
     from rich.console import Console
 
     from rain.bench.certificates import load_both
@@ -268,6 +272,6 @@ def _print_by_place(console: "Console", items: "Sequence[Headline | CleanCost]")
 
 def print_plainly(console: "Console", text: str) -> None:
     """Print text that rich is not to read as its markup, nor to colour, and the terminal not as commands."""
-    from rain.report.labels import visible
+    from rain.errors import visible
 
     console.print(visible(text), markup=False, highlight=False)

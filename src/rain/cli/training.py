@@ -38,9 +38,10 @@ def train(
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.0, help=MINUTES_HELP)] = 0.0,
 ) -> None:
-    """Train DG before a frozen classifier, a classifier, or both at once.
+    """Train DG, a classifier, or both at once.
 
-    Ctrl-C keeps the run; --resume goes on with it, on a CPU with the same bits.
+    DG is trained before a classifier that stays as it is, unless both are trained. Ctrl-C keeps the run;
+    --resume goes on with it, on a CPU with the same bits.
     """
     out = to_path(out or Path("runs") / Path(recipe).stem)
     with clean_errors(out, "checkpoint and log", "add --resume to the same command to go on"):

@@ -195,7 +195,8 @@ def _name(result: Result) -> str:
     cell = result.cell
     if cell.attack == "none":
         return f"{cell.defense}, clean images"
-    return f"{cell.defense}, {cell.access}, {eps_text(cell.eps, cell.norm)}: {spec_text(cell.attack)}"
+    eot = f", eot {cell.eot}" if cell.access == "adaptive" and cell.eot > 1 else ""
+    return f"{cell.defense}, {cell.access}, {eps_text(cell.eps, cell.norm)}: {spec_text(cell.attack)}{eot}"
 
 
 LISTED = 3

@@ -16,9 +16,6 @@ from rain.specs import apart, defense_within, parse
 COUNTS = ("steps", "queries", "targets", "searches", "restarts", "draws")
 """Options that read better behind their number: ``20 steps``."""
 
-COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but the tab and the new line, marks of direction, and bytes that are no text."""
-
 MEANINGS = {
     "transfer": "the attacker knows the bare classifier only, attacks that, and hopes that it carries over",
     "frozen": "the attacker goes through the defence, its randomness fixed to one draw of his own",
@@ -56,15 +53,6 @@ FACTS = {
     "plugin_code": "Digest of code from other packages",
 }
 """What a result remembers of how it was made (``rain.bench.provenance.FACTS``), in words."""
-
-
-def visible(text: str) -> str:
-    r"""Spell out what a terminal would take as a command, and marks that turn the direction of writing.
-
-    >>> visible("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def fact_text(name: str) -> str:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rain.bench.metrics import eps_text, percent_text, size_text
-from rain.report.labels import defense_labels, spec_text, visible
+from rain.errors import visible
+from rain.report.labels import defense_labels, spec_text
 
 Row = Mapping[str, Any]
 """One of ``rain.bench.metrics.rows``."""
@@ -59,12 +60,12 @@ def table(rows: Iterable[Row]) -> Table:
 
 
 def plain_table(
-    title: str, header: Sequence[str], body: Iterable[Sequence[str]], caption: str, *, right: bool = True
+    title: str, header: Sequence[str], body: Iterable[Sequence[str]], caption: str, *, left: int = 1
 ) -> Table:
-    """Lay out a table of texts for the terminal; the first column names the line.
+    """Lay out a table of texts for the terminal; the first columns name the line.
 
     Args:
-        right: whether the others hold figures, which stand to the right.
+        left: how many columns hold words. The others hold figures, which stand to the right.
     """
     grid = Table(
         title=_text(title),
@@ -75,7 +76,7 @@ def plain_table(
         caption_justify="left",
     )
     for place, name in enumerate(header):
-        grid.add_column(_text(name), overflow="fold", justify="right" if place and right else "left")
+        grid.add_column(_text(name), overflow="fold", justify="right" if place >= left else "left")
     for line in body:
         grid.add_row(*map(_text, line))
     return grid
