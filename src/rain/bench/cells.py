@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -46,7 +47,7 @@ class Chunked:
     examples: int
     chunk: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical JSON, the first 16 hex digits."""
         return hashlib.sha256(dump(asdict(cast(Any, self))).encode()).hexdigest()[:16]
