@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from rain.bench.beside import check_format, fault_of_indices
 from rain.bench.cells import (
     Chunked,
     Result,
     chunk_files,
     dump,
     gathered,
-    indices_in,
     load,
     read_content,
     write_file,
 )
 from rain.bench.schema import fault_of_certificates
-from rain.errors import ResultError, shown
+from rain.errors import ResultError
 
 FOLDER = "certificates"
 """Within the folder of the results."""
@@ -203,10 +203,7 @@ def _read(folder: Path, path: Path) -> _Chunk:
     """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
     advice = "delete it and certify again"
     content = read_content(path, "file of certificates", advice)
-    form = content.get("format")
-    if form != FORMAT or type(form) is not int:
-        other = f"its format is {shown(form)}, and this version of rain reads {FORMAT}"
-        raise ResultError(f"{path}: {other}: install the version that wrote it")
+    check_format(path, content, FORMAT)
     fault = fault_of_certificates(content)
     if not fault:
         images = tuple(CertifiedImage(**row) for row in content["images"])
@@ -222,19 +219,12 @@ def _read(folder: Path, path: Path) -> _Chunk:
 def _fault(chunk: _Chunk) -> str:
     """Name the first thing in a chunk that is not as it should be; empty when all is."""
     cell = chunk.cell
-    if chunk.number >= cell.chunks:
-        return "a chunk that the cell does not have"
     if not 0 < cell.alpha < 1:
         return f"alpha {cell.alpha!r}"
-    try:
-        left_out = indices_in(chunk.made_by.get("left_out", ""))
-    except ValueError as error:
-        return f"left_out: {error}"
-    indices = cell.indices(chunk.number)
-    # Counted first: a few letters can name any number of images.
-    is_whole = len(indices) <= len(chunk.images) + len(left_out)
-    if not is_whole or [image.index for image in chunk.images] != [i for i in indices if i not in left_out]:
-        return "images that are not those of the chunk"
+    indices = [image.index for image in chunk.images]
+    fault = fault_of_indices(cell, chunk.number, indices, chunk.made_by, "cell")
+    if fault:
+        return fault
     return next(filter(None, (_fault_of_image(image, cell) for image in chunk.images)), "")
 
 

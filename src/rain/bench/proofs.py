@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rain.bench.cells import Chunked, chunk_files, dump, gathered, indices_in, read_content, write_file
+from rain.bench.beside import check_format, fault_of_indices
+from rain.bench.cells import Chunked, chunk_files, dump, gathered, read_content, write_file
 from rain.bench.schema import fault_of_proof
-from rain.errors import ResultError, shown
+from rain.errors import ResultError
 
 FOLDER = "proofs"
 """Within the folder of the results."""
@@ -176,10 +177,7 @@ def _read(folder: Path, path: Path) -> _Chunk:
     """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
     advice = "delete it and run rain prove again"
     content = read_content(path, "file of a proof", advice)
-    form = content.get("format")
-    if form != FORMAT or type(form) is not int:
-        other = f"its format is {shown(form)}, and this version of rain reads {FORMAT}"
-        raise ResultError(f"{path}: {other}: install the version that wrote it")
+    check_format(path, content, FORMAT)
     fault = fault_of_proof(content)
     if not fault:
         images = tuple(ProvenImage(**row) for row in content["images"])
@@ -195,17 +193,10 @@ def _read(folder: Path, path: Path) -> _Chunk:
 def _fault(chunk: _Chunk) -> str:
     """Name the first thing in a chunk that is not as it should be; empty when all is."""
     cell = chunk.cell
-    if chunk.number >= cell.chunks:
-        return "a chunk that the proof does not have"
-    try:
-        left_out = indices_in(chunk.made_by.get("left_out", ""))
-    except ValueError as error:
-        return f"left_out: {error}"
-    indices = cell.indices(chunk.number)
-    # Counted first: a few letters can name any number of images.
-    is_whole = len(indices) <= len(chunk.images) + len(left_out)
-    if not is_whole or [image.index for image in chunk.images] != [i for i in indices if i not in left_out]:
-        return "images that are not those of the chunk"
+    indices = [image.index for image in chunk.images]
+    fault = fault_of_indices(cell, chunk.number, indices, chunk.made_by, "proof")
+    if fault:
+        return fault
     for image in chunk.images:
         if not image.fit and (image.found or image.random_found):
             return f"image {image.index}: something was found where nothing could be planted"
