@@ -1,7 +1,7 @@
 """Results that nobody measured, for the tests of what is made of results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, Outcome, Result, gathered, path_of, save
+from rain.bench.proofs import ProofCell
 from rain.bench.streams import Stream
 
 Answers = Sequence[int | tuple[int, ...]]
@@ -37,6 +38,13 @@ def cell(**changes: Any) -> Cell:
 
 def unattacked(**changes: Any) -> Cell:
     return cell(attack="none", access="none", eps=0.0, eot=1, **changes)
+
+
+def proof_cell(**changes: Any) -> ProofCell:
+    """A small binarization test."""
+    small = {"dataset": "samples", "size": 32, "classifier": "small_resnet", "attack": "pgd(steps=2)"}
+    rest = {"eps": 0.1, "eot": 2, "draws": 2, "chunk": 2}
+    return ProofCell(**{**asdict(CELL), "inside": 9, "planted": 1, **small, **rest, **changes})
 
 
 def facts(about: Cell, **more: str) -> dict[str, str]:

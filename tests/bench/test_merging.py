@@ -8,32 +8,17 @@ from typing import Any
 
 import pytest
 from measuring import grid
+from synthetic import proof_cell
 
 from rain.bench import certificates, proofs
 from rain.bench.cells import load
 from rain.bench.certificates import CertifiedCell, CertifiedImage
 from rain.bench.merging import merge
-from rain.bench.proofs import ProofCell, ProvenImage
+from rain.bench.proofs import ProvenImage
 from rain.bench.runners import run
 from rain.errors import ResultError
 
-CELL = ProofCell(
-    dataset="samples",
-    size=32,
-    classifier="small_resnet",
-    defense="rain",
-    attack="pgd(steps=2)",
-    norm="linf",
-    eps=0.1,
-    access="adaptive",
-    eot=2,
-    inside=9,
-    planted=1,
-    draws=2,
-    seed=0,
-    examples=1,
-    chunk=1,
-)
+CELL = proof_cell(examples=1, chunk=1)
 
 
 @pytest.fixture(scope="module")

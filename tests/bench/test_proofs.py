@@ -5,28 +5,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from synthetic import proof_cell
 
 from rain.bench import proofs
-from rain.bench.proofs import ProofCell, ProvenImage
+from rain.bench.proofs import ProvenImage
 from rain.errors import ResultError
 
-CELL = ProofCell(
-    dataset="samples",
-    size=32,
-    classifier="small_resnet",
-    defense="rain",
-    attack="pgd(steps=2)",
-    norm="linf",
-    eps=0.1,
-    access="adaptive",
-    eot=2,
-    inside=9,
-    planted=1,
-    draws=2,
-    seed=0,
-    examples=4,
-    chunk=2,
-)
+CELL = proof_cell()
 FOUND = ProvenImage(0, fit=True, found=True, random_found=False)
 MISSED = ProvenImage(1, fit=True, found=False, random_found=False)
 

@@ -1,6 +1,6 @@
 """Prove the attacks of a grid: the binarization test of each adaptive attack on each defence."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -165,23 +165,7 @@ def _prove(assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: i
 
 
 def _proof_cell(cell: Cell, inside: int, planted: int) -> ProofCell:
-    return ProofCell(
-        dataset=cell.dataset,
-        size=cell.size,
-        classifier=cell.classifier,
-        defense=cell.defense,
-        attack=cell.attack,
-        norm=cell.norm,
-        eps=cell.eps,
-        access=cell.access,
-        eot=cell.eot,
-        inside=inside,
-        planted=planted,
-        draws=cell.draws,
-        seed=cell.seed,
-        examples=cell.examples,
-        chunk=cell.chunk,
-    )
+    return ProofCell(**asdict(cell), inside=inside, planted=planted)
 
 
 def _refuse_others(assets: Assets, folder: Path, cells: dict[ProofCell, Cell]) -> None:
