@@ -14,6 +14,7 @@ from rain.bench.certificates import (
     CertifiedImage,
     CertifiedResult,
     load_certified,
+    path_of,
     pending,
     save,
 )
@@ -22,11 +23,12 @@ from rain.bench.measure import Bench
 from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, settle, warn_of_damage, warn_of_other_sizes
 from rain.bench.provenance import refused_fact
+from rain.bench.sharing import shared_out
 from rain.certificates import certify, check_certifiable, check_numbers, load_special
 from rain.errors import CertificateError, OptionError, ResultError
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
-from rain.runtime.progress import Tick, bar
+from rain.runtime.progress import Tick
 from rain.seeding import seed_for
 
 PASSES = {"cpu": 32, "cuda": 1024}
@@ -238,6 +240,8 @@ def _as_result(result: CertifiedResult) -> Result:
 def run(plan: CertifyingPlan, progress: bool = False) -> list[CertifiedResult]:
     """Certify what has no file yet, and write a file for each finished chunk.
 
+    Other processes may be at work on the same folder: each chunk is certified by one of them.
+
     Args:
         progress: show a progress bar with the time left.
 
@@ -249,9 +253,9 @@ def run(plan: CertifyingPlan, progress: bool = False) -> list[CertifiedResult]:
         ClassifierError: an answer is no number.
         ResultError: a file cannot be written or read.
     """
-    with bar(_pieces(plan), progress) as ticks:
-        certifier = _Certifier(plan)
-        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+    certifier = _Certifier(plan)
+    with shared_out(plan.folder, plan.work, path_of, _pieces(plan), progress) as share:
+        for cell, chunk, tick in share:
             images = certifier.certify_chunk(cell, chunk, tick)
             save(plan.folder, cell, chunk, images, plan.assets.made_by(plan.cells[cell]))
     return [result for result in load_certified(plan.folder) if result.cell in plan.cells]

@@ -17,13 +17,13 @@ from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, settle, warn_of_damage
 from rain.bench.proofs import Proof, ProofCell, ProvenImage
 from rain.bench.provenance import refused_fact
+from rain.bench.sharing import shared_out
 from rain.detector import Detector
 from rain.errors import GridError, ResultError
 from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
 from rain.runtime.precision import Mixed
-from rain.runtime.progress import bar
 from rain.seeding import generator_for
 
 EXAMPLES = 20
@@ -41,7 +41,7 @@ class ProvingPlan:
         assets: what the cells name.
         folder: of the results.
         cells: each with the grid's cell that it is about.
-        work: the chunks that have no file yet, in the order of the work.
+        work: the chunks that have no file yet.
     """
 
     assets: Assets
@@ -113,6 +113,8 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
 def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
     """Make the tests that have no file yet, and write a file for each finished chunk.
 
+    Other processes may be at work on the same folder: each chunk is made by one of them.
+
     Args:
         progress: show a progress bar with the time left.
 
@@ -124,8 +126,8 @@ def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
         ResultError: a file cannot be written or read.
     """
     bench = Bench(plan.assets)
-    with bar(_pieces(plan), progress) as ticks:
-        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+    with shared_out(plan.folder, plan.work, proofs.path_of, _pieces(plan), progress) as share:
+        for cell, chunk, tick in share:
             images: list[ProvenImage] = []
             for batch in bench.batches(plan.cells[cell], chunk):
                 for row in range(len(batch.indices)):

@@ -20,13 +20,14 @@ from rain.bench.measure import Bench
 from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, check_defenses, check_examples, settle_gate, warn_of_damage
 from rain.bench.provenance import refused_fact
+from rain.bench.sharing import shared_out
 from rain.errors import OptionError, ResultError, shown
 from rain.images import Images
 from rain.options import check_integer
 from rain.registry import CLASSIFIERS
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
-from rain.runtime.progress import Tick, bar
+from rain.runtime.progress import Tick
 from rain.seeds import check_seed
 
 DRAWS = 8
@@ -118,6 +119,8 @@ def prepare(
 def run(plan: Replay, progress: bool = False) -> list[Result]:
     """Judge what has no result file yet, and write one for each chunk.
 
+    Other processes may be at work on the same folder: each chunk is judged by one of them.
+
     Args:
         plan: from ``prepare``.
         progress: show a progress bar with the time left.
@@ -129,8 +132,9 @@ def run(plan: Replay, progress: bool = False) -> list[Result]:
         ImageError, DatasetError, ClassifierError: as ``rain.bench.measure.Bench.measure``.
     """
     bench = Judge(plan.assets, plan.lists)
-    with bar([_piece(cell, chunk) for cell, chunk in plan.work], progress) as ticks:
-        for (cell, chunk), tick in zip(plan.work, ticks, strict=True):
+    pieces = [_piece(cell, chunk) for cell, chunk in plan.work]
+    with shared_out(plan.folder, plan.work, path_of, pieces, progress) as share:
+        for cell, chunk, tick in share:
             outcomes, _ = bench.measure(cell, chunk, tick=tick)
             save(plan.folder, cell, chunk, outcomes, plan.facts[cell])
     results = {result.cell: result for result in load(plan.folder)}

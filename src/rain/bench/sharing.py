@@ -8,19 +8,27 @@ for them, since one of them may die.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rain.bench.access import crafted_by
 from rain.bench.assets import Assets
-from rain.bench.cells import Cell, path_of
+from rain.bench.cells import Cell, Chunked, path_of
 from rain.bench.leases import Leases, lease_name
-from rain.runtime.progress import Board
+from rain.runtime.forecast import Piece
+from rain.runtime.progress import Board, Tick, board
 
 LOOK = 0.5
 """Seconds between two looks at what others hold, where there is nothing else to do."""
 
 Work = Sequence[tuple[Cell, int]]
+
+Column = TypeVar("Column", bound=Chunked)
+"""A cell of one kind: of results, of proofs or of certificates."""
+
+PathOf = Callable[[Path, Any, int], Path]
+"""Where a finished chunk lies: from the folder of the results, its cell and its number."""
 
 
 class Share:
@@ -35,19 +43,21 @@ class Share:
         leases: by which bundles are claimed.
         shown: told of chunks that others did, and of waiting.
         sleep: waits so many seconds.
+        place: where a finished chunk lies.
     """
 
     def __init__(
         self,
         folder: Path,
-        work: Work,
+        work: Sequence[tuple[Chunked, int]],
         bundles: Sequence[str],
         leases: Leases,
         shown: Board,
         sleep: Callable[[float], object] = time.sleep,
+        place: PathOf = path_of,
     ):
         self._folder, self._work, self._leases = folder, work, leases
-        self._shown, self._sleep = shown, sleep
+        self._shown, self._sleep, self._place = shown, sleep, place
         self._names = tuple(bundles)
         self._bundles: dict[Any, list[int]] = {}
         self._rows: dict[Any, list[int]] = {}
@@ -103,7 +113,7 @@ class Share:
     def _leave_out(self, numbers: list[int]) -> None:
         """Strike off what others did."""
         for number in numbers:
-            if path_of(self._folder, *self._work[number]).is_file():
+            if self._place(self._folder, *self._work[number]).is_file():
                 self._shown.skip(number)
                 self._finish(number)
 
@@ -127,3 +137,34 @@ def bundles(assets: Assets, work: Work) -> list[str]:
         random = assets.hardened(cell.classifier, cell.defense).defense.random
         names.append(lease_name(crafted_by(cell, random=random).key, chunk))
     return names
+
+
+@contextmanager
+def shared_out(
+    folder: Path, work: Sequence[tuple[Column, int]], place: PathOf, pieces: Sequence[Piece], visible: bool
+) -> Iterator[Iterator[tuple[Column, int, Tick]]]:
+    """Share chunks that have nothing in common out among the processes on one folder.
+
+    Args:
+        folder: of the results.
+        work: the chunks that had no file.
+        place: where a finished chunk lies.
+        pieces: of the work, for the progress bar.
+        visible: False shows none.
+
+    Yields: an iterator over the chunks that are this process's: the cell, the chunk, and what to tell about
+        work done in it. Coming back for the next one says that its file is written. At its end all chunks
+        have their files, whoever wrote them.
+    """
+    names = [lease_name(cell.key, chunk) for cell, chunk in work]
+    with board(pieces, visible) as shown, Leases(folder) as leases:
+        yield _claimed(work, Share(folder, work, names, leases, shown, place=place), shown)
+
+
+def _claimed(
+    work: Sequence[tuple[Column, int]], share: Share, shown: Board
+) -> Iterator[tuple[Column, int, Tick]]:
+    for number in share:
+        cell, chunk = work[number]
+        yield cell, chunk, shown.begin(number)
+        shown.end(number)
