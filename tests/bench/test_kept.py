@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import rain
-from rain.bench import kept as keeping
 from rain.bench import replaying
 from rain.bench.cells import Cell, Result, load, path_of
 from rain.bench.grid import Grid
+from rain.bench.kept_lists import SUFFIXES
 from rain.bench.plan import prepare, space_of
 from rain.bench.runners import run
 from rain.bench.working import largest_budgets
@@ -63,7 +63,7 @@ def test_shared_images_are_kept_once(runs: dict[str, Path]) -> None:
         made = sorted({(source.defense, source.access) for source in sources})
         rain_ = "rain(enhancer=bicubic)"
         assert made == [("jpeg", "static"), ("none", "transfer"), (rain_, "adaptive"), (rain_, "static")]
-        images = list((runs[form] / "images").glob(f"*/*{keeping.SUFFIXES[form]}"))
+        images = list((runs[form] / "images").glob(f"*/*{SUFFIXES[form]}"))
         assert len(images) == 4 * 3
 
 
@@ -117,7 +117,7 @@ def test_a_stopped_run_keeps_the_rest(pictures: Path, tmp_path: Path, runs: dict
 def test_the_space_is_estimated_before(pictures: Path, tmp_path: Path, runs: dict[str, Path]) -> None:
     for form in ("png", "float"):
         space = space_of(prepare(small(pictures), tmp_path, keep_images=form))
-        files = list((runs[form] / "images").glob(f"*/*{keeping.SUFFIXES[form]}"))
+        files = list((runs[form] / "images").glob(f"*/*{SUFFIXES[form]}"))
         assert space.images == len(files)
         assert sum(path.stat().st_size for path in files) <= space.most
         assert space.free > 0

@@ -164,9 +164,9 @@ def test_a_terminal_obeys_no_name_of_a_folder(command: str, within: str, tmp_pat
 
 
 def test_a_warning_spells_names_out_too(tmp_path: Path) -> None:
-    folder = tmp_path / "a\x1b[31m"
-    write(folder, [of_jpeg()])
-    (folder / "images").mkdir()
-    with pytest.warns(UserWarning, match="not copied") as told:
-        CliRunner().invoke(app, ["merge", str(folder), "--out", str(tmp_path / "out")])
+    folder, other = tmp_path / "a\x1b[31m", tmp_path / "other"
+    write(folder, [with_facts(of_jpeg(), device="a card")])
+    write(other, [with_facts(of_jpeg(chunk=50), device="another")])
+    with pytest.warns(UserWarning, match="more than one device") as told:
+        CliRunner().invoke(app, ["merge", str(folder), str(other), "--out", str(tmp_path / "out")])
     assert "\x1b" not in _in_one_line(told[0].message, UserWarning, "", 1)

@@ -1,15 +1,13 @@
 """Attacked images that are kept beside the results (``rain run --keep-images``), and read again.
 
-They lie in ``DIR/images/KEY``, where KEY is the key of the cell whose attacker made them (``crafted_by``):
-what several cells share is there once. ``CHUNK.json`` says what the images of a chunk are, and is written
-last. The images are ``INDEX.png``, rounded to 8 bits, or ``INDEX.safetensors``, as they were.
+Where they lie, and what is said of them, ``rain.bench.kept_lists`` knows.
 """
 
 import hashlib
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,24 +15,16 @@ import torch
 from torch import Tensor
 
 from rain.bench.assets import Assets
-from rain.bench.cells import Cell, check_inside, dump, path_of, read_content, write_file
-from rain.bench.schema import fault_of_kept
+from rain.bench.cells import Cell, check_inside, dump, path_of, write_file
+from rain.bench.kept_lists import ADVICE, FORM, FORMS, Kept, home_of, image_name, list_path, most_bytes
 from rain.errors import ImageError, OptionError, ResultError, WeightsError
-from rain.files import is_folder, read_foreign
+from rain.files import read_foreign
 from rain.images import Images, check_images, distance, quantize
 from rain.pictures import read_image
 
-FOLDER = "images"
-FORM = 1
-"""Of the files that say what images are: raised when an older version could not read them."""
-
-FORMS = ("png", "float")
-SUFFIXES = {"png": ".png", "float": ".safetensors"}
 TENSOR = "image"
 HALF_LEVEL = 1 / 510
 """How far rounding to 8 bits moves a value, at most."""
-
-ADVICE = "delete it, and run the grid again with --keep-images into a fresh folder"
 
 
 class Made(Protocol):
@@ -56,27 +46,6 @@ class Made(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The attacked images of one chunk of one cell, as a file says it.
-
-    Args:
-        path: of the file.
-        source: the cell whose attacker made them.
-        chunk: of it.
-        form: one of ``FORMS``.
-        labels: of the images, by their index.
-        made_by: what made them, as a result remembers it.
-    """
-
-    path: Path
-    source: Cell
-    chunk: int
-    form: str
-    labels: Mapping[int, int]
-    made_by: Mapping[str, str]
-
-
 class Space(NamedTuple):
     """What kept images will take.
 
@@ -96,16 +65,6 @@ def check_form(form: str) -> str:
     if form not in ("", *FORMS):
         raise OptionError(f"images are kept as {' or '.join(FORMS)}, got {form!r}")
     return form
-
-
-def home_of(folder: Path, source: Cell) -> Path:
-    """The folder of the images that a cell's attacker made."""
-    return folder / FOLDER / source.key
-
-
-def list_path(folder: Path, source: Cell, chunk: int) -> Path:
-    """Where it is said what the images of a chunk are."""
-    return home_of(folder, source) / f"{chunk:05d}.json"
 
 
 class Keeper:
@@ -152,7 +111,7 @@ class Keeper:
         moved = distance(stored.double(), batch.images.double(), source.norm).tolist()
         rows = []
         for row, index in enumerate(batch.indices):
-            path = home_of(self.folder, source) / f"{index:08d}{SUFFIXES[self.form]}"
+            path = home_of(self.folder, source) / image_name(index, self.form)
             write_file(path, _encoded(stored[row], self.form))
             rows.append(
                 {
@@ -179,43 +138,6 @@ def _encoded(image: Tensor, form: str) -> bytes:
     return file.getvalue()
 
 
-def find_kept(folder: Path) -> list[Kept]:
-    """Read what a folder of results says of its kept images, sorted.
-
-    Whoever sends one may have written anything into it: all of it is checked, and a name of a file is never
-    taken from it.
-
-    Raises:
-        ResultError: there is no such folder, or nothing in it; or a file is not what its name says.
-    """
-    if not is_folder(folder):
-        raise ResultError(f"{folder}: no such folder")
-    paths = sorted((folder / FOLDER).glob("*/[0-9]*.json"))
-    if not paths:
-        advice = "make some by: rain run GRID --keep-images png --out DIR"
-        raise ResultError(f"{folder}: no attacked images are kept in it; {advice}")
-    for place in dict.fromkeys([folder / FOLDER, *(path.parent for path in paths), *paths]):
-        if place.is_symlink():
-            check_inside(place, folder)
-    return [_read_list(folder, path) for path in paths]
-
-
-def _read_list(folder: Path, path: Path) -> Kept:
-    content = read_content(path, "list of kept images", ADVICE)
-    fault = fault_of_kept(content)
-    if content.get("format") != FORM and not fault:
-        fault = f"its format is {content.get('format')}, and this version of rain reads {FORM}"
-    if fault:
-        raise ResultError(f"{path}: not a list of kept images ({fault}); {ADVICE}")
-    source, chunk = Cell(**content["source"]), content["chunk"]
-    labels = {row["index"]: row["label"] for row in content["images"]}
-    indices = source.indices(chunk)
-    belongs = chunk < source.chunks and all(index in indices for index in labels)
-    if not belongs or len(labels) != len(content["images"]) or path != list_path(folder, source, chunk):
-        raise ResultError(f"{path}: does not hold what its name says; {ADVICE}")
-    return Kept(path, source, chunk, content["form"], labels, content["made_by"])
-
-
 def read_kept(kept: Kept, index: int, clean: Tensor) -> Tensor:
     """Read one attacked image.
 
@@ -230,13 +152,12 @@ def read_kept(kept: Kept, index: int, clean: Tensor) -> Tensor:
         ResultError: it is missing or damaged, of another size than the clean one, or farther from it than the
             budget allows.
     """
-    path = kept.path.with_name(f"{index:08d}{SUFFIXES[kept.form]}")
+    path = kept.image_path(index)
     if path.is_symlink():
         check_inside(path, kept.path.parents[2])
-    # A PNG of noise is a little larger than its pixels; a header comes on top.
-    most = clean.numel() * (5 if kept.form == "float" else 2) + 2**16
     try:
-        image = _decoded(read_foreign(path, most), kept.form, clean)
+        content = read_foreign(path, most_bytes(clean.numel(), kept.form))
+        image = _decoded(content, kept.form, clean)
         check_images(image[None])
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror or error}; {ADVICE}") from None

@@ -6,13 +6,14 @@ other. Nothing is copied before all folders have been looked at.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rain.bench import certificates, proofs
-from rain.bench.cells import Chunk, Result, check_inside, chunk_files, make_folder, read_chunk, write_file
+from rain.bench import certificates, kept_lists, proofs
+from rain.bench.cells import Cell, Result, check_inside, chunk_files, make_folder, read_chunk, write_file
+from rain.bench.kept_lists import Kept, fault_of_head, most_bytes_of, read_list, read_lists
 from rain.bench.provenance import FACTS, Difference, Fact, differences
 from rain.bench.schema import FILE_BYTES, GALLERY_BYTES
 from rain.errors import ResultError, shown
@@ -20,9 +21,6 @@ from rain.files import is_folder, read_foreign
 
 GALLERY = "gallery.npz"
 """Beside the chunks of a cell."""
-
-IMAGES = "images"
-"""Where the attacked images are that a run kept (``rain.bench.kept``)."""
 
 ALONE = ("rain", "revision")
 """Facts of which results that belong together have one value, besides those that a run refuses."""
@@ -42,11 +40,13 @@ class Merged:
         chunks: that are in the folder now.
         fresh: those of them that were not there before.
         missing: chunks of the same cells that are in none of the folders.
+        images: attacked images that are kept in the folder now.
     """
 
     chunks: int
     fresh: int
     missing: int
+    images: int = 0
 
 
 class _File(NamedTuple):
@@ -63,6 +63,20 @@ class _File(NamedTuple):
     most: int
 
 
+class _Maker(NamedTuple):
+    """What made a chunk, or its kept images.
+
+    Args:
+        folder: of the results.
+        cell: that it is of.
+        facts: what reproduces it.
+    """
+
+    folder: Path
+    cell: Cell
+    facts: Mapping[str, str]
+
+
 def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Copy the results of several folders into one. What is in that one stays, and is looked at, too.
 
@@ -74,37 +88,60 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         ResultError: a folder holds no results, or something that is none; two results of one chunk differ;
             or they were made by different revisions, or from different images or weights.
     """
-    folders = list(dict.fromkeys([*sources, *([out] if is_folder(out) else [])]))
+    # What is there already comes first, so that a merge which goes on does not write it again.
+    folders = list(dict.fromkeys([*([out] if is_folder(out) else []), *sources]))
     files: dict[str, _File] = {}
-    chunks: list[tuple[Path, Chunk]] = []
+    there: set[tuple[Cell, int]] = set()
+    makers: list[_Maker] = []
     beside: list[tuple[Path, Any]] = []
     for folder in folders:
         if not is_folder(folder):
             raise ResultError(f"{folder}: no such folder")
-        of_cells = [(folder, read_chunk(path)) for path in chunk_files(folder)]
+        chunks = [read_chunk(path) for path in chunk_files(folder)]
         of_others = [(folder, result) for _, load in BESIDE for result in load(folder)]
-        if not of_cells and not of_others and folder != out:
+        lists = read_lists(folder)
+        if not chunks and not of_others and not lists and folder != out:
             raise ResultError(f"{folder}: no results in it")
-        chunks += of_cells
+        there |= {(chunk.cell, chunk.number) for chunk in chunks}
+        makers += [_Maker(folder, chunk.cell, chunk.made_by) for chunk in chunks]
+        makers += [_Maker(folder, kept.source, kept.made_by) for kept in lists]
         beside += of_others
-        _collect(folder, files)
-    _check_makers(chunks, beside)
-    for folder in folders:
-        if folder != out and is_folder(folder / IMAGES):
-            what = f"the attacked images in {folder / IMAGES} are not copied"
-            warnings.warn(f"{what}: rain replay {folder} reads them there", stacklevel=2)
+        _collect(folder, lists, files)
+    _check_makers(makers, beside)
     before = len(chunk_files(out)) if is_folder(out) else 0
     make_folder(out)
-    for name, file in files.items():
+    for name in sorted(files, key=_turn):
+        file = files[name]
         if file.path != out / name:
             write_file(out / name, _read(file))
-    there = {(chunk.cell, chunk.number) for _, chunk in chunks}
     missing = sum(cell.chunks for cell in {cell for cell, _ in there}) - len(there)
-    return Merged(len(there), len(there) - before, missing)
+    return Merged(len(there), len(there) - before, missing, sum(map(_is_image, files)))
 
 
-def _collect(folder: Path, files: dict[str, _File]) -> None:
+def _turn(name: str) -> int:
+    """When a file is copied: as a run writes them, so that a merge that is killed leaves what a run may.
+
+    Images come first, then what says of them what they are, then the rest.
+    """
+    if _is_image(name):
+        return 0
+    return 1 if _home(name) == kept_lists.FOLDER else 2
+
+
+def _home(name: str) -> str:
+    """The folder of a file within the results: of a cell's its key."""
+    return name.partition("/")[0]
+
+
+def _is_image(name: str) -> bool:
+    return _home(name) == kept_lists.FOLDER and not name.endswith(".json")
+
+
+def _collect(folder: Path, lists: Iterable[Kept], files: dict[str, _File]) -> None:
     """Take note of the files of a folder; two of one name hold the same.
+
+    Args:
+        lists: what the folder says of its kept images; no other name is copied from there.
 
     Raises:
         ResultError: they do not.
@@ -115,33 +152,63 @@ def _collect(folder: Path, files: dict[str, _File]) -> None:
     sizes |= {path: GALLERY_BYTES for path in galleries if path.is_file()}
     for within, _ in BESIDE:
         sizes |= dict.fromkeys(chunk_files(folder, within), FILE_BYTES)
+    for kept in lists:
+        sizes[kept.path] = FILE_BYTES
+        sizes |= {kept.image_path(index): most_bytes_of(kept) for index in kept.labels}
     for path, most in sizes.items():
         check_inside(path, folder)
         name = path.relative_to(folder).as_posix()
-        file = _File(path, hashlib.sha256(_content(path, most)).hexdigest(), most)
+        file = _File(path, _digest(path, name, most), most)
         other = files.setdefault(name, file)
         if other.digest != file.digest:
-            raise ResultError(
-                f"{other.path} and {path} differ{_reason(other.path, path)}: delete one of them"
-            )
+            raise ResultError(f"{other.path} and {path} differ{_reason(name, other.path, path)}")
 
 
-def _reason(first: Path, second: Path) -> str:
-    """Say in what two results of one chunk differ that made them."""
-    if first.name == GALLERY or first.parent.parent.name in dict(BESIDE):
-        return ""
-    one, other = read_chunk(first).made_by, read_chunk(second).made_by
-    unequal = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+def _digest(path: Path, name: str, most: int) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        ResultError: it cannot be read, or is a kept image that is none.
+    """
+    if not _is_image(name):
+        return hashlib.sha256(_content(path, most)).hexdigest()
+    content = _content(path, most, f"; {kept_lists.ADVICE}")
+    fault = fault_of_head(content, path.suffix)
+    if fault:
+        raise ResultError(f"{path}: not an attacked image ({fault}); {kept_lists.ADVICE}")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _reason(name: str, first: Path, second: Path) -> str:
+    """Say in what two files of one name differ that made them, and what to do.
+
+    Args:
+        name: of both, within their folders.
+    """
+    of_images = _home(name) == kept_lists.FOLDER
+    advice = "merge one of the two folders only" if of_images else "delete one of them"
+    if first.name == GALLERY or _home(name) in dict(BESIDE) or _is_image(name):
+        return f": {advice}"
+    one, other = (_facts(path, of_images) for path in (first, second))
+    unequal = sorted(fact for fact in one.keys() | other.keys() if one.get(fact) != other.get(fact))
     if not unequal:
-        return ", and the same made them"
-    return f" ({', '.join(name.replace('_', ' ') for name in unequal)})"
+        return f", and the same made them: {advice}"
+    return f" ({', '.join(fact.replace('_', ' ') for fact in unequal)}): {advice}"
 
 
-def _content(path: Path, most: int) -> bytes:
+def _facts(path: Path, of_images: bool) -> Mapping[str, str]:
+    """What a file says of how it was made."""
+    if not of_images:
+        return read_chunk(path).made_by
+    kept = read_list(path.parents[2], path)
+    return {**kept.made_by, "form": kept.form}
+
+
+def _content(path: Path, most: int, advice: str = "") -> bytes:
     try:
         return read_foreign(path, most)
     except OSError as error:
-        raise ResultError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise ResultError(f"{path}: cannot be read: {error.strerror or error}{advice}") from None
 
 
 def _read(file: _File) -> bytes:
@@ -152,16 +219,15 @@ def _read(file: _File) -> bytes:
     return content
 
 
-def _check_makers(chunks: Iterable[tuple[Path, Chunk]], beside: Iterable[tuple[Path, Any]]) -> None:
+def _check_makers(makers: Iterable[_Maker], beside: Iterable[tuple[Path, Any]]) -> None:
     """Raise ``ResultError`` for results that do not belong together; warn of what the checklist warns of."""
-    makers: dict[tuple[Any, ...], tuple[Path, Result]] = {}
+    different: dict[tuple[Any, ...], tuple[Path, Result]] = {}
     tests: dict[tuple[type, str], tuple[Path, Any]] = {}
-    for folder, chunk in chunks:
-        made_by = {name: (value,) for name, value in chunk.made_by.items()}
-        key = (chunk.cell, *sorted(chunk.made_by.items()))
-        makers.setdefault(key, (folder, Result(chunk.cell, (), False, made_by)))
-    for difference in differences(result for _, result in makers.values()):
-        text = _text(difference, makers.values())
+    for folder, cell, facts in makers:
+        made_by = {name: (value,) for name, value in facts.items()}
+        different.setdefault((cell, *sorted(facts.items())), (folder, Result(cell, (), False, made_by)))
+    for difference in differences(result for _, result in different.values()):
+        text = _text(difference, different.values())
         if _is_refused(difference.name):
             raise ResultError(f"{text}: results that belong together have one")
         warnings.warn(text, stacklevel=4)

@@ -38,7 +38,7 @@ class Plan:
         cells: all of the grid, settled.
         work: the chunks that have no file yet, in the order of the work.
         pictures: kept of the first chunk of each transferred and adaptive cell at its largest budget.
-        keeps: in which form all attacked images are kept (``rain.bench.kept.FORMS``); "" keeps none.
+        keeps: in which form all attacked images are kept (``rain.bench.kept_lists.FORMS``); "" keeps none.
     """
 
     assets: Assets

@@ -15,7 +15,8 @@ from rain import specs
 from rain.bench.access import Attacked
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Result, load, make_folder, path_of, save
-from rain.bench.kept import FOLDER, Kept, find_kept, read_kept
+from rain.bench.kept import read_kept
+from rain.bench.kept_lists import FOLDER, Kept, find_kept
 from rain.bench.measure import Bench
 from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, check_defenses, check_examples, settle_gate, warn_of_damage

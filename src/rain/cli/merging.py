@@ -15,7 +15,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(help=SOURCES_HELP, metavar="DIR...")],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
 ) -> None:
-    """Put result folders together: the shards of a run.
+    """Put result folders together: the shards of a run, with the images, proofs and certificates in them.
 
     Refused are results that do not belong together: of different revisions of rain, images or weights.
     """
@@ -26,5 +26,6 @@ def merge(
 
         out = to_path(out)
         merged = merge_folders([to_path(folder) for folder in folders], out)
+        images = f"; {merged.images} attacked images" if merged.images else ""
         rest = f"; {merged.missing} chunks of the same cells are in none of them" if merged.missing else ""
-        print(f"{visible(str(out))}: {merged.chunks} chunks, {merged.fresh} of them new{rest}")
+        print(f"{visible(str(out))}: {merged.chunks} chunks, {merged.fresh} of them new{images}{rest}")
