@@ -51,13 +51,17 @@ def test_killed_interrupted_and_single_runs_leave_the_same_files(grid: Path, tmp
     assert len(complete) == 10 * 3
 
     assert start(other, "run", str(grid), sign=signal.SIGKILL, after=3).wait(300) == -signal.SIGKILL
+    # Files are written while the next chunk is computed: a few more may be there by the time of the kill.
     between = contents(other)
-    assert len(between) == 3
+    assert 3 <= len(between) < len(complete)
     assert between.items() <= complete.items()
+    before = len(between)
 
-    assert start(other, "run", str(grid), sign=signal.SIGINT, after=5).wait(300) == 130
+    assert start(other, "run", str(grid), sign=signal.SIGINT, after=before + 2).wait(300) == 130
     assert "finished chunks are kept" in said(other).read_text()
-    assert len(contents(other)) == 5
+    between = contents(other)
+    assert before + 2 <= len(between) < len(complete)
+    assert between.items() <= complete.items()
 
     finish(start(other, "run", str(grid)), other)
     assert contents(other) == complete

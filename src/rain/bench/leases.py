@@ -126,9 +126,11 @@ class Leases:
         return name in self._holds
 
     def release(self, name: str) -> None:
-        """Let a piece of work go, and the leases on it that were over."""
+        """Let a piece of work go, and the leases on it that were over. Any thread may, and twice."""
         with self._lock:
-            hold = self._holds.pop(name)
+            hold = self._holds.pop(name, None)
+            if hold is None:
+                return
             os.close(hold.descriptor)
         # The oldest first: whoever looks in between sees that there is a holder.
         for generation in range(hold.generation + 1):
@@ -137,7 +139,8 @@ class Leases:
 
     def others(self) -> set[str]:
         """Name the work that somebody else holds, or held when he died."""
-        return self._generations().keys() - self._holds.keys()
+        mine = set(self._holds)  # before the look: another thread may let some go meanwhile
+        return self._generations().keys() - mine
 
     def close(self) -> None:
         """Let all go."""
@@ -170,10 +173,9 @@ class Leases:
         """Make a lease; None where somebody else was faster."""
         path = self._path(name, generation)
         try:
-            self._make_folder()
-            # Such a file is made here or not at all: a link of that name is not followed.
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(path, flags, 0o644)
+            if self.folder.is_symlink():
+                check_inside(self.folder, self._results)
+            descriptor = self._open_new(path)
         except FileExistsError:
             return None
         except OSError as error:
@@ -188,11 +190,15 @@ class Leases:
             raise _unwritable(path, error) from error
         return hold
 
-    def _make_folder(self) -> None:
-        if self.folder.is_symlink():
-            check_inside(self.folder, self._results)
-        # Again, where somebody who was ready has just taken it away.
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _open_new(self, path: Path) -> int:
+        """Make a file, here or not at all: a link of that name is not followed."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            # The first one; or somebody who was ready has just taken the folder away.
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)
 
     def _is_over(self, path: Path) -> bool:
         """Whether the holder of a lease is dead, as far as one can tell by now."""

@@ -54,7 +54,9 @@ def outcomes_of(
     Args:
         clean, answers: to the clean and to the attacked images.
     """
-    moved = distance(attacked.images.double(), batch.images.double(), cell.norm).tolist()
+    moved = [0.0] * len(batch.indices)
+    if attacked.images is not batch.images:
+        moved = distance(attacked.images.double(), batch.images.double(), cell.norm).tolist()
     return [
         Outcome(
             index=index,

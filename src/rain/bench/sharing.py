@@ -44,6 +44,7 @@ class Share:
         shown: told of chunks that others did, and of waiting.
         sleep: waits so many seconds.
         place: where a finished chunk lies.
+        release: lets a bundle go whose last chunk is done; None does it at once.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Share:
         shown: Board,
         sleep: Callable[[float], object] = time.sleep,
         place: PathOf = path_of,
+        release: Callable[[str], object] | None = None,
     ):
         self._folder, self._work, self._leases = folder, work, leases
         self._shown, self._sleep, self._place = shown, sleep, place
+        self._release = release or leases.release
         self._names = tuple(bundles)
         self._bundles: dict[Any, list[int]] = {}
         self._rows: dict[Any, list[int]] = {}
@@ -124,7 +127,7 @@ class Share:
             if not store[key]:
                 del store[key]
         if name not in self._bundles and self._leases.holds(name):
-            self._leases.release(name)
+            self._release(name)
 
     def _count(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -132,11 +135,11 @@ class Share:
 
 def bundles(assets: Assets, work: Work) -> list[str]:
     """Name for each chunk the bundle that it is in: equal where chunks share their attacked images."""
-    names = []
-    for cell, chunk in work:
+    keys: dict[Cell, str] = {}
+    for cell in dict.fromkeys(cell for cell, _ in work):
         random = assets.hardened(cell.classifier, cell.defense).defense.random
-        names.append(lease_name(crafted_by(cell, random=random).key, chunk))
-    return names
+        keys[cell] = crafted_by(cell, random=random).key
+    return [lease_name(keys[cell], chunk) for cell, chunk in work]
 
 
 @contextmanager

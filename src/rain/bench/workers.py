@@ -191,16 +191,18 @@ class _Crew:
     def _hear(self, worker: Worker, kind: str, *values: Any) -> None:
         """Take note of what a worker tells."""
         if kind == "begin":
+            if (
+                values[0] in self._finished
+            ):  # another one had measured it, and was killed before it was written
+                self._finished.remove(values[0])
+                self._shown.give_back(values[0])
             worker.at = values[0]
             worker.tick = self._shown.begin(values[0])
         elif kind == "units" and worker.tick:
             worker.tick(values[0])
-        elif kind == "end":
+        elif kind in ("end", "skip"):
             worker.at, worker.tick = None, None
-            self._end_once(values[0], self._shown.end)
-        elif kind == "skip":
-            worker.at, worker.tick = None, None
-            self._end_once(values[0], self._shown.skip)
+            self._end_once(values[0], self._shown.end if kind == "end" else self._shown.skip)
         elif kind == "warning":
             self._warn(*values)
         elif kind == "failure":

@@ -1,8 +1,10 @@
 """Work on chunks: claim one, measure it, write its file."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from rain.bench.cells import Cell, Outcome, path_of, save, write_file
 from rain.bench.kept import Keeper
@@ -10,6 +12,7 @@ from rain.bench.leases import Leases
 from rain.bench.measure import Bench
 from rain.bench.plan import Plan
 from rain.bench.sharing import Share
+from rain.bench.writing import Writer
 from rain.errors import AttackError, ClassifierError, OptionError, RainError
 from rain.own_code import ENDINGS, describe
 from rain.runtime.progress import Board, Tick
@@ -36,7 +39,8 @@ class Failures:
 def work_on(plan: Plan, bundles: Sequence[str], leases: Leases, shown: Board, failures: Failures) -> None:
     """Measure what of a plan nobody else measures, and write a file for each chunk.
 
-    A cell that fails is left where it was, and the others are done.
+    A cell that fails is left where it was, and the others are done. Files are written while the next chunk is
+    computed (``rain.bench.writing``); others get a chunk only once its file is there, or will not be.
 
     Args:
         plan: of the run.
@@ -46,31 +50,54 @@ def work_on(plan: Plan, bundles: Sequence[str], leases: Leases, shown: Board, fa
         failures: the cells that failed are put there.
 
     Raises:
-        ResultError: a file cannot be written.
+        ResultError: a file cannot be written. A chunk that was finished before may be what it is about.
         ImageError, DatasetError: as ``rain.bench.measure.Bench.measure`` does.
     """
+    with Writer() as writer:
+
+        def release(name: str) -> None:
+            writer.put(partial(leases.release, name))  # behind the files that are of it
+
+        share = Share(plan.folder, plan.work, bundles, leases, shown, release=release)
+        _measure_all(plan, share, shown, failures, writer)
+
+
+def _measure_all(plan: Plan, share: Iterable[int], shown: Board, failures: Failures, writer: Writer) -> None:
+    """Measure the chunks that are this process's."""
     keeper = Keeper(plan.folder, plan.keeps, plan.assets) if plan.keeps else None
     bench, pictured = Bench(plan.assets, keeper), largest_budgets(plan.cells)
-    for number in Share(plan.folder, plan.work, bundles, leases, shown):
+    for number in share:
         cell, chunk = plan.work[number]
         if failures.has(cell):
             shown.skip(number)
             continue
         pictures = plan.pictures if chunk == 0 and cell in pictured else 0
         try:
-            outcomes, gallery = _measured(bench, cell, chunk, pictures, shown.begin(number))
+            measured = _measured(bench, cell, chunk, pictures, shown.begin(number))
         except (AttackError, OptionError, ClassifierError) as error:
             # What fails for one reason in many cells is said once now, and in the end with their number.
             if str(error) not in map(str, failures.errors.values()):
                 what = f"{cell.attack} ({cell.access}, on {cell.defense}) is left out, the rest goes on"
-                warnings.warn(f"{what}: {error}", stacklevel=5)
+                warnings.warn(f"{what}: {error}", stacklevel=6)
             failures.add(cell, error)
             shown.skip(number)
             continue
-        if gallery:
-            write_file(path_of(plan.folder, cell, chunk).with_name("gallery.npz"), gallery)
-        save(plan.folder, cell, chunk, outcomes, plan.assets.made_by(cell))
+        writer.put(partial(_write, plan.folder, cell, chunk, *measured, plan.assets.made_by(cell)))
         shown.end(number)
+
+
+def _write(
+    folder: Path,
+    cell: Cell,
+    chunk: int,
+    outcomes: Sequence[Outcome],
+    gallery: bytes,
+    made_by: Mapping[str, str],
+) -> None:
+    """Write a finished chunk, and before it its pictures."""
+    if gallery:
+        write_file(path_of(folder, cell, chunk).with_name("gallery.npz"), gallery)
+    save(folder, cell, chunk, outcomes, made_by)
 
 
 def _measured(bench: Bench, cell: Cell, chunk: int, pictures: int, tick: Tick) -> tuple[list[Outcome], bytes]:
