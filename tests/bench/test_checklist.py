@@ -325,12 +325,39 @@ def test_what_is_about_draws_does_not_apply_to_what_is_not_random() -> None:
 def test_what_a_claim_needs() -> None:
     assert only(attacked(0.1), proofs=(proof(),)).refusals == []
     assert only(attacked(0.1)).refusals == ["Attack proven was not run"]
-    jpeg = attacked(0.1, defense="jpeg", draws=1, eot=1)
-    assert only(deterministic(jpeg)).refusals == []
     hoping = attacked(0.6, access="transfer", defense="jpeg", draws=1)
-    assert only(deterministic(hoping)).refusals == ["Adaptive attack was not run"]
+    missing = ["Adaptive attack", "Steps doubled", "No budget", "Gradients"]
+    assert only(deterministic(hoping)).refusals == [f"{name} was not run" for name in missing]
     weak = attacked(0.5, attack="square", access="query")
     assert only(attacked(0.7), weak, proofs=(proof(),)).refusals == ["White box against black failed"]
+
+
+def test_what_a_claim_of_a_deterministic_defence_needs() -> None:
+    def on_jpeg(left: float, attack: str = "pgd(steps=20)", **changes: Any) -> Result:
+        return deterministic(attacked(left, defense="jpeg", draws=1, eot=1, attack=attack, **changes))
+
+    few, twice = on_jpeg(0.1), on_jpeg(0.1, "pgd(steps=40)")
+    unlimited = on_jpeg(0.0, eps=1.0)
+    assert only(few, twice, unlimited).refusals == []
+    assert only(few, unlimited).refusals == ["Steps doubled was not run"]
+    assert only(few, twice).refusals == ["No budget was not run"]
+    assert only(few, on_jpeg(0.05, "pgd(steps=40)"), unlimited).refusals == ["Steps doubled failed"]
+    assert only(few, twice, on_jpeg(0.3, eps=1.0)).refusals == ["No budget failed"]
+    by_labels = on_jpeg(0.1, "rays", access="query")
+    assert "Gradients was not run" in only(by_labels, unlimited).refusals
+    # A few steps may be as weak as half of them.
+    weak = on_jpeg(0.4, "pgd(steps=2)"), on_jpeg(0.4, "pgd(steps=4)")
+    assert only(*weak, unlimited).refusals == ["Steps doubled was not run"]
+    # The proof is for random defences only, and the rest for the others only.
+    assert only(attacked(0.1), proofs=(proof(),)).refusals == []
+
+
+def test_a_claim_needs_a_hundred_images() -> None:
+    assert only(attacked(0.1, 99), proofs=(proof(),)).refusals == ["only 99 images of at least 100"]
+    assert only(attacked(0.1, 100), proofs=(proof(),)).refusals == []
+    # Images are counted where the claim is, and not where an attack hopes.
+    many = attacked(0.5, access="transfer")
+    assert only(attacked(0.1, 50), many, proofs=(proof(),)).refusals == ["only 50 images of at least 100"]
 
 
 def test_the_budget_of_most_attacks_stands_for_a_curve() -> None:

@@ -1,6 +1,7 @@
 """``rain check`` ends with status 1 where a claim is not allowed, and says why."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def of_jpeg(**changes: Any) -> Result:
     return with_facts(result(about, share(0.1)), defense_random="no")
 
 
+def whole_of_jpeg(count: int = 200, **changes: Any) -> list[Result]:
+    """All that a claim of a deterministic defence needs: steps, twice the steps, and no budget."""
+    tried = [("pgd(steps=20)", 4 / 255, 0.1), ("pgd(steps=40)", 4 / 255, 0.1), ("pgd(steps=20)", 1.0, 0.0)]
+    results = []
+    for attack, eps, left in tried:
+        about = cell(**{"defense": "jpeg", "eot": 1, "attack": attack, "eps": eps, **changes})
+        results.append(with_facts(result(about, share(left, count)), defense_random="no"))
+    return results
+
+
 def test_a_claim_of_a_random_defence_needs_a_proof(tmp_path: Path) -> None:
     write(tmp_path, three_columns())
     before = checked(tmp_path)
@@ -73,12 +84,41 @@ def test_a_proof_that_fails(tmp_path: Path) -> None:
 def test_a_deterministic_defence_needs_an_adaptive_attack(tmp_path: Path) -> None:
     write(tmp_path, [of_jpeg(access="transfer")])
     assert checked(tmp_path).exit_code == 1
+    write(tmp_path, whole_of_jpeg())
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_a_deterministic_defence_needs_more_than_one_attack(tmp_path: Path) -> None:
     write(tmp_path, [of_jpeg()])
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    refused = "no claim is allowed: Steps doubled was not run, No budget was not run."
+    assert refused in outcome.stdout
+    assert "No budget (a claim needs it): attack adaptively with eps = 1.0" in outcome.stdout
+
+
+@pytest.mark.parametrize("count", [20, 99])
+def test_few_images_allow_no_claim(tmp_path: Path, count: int) -> None:
+    write(tmp_path / "jpeg", whole_of_jpeg(count))
+    outcome = checked(tmp_path / "jpeg")
+    assert outcome.exit_code == 1
+    assert f"jpeg at 4/255: no claim is allowed: only {count} images of at least 100." in outcome.stdout
+    few = [replace(one, outcomes=one.outcomes[:count]) for one in three_columns()]
+    write(tmp_path / "rain", [replace(one, cell=replace(one.cell, examples=count)) for one in few])
+    prove(tmp_path / "rain", found=20)
+    outcome = checked(tmp_path / "rain")
+    assert outcome.exit_code == 1
+    assert f"rain at 4/255: no claim is allowed: only {count} images of at least 100." in outcome.stdout
+
+
+def test_a_hundred_images_are_enough(tmp_path: Path) -> None:
+    write(tmp_path, whole_of_jpeg(100))
     assert checked(tmp_path).exit_code == 0
 
 
 def test_one_of_several_defences_is_enough_to_refuse(tmp_path: Path) -> None:
-    write(tmp_path, [*three_columns(), of_jpeg()])
+    write(tmp_path, [*three_columns(), *whole_of_jpeg()])
     outcome = checked(tmp_path)
     assert outcome.exit_code == 1
     assert "jpeg at 4/255: a claim is allowed." in outcome.stdout
@@ -92,7 +132,7 @@ def test_where_nothing_was_attacked_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_every_budget(tmp_path: Path) -> None:
-    write(tmp_path, [of_jpeg(), of_jpeg(access="static"), of_jpeg(access="transfer", eps=8 / 255)])
+    write(tmp_path, [*whole_of_jpeg(), of_jpeg(access="transfer", eps=8 / 255)])
     assert checked(tmp_path).exit_code == 0
     outcome = checked(tmp_path, "--every-budget")
     assert outcome.exit_code == 1
@@ -101,7 +141,7 @@ def test_every_budget(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["-", "rows.json"])
 def test_rows_as_json(tmp_path: Path, target: str) -> None:
-    write(tmp_path, [of_jpeg()])
+    write(tmp_path, whole_of_jpeg())
     file = tmp_path / target
     outcome = checked(tmp_path, "--json", target if target == "-" else str(file))
     rows = json.loads(outcome.stdout if target == "-" else file.read_text())

@@ -2,8 +2,10 @@
 
 Never imports torch. A *claim* of robustness, of one defence at one budget, needs
 
-- an adaptive attack,
+- an adaptive attack, on ``LEAST_IMAGES`` images at least,
 - of a random defence, a proof that such an attack finds what is there (``rain prove``),
+- of any other, what shows the same without planting anything: the attack has gradients, its figure is flat
+  where the steps are doubled, and without a budget it leaves nothing,
 - and no point that failed.
 
 What was not run is named. It does not forbid a claim: who reads it decides.
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 from rain.bench import growing, points
 from rain.bench.cases import Case, Verdict, cases, main_cases
 from rain.bench.cells import Result
+from rain.bench.checks import LEAST_IMAGES
+from rain.bench.metrics import worst_images
 from rain.bench.proofs import Proof
 
 
@@ -53,6 +57,21 @@ PROOF = Point(
     points.proven_attack,
 )
 
+STEPS = Point(
+    "Steps doubled",
+    CARLINI,
+    "Is the figure flat at the end, where the steps are doubled?",
+    growing.flat_in_steps,
+)
+NO_BUDGET = Point("No budget", CARLINI, "Does an attack without a budget leave nothing?", growing.no_budget)
+GRADIENTS = Point(
+    "Gradients", ATHALYE, "Had the attack a gradient that is not exactly 0?", points.gradients_there
+)
+
+OF_RANDOM = (ADAPTIVE, PROOF)
+OF_OTHERS = (ADAPTIVE, STEPS, NO_BUDGET, GRADIENTS)
+"""What no claim is allowed without, of a random defence and of any other."""
+
 POINTS = (
     ADAPTIVE,
     PROOF,
@@ -74,19 +93,14 @@ POINTS = (
         "Is the figure flat at the end, where the attack averages over 1, 5, 10, 20 and 40 draws a step?",
         growing.flat_in_draws,
     ),
-    Point(
-        "Steps doubled",
-        CARLINI,
-        "Is the figure flat at the end, where the steps are doubled?",
-        growing.flat_in_steps,
-    ),
+    STEPS,
     Point(
         "eps to 0",
         CARLINI,
         "Does the accuracy go to that of clean images, and fall wherever eps grows?",
         growing.small_budget,
     ),
-    Point("No budget", CARLINI, "Does an attack without a budget leave nothing?", growing.no_budget),
+    NO_BUDGET,
     Point(
         "Many steps against one", ATHALYE, "Do many steps leave no more than one (FGSM)?", points.many_steps
     ),
@@ -102,7 +116,7 @@ POINTS = (
     Point("Scores only", CARLINI, "Was there an attacker who sees scores only?", points.by_scores),
     Point("Labels only", CARLINI, "Was there an attacker who sees labels only?", points.by_labels),
     Point("Transfer", CARLINI, "Were images tried that were made on two classifiers?", points.transferred),
-    Point("Gradients", ATHALYE, "Had the attack a gradient that is not exactly 0?", points.gradients_there),
+    GRADIENTS,
     Point("Targets", CARLINI, "Were there attacks to one class, and to any?", points.both_aims),
     Point("Each part alone", CARLINI, "Were pick, shift and DG left out one by one?", points.each_part),
     Point(
@@ -133,12 +147,15 @@ class Checked(NamedTuple):
                 reasons.append(f"{point.name} failed")
             elif verdict.state == "not run" and is_needed(point, self.case):
                 reasons.append(f"{point.name} was not run")
+        images = len(worst_images(self.case.adaptive))
+        if self.case.adaptive and images < LEAST_IMAGES:
+            reasons.append(f"only {images} images of at least {LEAST_IMAGES}")
         return reasons
 
 
 def is_needed(point: Point, case: Case) -> bool:
     """Whether no claim is allowed without a point."""
-    return point is ADAPTIVE or (point is PROOF and case.random)
+    return point in (OF_RANDOM if case.random else OF_OTHERS)
 
 
 def checklist(results: Iterable[Result], proofs: Sequence[Proof] = (), *, main: bool = True) -> list[Checked]:

@@ -9,7 +9,7 @@ from rain.bench.cases import NOT_RANDOM, Case, Verdict, is_above, mean_text, nea
 from rain.bench.cells import Result
 from rain.bench.columns import by_budget, grouped, is_adaptive, option, steps, traits
 from rain.bench.metrics import eps_text, per_image, unbounded, worst_images
-from rain.bench.weak_attacks import LEAST_EOT
+from rain.bench.weak_attacks import LEAST_EOT, LEAST_STEPS
 
 SMALL = 1 / 8
 """The share of a budget that counts as nearly nothing."""
@@ -29,11 +29,12 @@ def flat_in_draws(case: Case) -> Verdict:
 
 
 def flat_in_steps(case: Case) -> Verdict:
-    """Twice the steps leave no less."""
+    """Twice the steps leave no less, where there are enough of them: few may be as weak as half of them."""
     counted = [result for result in case.adaptive if option(result, "steps")]
     curves = grouped(counted, _without_steps)
     ladders = [_ladder(same, steps) for same in curves.values()]
-    return _flat(ladders, 2, "take one attack with twice the steps, too", "double the steps again")
+    advice = f"take one attack with twice the steps, too, {LEAST_STEPS} at least"
+    return _flat(ladders, LEAST_STEPS, advice, "double the steps again")
 
 
 def small_budget(case: Case) -> Verdict:

@@ -25,9 +25,11 @@ def check(
 ) -> None:
     """Say by the checklist whether a claim is allowed.
 
-    A claim that a defence is robust needs an adaptive attack, no point that failed, and, of a random defence,
-    a proof that such an attack finds what is there (rain prove). The command ends with status 1 where a claim
-    is not allowed, or where no defence was attacked. What was not run is listed, and does not forbid a claim.
+    A claim that a defence is robust needs an adaptive attack on 100 images, and no point that failed. Of a
+    random defence it needs a proof that such an attack finds what is there (rain prove). Of any other it
+    needs an attack with gradients, whose figure is flat where its steps are doubled, and that leaves nothing
+    without a budget. The command ends with status 1 where a claim is not allowed, or where no defence was
+    attacked. What else was not run is listed, and does not forbid a claim.
     """
     with clean_errors():
         from rain.bench.cells import load

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from rain.bench.cases import Case, State, Verdict
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS, Checked, Point, checklist, is_needed
+from rain.bench.checks import LEAST_IMAGES
 from rain.bench.columns import grouped
 from rain.bench.metrics import eps_text
 from rain.bench.proofs import Proof
@@ -18,9 +19,11 @@ SIGNS: Mapping[State, str] = {
 }
 
 NEEDS = (
-    "A claim says: this figure is robustness, however low it is. It needs an adaptive attack, of a random "
-    "defence a proof that such an attack finds what is there (rain prove), and no point that failed. What "
-    "was not run is named, and does not forbid it. Each column is at the budget at which most was tried."
+    "A claim says: this figure is robustness, however low it is. It needs an adaptive attack on at least "
+    f"{LEAST_IMAGES} images, and no point that failed; of a random defence a proof that such an attack finds "
+    "what is there (rain prove); of any other that the attack has gradients, that its figure is flat where "
+    "its steps are doubled, and that it leaves nothing without a budget. What else was not run is named, and "
+    "does not forbid it. Each column is at the budget at which most was tried."
 )
 
 
