@@ -93,7 +93,7 @@ def test_a_merge_that_is_stopped_goes_on_and_writes_nothing_twice(
     limits.append(99)
     names.clear()
     merge(parts, out)
-    assert kinds() == (0, 0, 6)
+    assert kinds() == (0, 0, 7)
     assert contents(out) == contents(shards / "whole")
 
 

@@ -28,7 +28,7 @@ eot = 5
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("0*.json")}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ One function is one point. What is asked of the attacks themselves stands in ``r
 from collections.abc import Iterable, Sequence
 
 from rain.bench import weak_attacks
-from rain.bench.cells import Result, indices_text
+from rain.bench.cells import Cell, Result, indices_text
 from rain.bench.columns import (
     Budget,
     Column,
@@ -26,10 +26,17 @@ from rain.specs import parse
 
 LEAST_IMAGES = 100
 
+NAMED = 3
+"""Of the cells that are missing, so many are named."""
 
-def check(results: Sequence[Result]) -> list[Finding]:
-    """Hold results against the checklist: errors first; an empty list when nothing is to be said."""
-    findings = [*made_differently(results), *traits_not_said(results)]
+
+def check(results: Sequence[Result], missing: Sequence[Cell] = ()) -> list[Finding]:
+    """Hold results against the checklist: errors first; an empty list when nothing is to be said.
+
+    Args:
+        missing: cells that were planned, and of which there is no result (``rain.bench.planned``).
+    """
+    findings = [*made_differently(results), *traits_not_said(results), *never_begun(missing)]
     for setting in settings(results):
         findings += [*images_left_out(setting), *few_images(setting), *fewer_images(setting)]
         for column in setting:
@@ -86,6 +93,18 @@ def traits_not_said(results: Iterable[Result]) -> Findings:
         what = f"{len(silent)} of {len(attacked)} attacked cells do not say what their attacks do"
         meanwhile = "they are taken for attacks by gradients that make all their steps"
         yield Finding("warning", "", f"{what}: {meanwhile}; run them again, into a fresh folder")
+
+
+def never_begun(missing: Sequence[Cell]) -> Findings:
+    """Cells of the grid have no result at all."""
+    if not missing:
+        return
+    names = list(dict.fromkeys(_cell_text(cell) for cell in missing))
+    which = "; ".join(names[:NAMED])
+    more = f"; and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    cells = "1 cell of the grid has" if len(missing) == 1 else f"{len(missing)} cells of the grid have"
+    advice = "run the same grid again; if it was given up, delete its list in the folder planned"
+    yield Finding("warning", "", f"{cells} no result ({which}{more}): {advice}")
 
 
 def images_left_out(setting: Sequence[Column]) -> Findings:
@@ -196,6 +215,13 @@ def unfit(column: Column) -> Findings:
         why = "it restores less than one that was trained for it"
         advice = "do not read the difference to rain as what picking, or keeping fewer pixels, is worth"
         yield Finding("warning", column.defense, f"{reason}: {why}; {advice}")
+
+
+def _cell_text(cell: Cell) -> str:
+    """Name a cell by what is attacked, and how."""
+    if cell.attack == "none":
+        return f"{cell.defense} without an attack"
+    return f"{cell.defense} at {budget_of(cell)} by {cell.attack}, {cell.access}"
 
 
 def _is_small(result: Result) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rain.bench import certificates, kept_lists, proofs
+from rain.bench import certificates, kept_lists, planned, proofs
 from rain.bench.cells import Cell, Result, check_inside, chunk_files, make_folder, read_chunk, write_file
 from rain.bench.kept_lists import Kept, fault_of_head, most_bytes_of, read_list, read_lists
 from rain.bench.provenance import FACTS, Difference, Fact, differences
@@ -152,6 +152,8 @@ def _collect(folder: Path, lists: Iterable[Kept], files: dict[str, _File]) -> No
     sizes |= {path: GALLERY_BYTES for path in galleries if path.is_file()}
     for within, _ in BESIDE:
         sizes |= dict.fromkeys(chunk_files(folder, within), FILE_BYTES)
+    planned.load(folder)  # or it says what is wrong with them
+    sizes |= dict.fromkeys(planned.files(folder), FILE_BYTES)
     for kept in lists:
         sizes[kept.path] = FILE_BYTES
         sizes |= {kept.image_path(index): most_bytes_of(kept) for index in kept.labels}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from rain.bench import planned
 from rain.bench.cells import Cell, Result, chunk_files, load
 from rain.bench.grid import Grid
 from rain.bench.leases import Leases
@@ -107,6 +108,8 @@ def measure_pending(
 
     Returns: the cells whose attack failed, and how; they are left where they were.
     """
+    if plan.work:
+        planned.note(plan.folder, plan.cells)
     names, failures = bundles(plan.assets, plan.work), Failures()
     workers = min(workers, len(set(names)))
     with board(pieces(plan.assets, plan.work), progress, workers) as shown:

@@ -273,6 +273,8 @@ KEPT = {
     "made_by": CHUNK["made_by"],
 }
 
+PLANNED = {"format": integer(0, MOST), "cells": LIST}
+
 KEPT_IMAGE = {
     "index": integer(0, MOST),
     "label": ANSWER,
@@ -298,6 +300,15 @@ def fault_of_kept(content: Mapping[str, Any]) -> str:
     if fault:
         return fault
     faults = (_fault(row, KEPT_IMAGE, f"image {number}") for number, row in enumerate(content["images"]))
+    return next(filter(None, faults), "")
+
+
+def fault_of_planned(content: Mapping[str, Any]) -> str:
+    """Name the first thing in a list of planned cells that is not as it should be; empty when all is."""
+    fault = _fault(content, PLANNED, "the file")
+    if fault:
+        return fault
+    faults = (_fault(row, CELL, f"cell {number}") for number, row in enumerate(content["cells"]))
     return next(filter(None, faults), "")
 
 

@@ -62,6 +62,7 @@ def report(
         from rain.bench.certificates import load_both
         from rain.bench.columns import without_corruptions
         from rain.bench.metrics import rows
+        from rain.bench.planned import never_begun
         from rain.bench.proofs import load as load_proofs
         from rain.bench.records import records
         from rain.files import encode, to_path
@@ -74,9 +75,10 @@ def report(
 
         folder = to_path(folder)
         results, certified = load_both(folder)
+        missing = never_begun(folder, results)
         texts = {
             "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results, certified, load_proofs(folder))),
+            "tables": (markdown, as_markdown(results, certified, load_proofs(folder), missing)),
             "cells": (csv, to_csv(records(results))),
             "latex": (latex, as_latex(results)),
             "streams": (streams, streams_to_json(results)),
@@ -106,6 +108,7 @@ def print_report(folder: Path) -> None:
     from rain.bench.checks import check
     from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
+    from rain.bench.planned import never_begun
     from rain.report.costs import costs
     from rain.report.labels import defense_labels, is_replayed, meanings_of
     from rain.report.table import table
@@ -130,7 +133,7 @@ def print_report(folder: Path) -> None:
         console.print(table(rows(results)))
     _print_corruptions(console, every, labels)
     _print_certificates(console, certified, every, labels)
-    for finding in check(every):
+    for finding in check(every, never_begun(folder, every)):
         defense = f"{labels[finding.defense]}: " if finding.defense else ""
         print_plainly(console, f"{finding.level}: {defense}{finding.text}")
 

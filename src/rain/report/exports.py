@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rain.bench.alarms import Alarms, alarms, most_clean
 from rain.bench.cells import Result, check_inside
 from rain.bench.certificates import load_both
+from rain.bench.planned import never_begun
 from rain.bench.proofs import load as load_proofs
 from rain.bench.schema import GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
@@ -107,7 +108,8 @@ def write_html(folder: Path, path: Path) -> None:
         RainError: the report's libraries are not installed.
     """
     results, certified = load_both(folder)
-    page = html(results, read_galleries(folder, results), certified, load_proofs(folder))
+    missing = never_begun(folder, results)
+    page = html(results, read_galleries(folder, results), certified, load_proofs(folder), missing)
     write_output(path, encode(page))
 
 

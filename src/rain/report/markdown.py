@@ -5,7 +5,7 @@ It holds tables, comparisons, sentences, the checklist, and what may mislead.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rain.bench.cells import Result
+from rain.bench.cells import Cell, Result
 from rain.bench.certificates import CertifiedResult
 from rain.bench.checks import check
 from rain.bench.columns import grouped, without_corruptions
@@ -58,6 +58,7 @@ def markdown(
     results: Sequence[Result],
     certified: Sequence[CertifiedResult] = (),
     proofs: Sequence[Proof] = (),
+    missing: Sequence[Cell] = (),
 ) -> str:
     """Write what results say as Markdown, without a heading: the same results give the same text.
 
@@ -65,6 +66,7 @@ def markdown(
         results: from ``rain.bench.cells.load``.
         certified: from ``rain.bench.certificates.load_certified``.
         proofs: from ``rain.bench.proofs.load``.
+        missing: from ``rain.bench.planned.never_begun``.
     """
     # What was corrupted was not attacked: it has a table of its own.
     every, results = results, without_corruptions(results)
@@ -83,7 +85,7 @@ def markdown(
     parts += ["What is proven:", CERTIFIED] if proven else []
     for section in proven:
         parts += _section(section)
-    parts.append(_misleading(every, labels))
+    parts.append(_misleading(every, labels, missing))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -255,8 +257,8 @@ def _comparison_text(comparison: Paired | None) -> str:
     return f"{points} ({comparison.better} / {comparison.worse}, {p})"
 
 
-def _misleading(results: Sequence[Result], labels: Mapping[str, str]) -> str:
-    findings = check(results)
+def _misleading(results: Sequence[Result], labels: Mapping[str, str], missing: Sequence[Cell]) -> str:
+    findings = check(results, missing)
     if not findings:
         return "Nothing is seen that may mislead."
     lines = []

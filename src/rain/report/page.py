@@ -120,6 +120,7 @@ def html(
     galleries: Mapping[str, Gallery],
     certified: Sequence[CertifiedResult] = (),
     proofs: Sequence[Proof] = (),
+    missing: Sequence[Cell] = (),
 ) -> str:
     """Make the report: one HTML page that loads nothing, and runs no script but ours.
 
@@ -130,6 +131,7 @@ def html(
         galleries: by the key of the cell, from ``rain.report.exports.read_galleries``.
         certified: from ``rain.bench.certificates.load_certified``.
         proofs: from ``rain.bench.proofs.load``.
+        missing: from ``rain.bench.planned.never_begun``.
 
     Raises:
         RainError: jinja2 or matplotlib is not installed.
@@ -158,7 +160,7 @@ def html(
         labels=labels,
         panels=panels(every, proofs, labels),
         panel_texts=PANEL_TEXTS,
-        findings=check(every),
+        findings=check(every, missing),
         tables=_tables(results, labels),
         curves=curves(results, labels),
         distances=distances(results, labels),
