@@ -15,8 +15,9 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(help=SOURCES_HELP, metavar="DIR...")],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
 ) -> None:
-    """Put result folders together: the shards of a run, with the images, proofs and certificates in them.
+    """Put result folders together: the shards of a run.
 
+    Kept images, proofs and certificates in them are put together, too.
     Refused are results that do not belong together: of different revisions of rain, images or weights.
     """
     with clean_errors(out, kept="the results that were copied"):
