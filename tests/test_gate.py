@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import rain
 from rain.adaptive import attackable
 from rain.calibration import Calibration, load
-from rain.defense import Hardened
 from rain.errors import ClassifierError, GateError, OptionError
 from rain.gate import SCORES, Gated
+from rain.hardened import Hardened
 
 BICUBIC = "rain(enhancer=bicubic)"
 

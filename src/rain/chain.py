@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.defense import Classify, Defense, Draw, kind_of
+from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
-from rain.errors import ImageError, OptionError
+from rain.errors import ImageError, OptionError, kind_of
 from rain.images import Images
 from rain.lattice import LatticeNoise
 from rain.plans import Plan

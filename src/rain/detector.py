@@ -22,8 +22,9 @@ from rain.calibration import (
     look_up,
     summarize,
 )
-from rain.defense import Classify, Defense, Draw, Hardened
+from rain.defense import Classify, Defense, Draw
 from rain.errors import GateError, OptionError
+from rain.hardened import Hardened
 from rain.images import Images, check_images
 from rain.prediction import GatedPrediction, group_by_size
 from rain.seeding import Generators

@@ -11,8 +11,9 @@ import rain
 from rain.adaptive import Expectation, Seeded, attackable
 from rain.attacks.gate import parts_of
 from rain.calibration import load
-from rain.defense import Defense, Draw, Hardened
+from rain.defense import Defense, Draw
 from rain.errors import ClassifierError, GateError, OptionError
+from rain.hardened import Hardened
 from rain.registry import foreign_code, load_attack
 
 CHEAP = "bit_depth(bits=5)+median"

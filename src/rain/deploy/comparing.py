@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from rain.defense import Hardened
 from rain.deploy.graphs import MULTIPLE
 from rain.deploy.manifest import Manifest
 from rain.deploy.runtime import Runtime
 from rain.errors import ExportError
+from rain.hardened import Hardened
 from rain.images import Images
 from rain.plans import Plan
 
