@@ -43,12 +43,15 @@ class Defense(nn.Module, ABC):
         turn: how many of an image's copies, one after the other, ``spread`` draws together.
         differentiable: False when ``transform`` has no useful gradient; an adaptive attacker then wraps it in
             ``StraightThrough``.
+        keeps_places: True when each pixel that ``transform`` gives shows what stood at its place. Behind such
+            a defence the clean image is what an enhancer is trained to restore.
     """
 
     random: bool = True
     independent: bool = True
     turn: int = 1
     differentiable: bool = True
+    keeps_places: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """See that a class of another package can be foreseen by nobody, and spoils no images."""

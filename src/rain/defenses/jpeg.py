@@ -31,6 +31,7 @@ class Jpeg(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, quality: int = 75):
         super().__init__()
