@@ -25,8 +25,8 @@ from torch import Tensor
 import rain
 from rain.bench.cells import OWN_SIZE, Cell
 from rain.bench.grid import read
-from rain.defense import own_size
 from rain.images import enter
+from rain.networks import own_size
 from rain.randomize import draw_choice, draw_offsets, pick, shift
 from rain.registry import DEFENSES, ENHANCERS
 from rain.training.machine import peak_memory_mb

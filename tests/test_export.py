@@ -10,8 +10,9 @@ from torch import Generator, Tensor
 from torch.func import functional_call, grad, vmap
 
 import rain
-from rain.defense import Draw, Pure
+from rain.defense import Draw
 from rain.errors import ClassifierError, ImageError, OptionError
+from rain.hardened import Pure
 from rain.tracing import is_channels_last, value_of
 
 COMPACT = "enhancer=compact(weights=None, head=4, near=1, features=4, blocks=1)"

@@ -1,6 +1,8 @@
 """The gate: who answers, what it costs, and what calibrates it."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ from torch import Tensor, nn
 import rain
 from rain.adaptive import attackable
 from rain.calibration import Calibration, load
-from rain.defense import Hardened
 from rain.errors import ClassifierError, GateError, OptionError
 from rain.gate import SCORES, Gated
+from rain.hardened import Hardened
 
 BICUBIC = "rain(enhancer=bicubic)"
 
@@ -341,3 +343,103 @@ def test_a_threshold_that_is_no_number_is_refused(threshold: Any) -> None:
 def test_a_gate_with_a_threshold_of_its_own_is_not_calibrated() -> None:
     with pytest.raises(GateError, match="leave threshold out"):
         gated(threshold=0.5).calibrate(pictures(60))
+
+
+def calibrated() -> Hardened:
+    hardened = gated()
+    hardened.calibrate(pictures(60), seed=1)
+    return hardened
+
+
+def into_the_model(hardened: Hardened, state: dict[str, Tensor]) -> None:
+    named = {f"classifier.{name}": value for name, value in state.items()}
+    hardened.load_state_dict(hardened.state_dict() | named)
+
+
+def into_the_classifier(hardened: Hardened, state: dict[str, Tensor]) -> None:
+    hardened.classifier.load_state_dict(state)
+
+
+def into_a_model_of_several(hardened: Hardened, state: dict[str, Tensor]) -> None:
+    several = nn.ModuleDict({"first": hardened})
+    several.load_state_dict(
+        {f"first.classifier.{name}": value for name, value in state.items()}, strict=False
+    )
+
+
+def by_assignment(hardened: Hardened, state: dict[str, Tensor]) -> None:
+    hardened.classifier.load_state_dict(state, assign=True)
+
+
+@pytest.mark.parametrize(
+    "load_into", [into_the_model, into_the_classifier, into_a_model_of_several, by_assignment]
+)
+def test_no_threshold_outlives_the_weights_that_it_was_calibrated_for(load_into: Any) -> None:
+    hardened = calibrated()
+    before = hardened.defense.threshold
+    load_into(hardened, other().state_dict())
+    for ask in (hardened, hardened.predict):
+        with pytest.raises(GateError, match=r"other weights than were loaded .*hardened\.calibrate"):
+            ask(pictures(2))
+    load_into(hardened, tiny().state_dict())
+    assert hardened.defense.threshold == before
+    load_into(hardened, other().state_dict())
+    again = hardened.calibrate(pictures(60), seed=1)
+    assert hardened.defense.threshold == again.threshold("l1", 0.1)
+    assert again.classifier != calibrated().calibrate(pictures(60)).classifier
+
+
+def test_a_threshold_outlives_its_own_weights_in_any_precision() -> None:
+    hardened, state = calibrated(), calibrated().state_dict()
+    before = hardened.defense.threshold
+    hardened.load_state_dict(state)
+    assert hardened.defense.threshold == before
+    hardened.half().load_state_dict(state)
+    assert hardened.defense.threshold == before
+    hardened.load_state_dict(calibrated().half().state_dict())
+    assert hardened.defense.threshold == before
+
+
+def test_other_weights_of_the_defense_end_a_threshold_too() -> None:
+    hardened = rain.harden(tiny(), "rain(enhancer=compact)", gate=0.1)
+    hardened.calibrate(pictures(60))
+    hardened.defense.load_state_dict(
+        {name: value + 0.01 for name, value in hardened.defense.state_dict().items()}
+    )
+    with pytest.raises(GateError, match="other weights than were loaded"):
+        hardened.predict(pictures(2))
+
+
+def test_a_copy_of_a_model_watches_its_own_weights() -> None:
+    hardened = calibrated()
+    twin, kept = copy.deepcopy(hardened), pickle.loads(pickle.dumps(hardened))
+    for model in (twin, kept):
+        into_the_model(model, other().state_dict())
+        with pytest.raises(GateError, match="other weights"):
+            model.predict(pictures(2))
+    assert len(hardened.predict(pictures(2)).flagged) == 2
+    into_the_model(hardened, other().state_dict())
+    with pytest.raises(GateError, match="other weights"):
+        hardened.predict(pictures(2))
+
+
+def test_a_threshold_of_its_own_stays_whatever_is_loaded() -> None:
+    hardened = gated(threshold=0.5)
+    into_the_model(hardened, other().state_dict())
+    assert hardened.defense.threshold == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_classifier_that_was_rounded_before_it_was_hardened_is_told(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    path = tmp_path / "gate.json"
+    calibrated().calibrate(pictures(60)).save(path)
+    advice = rf"harden the classifier in float32, then hardened\.to\({dtype}\)"
+    with pytest.raises(GateError, match=f"another classifier.*{advice}"):
+        rain.harden(tiny().to(dtype), BICUBIC, gate=0.1, calibration=path)
+    hardened = rain.harden(tiny().to(dtype), BICUBIC, gate=0.1)
+    with pytest.raises(GateError, match=f"not calibrated.*{advice}"):
+        hardened.predict(pictures(2).to(dtype))
+    later = rain.harden(tiny(), BICUBIC, gate=0.1, calibration=path).to(dtype)
+    assert len(later.predict(pictures(2).to(dtype)).flagged) == 2

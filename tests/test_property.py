@@ -18,8 +18,8 @@ from models import tiny
 from test_contracts import DEFENSE_SPECS, NORMED, SHORT
 from torch import Tensor, nn
 
-from rain.defense import harden
 from rain.errors import RainError
+from rain.hardening import harden
 from rain.images import distance
 from rain.registry import ATTACKS, load_attack, load_defense
 from rain.seeding import keyword_for

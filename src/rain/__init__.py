@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from rain.certificates import Certificates
     from rain.chain import Chain
     from rain.classifiers import Preprocessed
-    from rain.defense import Defense, Hardened, harden
+    from rain.defense import Defense
     from rain.errors import RainError
+    from rain.hardened import Hardened
+    from rain.hardening import harden
     from rain.images import quantize
     from rain.pictures import read_image, save_image
     from rain.prediction import GatedPrediction, Prediction
@@ -47,12 +49,12 @@ _HOMES = {
     "Expectation": "adaptive",
     "Frozen": "adaptive",
     "GatedPrediction": "prediction",
-    "Hardened": "defense",
+    "Hardened": "hardened",
     "Prediction": "prediction",
     "Preprocessed": "classifiers",
     "RainError": "errors",
     "StraightThrough": "adaptive",
-    "harden": "defense",
+    "harden": "hardening",
     "load_attack": "registry",
     "load_classifier": "registry",
     "load_dataset": "registry",

@@ -25,9 +25,10 @@ from collections.abc import Iterable, Sequence
 
 from rain.certificates import Certificates, certify_by, check_independent, lower_bound
 from rain.chain import Chain
-from rain.defense import Defense, Hardened
+from rain.defense import Defense
 from rain.errors import CertificateError
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images, check_images
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.chain import Chain
-from rain.defense import Classify, Defense, Draw, Hardened
+from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
+from rain.hardened import Hardened
 from rain.images import Images
 
 Model = Callable[[Images], Tensor]

@@ -93,6 +93,25 @@ def are_probabilities(logits: Tensor) -> bool:
     return bool(in_range.all() & sums_to_one.all() & is_soft.any())
 
 
+def probabilities_of(answer: object, model: object = None) -> Tensor:
+    """Softmax in float32, of logits (N, classes).
+
+    Args:
+        answer: what a classifier gave, of whatever kind.
+        model: who gave it; it is warned of once if it answers with probabilities. None warns of nothing.
+
+    Raises:
+        ClassifierError: a probability is no number, the largest of which would be class 0; or these are no
+            logits of several classes.
+    """
+    logits = logits_of(answer)
+    if model is not None:
+        warn_if_probabilities(logits, model)
+    probabilities = logits.float().softmax(1)
+    refuse_broken(torch.isfinite(probabilities).all(1), logits)
+    return probabilities
+
+
 def warn_if_probabilities(logits: Tensor, model: object) -> None:
     """Warn of a classifier that ends in a softmax, when its answers are first looked at.
 

@@ -79,15 +79,21 @@ class Calibration:
             raise GateError(f"{what}: {why}; take another score, such as l1")
         return value
 
-    def check(self, classifier: str, defense: str) -> None:
-        """Raise ``GateError`` if it belongs to another classifier or defence than these digests are of."""
+    def check(self, classifier: str, defense: str, hint: str = "") -> None:
+        """Raise ``GateError`` if it belongs to another classifier or defence than these digests are of.
+
+        Args:
+            classifier, defense: the digests.
+            hint: the end of the error, such as why the digests may differ.
+        """
         for name, own, other in (
             ("classifier", self.classifier, classifier),
             ("defence", self.defense, defense),
         ):
             if own != other:
                 what = f"this calibration belongs to another {name} (digest {own}, here {other})"
-                raise GateError(f"{what}: calibrate for this one, by rain calibrate or hardened.calibrate")
+                advice = "calibrate for this one, by rain calibrate or hardened.calibrate"
+                raise GateError(f"{what}: {advice}{hint}")
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, atomically.

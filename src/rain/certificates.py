@@ -16,9 +16,10 @@ from torch import Generator, Tensor
 
 from rain.answers import check_logits
 from rain.chain import Chain
-from rain.defense import Defense, Hardened
+from rain.defense import Defense
 from rain.errors import CertificateError, OptionError, RainError
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images, check_images
 from rain.lattice import LatticeNoise
 from rain.seeding import as_number, check_seed, is_integer, seed_for, seeds_of

@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.defense import Classify, Defense, Draw, kind_of
+from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
-from rain.errors import ImageError, OptionError
+from rain.errors import ImageError, OptionError, kind_of
 from rain.images import Images
 from rain.lattice import LatticeNoise
 from rain.plans import Plan
@@ -60,6 +60,10 @@ class Chain(Defense):
         """The parts, in their order."""
         return [part for part in self.parts if isinstance(part, Defense)]
 
+    def with_draws(self, draw: Draw) -> list[tuple[Defense, Draw]]:
+        """The parts, in their order, each with what it drew, by its own names."""
+        return [(part, _part_of(draw, place)) for place, part in enumerate(self.defenses())]
+
     @property
     def answers_itself(self) -> bool:
         """Whether the last part does."""
@@ -109,8 +113,8 @@ class Chain(Defense):
 
     def transform(self, images: Images, draw: Draw) -> Images:
         """Apply the parts, one after the other."""
-        for place, part in enumerate(self.defenses()):
-            images = part.transform(images, _part_of(draw, place))
+        for part, own in self.with_draws(draw):
+            images = part.transform(images, own)
         return images
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
@@ -125,10 +129,10 @@ class Chain(Defense):
 
     def answer(self, classify: Classify, images: Images, draw: Draw, *, copies: int = 1) -> Tensor:
         """Answer as the last part does to what those before it give; logits (N, classes)."""
-        *before, last = self.defenses()
-        for place, part in enumerate(before):
-            images = part.transform(images, _part_of(draw, place))
-        return last.answer(classify, images, _part_of(draw, len(before)), copies=copies)
+        *before, (last, last_draw) = self.with_draws(draw)
+        for part, own in before:
+            images = part.transform(images, own)
+        return last.answer(classify, images, last_draw, copies=copies)
 
     def _entering(self, images: Images, place: int) -> Images:
         """Images of the shape that a part gets, for its draw; the first gets the images themselves."""

@@ -7,8 +7,9 @@ feature squeezing (``rain.defenses.squeezing``) raises an alarm and no more.
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import torch
 from torch import Generator, Tensor, nn
 
 from rain.calibration import (
@@ -22,9 +23,11 @@ from rain.calibration import (
     look_up,
     summarize,
 )
-from rain.defense import Classify, Defense, Draw, Hardened
+from rain.defense import Classify, Defense, Draw
 from rain.errors import GateError, OptionError
+from rain.hardened import Hardened
 from rain.images import Images, check_images
+from rain.networks import first_weight
 from rain.prediction import GatedPrediction, group_by_size
 from rain.seeding import Generators
 
@@ -81,6 +84,9 @@ class Detector(Defense):
         self.sizes: tuple[tuple[int, int], ...] = ()
         self._threshold = threshold
         self._place: tuple[str, str] | None = None
+        self._before = ""  # what the weights were before others are loaded
+        self._is_outdated = False  # others were loaded, for which there is no calibration
+        self._hint = ""  # why a calibration may not be there though there is one
 
     @abstractmethod
     def compared(self) -> list[Defense]:
@@ -115,7 +121,12 @@ class Detector(Defense):
         """
         if self._threshold is None:
             how = "hardened.calibrate(images) with clean pictures, or rain calibrate and calibration=FILE"
-            raise GateError(f"this {self.noun} is not calibrated for its classifier and defence: {how}")
+            what = f"this {self.noun} is not calibrated for its classifier and defence"
+            if self._is_outdated:
+                what = (
+                    f"this {self.noun} was calibrated for other weights than were loaded into the model since"
+                )
+            raise GateError(f"{what}: {how}{self._hint}")
         return self._threshold
 
     def check_calibrated(self) -> None:
@@ -136,8 +147,37 @@ class Detector(Defense):
         if self._place not in (None, place):
             what = f"this {self.noun} stands before another classifier already"
             raise GateError(f"{what}: make one for each")
+        self._watch(classifier)
+        if self._place is None:
+            self._watch(self.identified())
         self._place = place
+        self._hint = _hint_of_rounding(classifier, self.identified())
         calibration = self.calibration or look_up(*place)
+        if calibration is not None:
+            self.use(calibration)
+
+    def _watch(self, module: nn.Module) -> None:
+        """See when other weights are loaded into a module, by whatever holds it: no threshold outlives them.
+
+        The hooks are methods, so that a copy of the model has those of its own detector.
+        """
+        module.register_load_state_dict_pre_hook(self._note_weights)
+        module.register_load_state_dict_post_hook(self._follow_weights)
+
+    def _note_weights(self, module: nn.Module, *_: Any) -> None:
+        self._before = identity(module)
+
+    def _follow_weights(self, module: nn.Module, _: Any) -> None:
+        """Take the calibration of the weights that were loaded; without one there is no threshold."""
+        after = identity(module)
+        if after == self._before:  # weights are compared in the type that they have now: half is no other
+            return
+        classifier, defense = self.place
+        self._place = (classifier, after) if module is self.identified() else (after, defense)
+        self._threshold, self.sizes, self._is_outdated = None, (), True
+        own = self.calibration
+        is_own = own is not None and (own.classifier, own.defense) == self._place
+        calibration = own if is_own else look_up(*self._place)
         if calibration is not None:
             self.use(calibration)
 
@@ -159,9 +199,10 @@ class Detector(Defense):
         Raises:
             GateError: it belongs to another classifier or defence, or is of too few pictures.
         """
-        calibration.check(*self.place)
+        calibration.check(*self.place, self._hint)
         self._threshold = calibration.threshold(self.score, self.share)
         self.calibration, self.sizes = calibration, calibration.sizes
+        self._is_outdated = False
 
     def calibrate(
         self,
@@ -238,6 +279,16 @@ def give_calibration(defense: Defense, calibration: Calibration | str | Path) ->
         raise OptionError("a calibration goes with a gate: give gate=0.02, or another share of clean images")
     defense.refuse_fixed()
     defense.calibration = loaded(calibration)
+
+
+def _hint_of_rounding(*modules: nn.Module) -> str:
+    """Say that weights were rounded before they were hardened, where they were: no digest is as before."""
+    for module in modules:
+        weight = first_weight(module)
+        if weight is not None and weight.dtype != torch.float32:
+            what = f"the weights are {weight.dtype}, and what was calibrated in float32 is not recognized"
+            return f" ({what}: harden the classifier in float32, then hardened.to({weight.dtype}))"
+    return ""
 
 
 def loaded(calibration: Calibration | str | Path | None) -> Calibration | None:

@@ -134,6 +134,13 @@ def shown(value: object) -> str:
     return text[:LONGEST_SHOWN] + rest
 
 
+def kind_of(value: object) -> str:
+    """Say what was given in the place of a thing that had to be made."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: make one, {value.__name__}(...)"
+    return f"a {type(value).__name__}"
+
+
 def visible(text: str) -> str:
     r"""Spell out what a terminal would take as a command, and marks that turn the direction of writing.
 

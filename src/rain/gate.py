@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from rain.answers import probabilities_of
 from rain.calibration import Calibration, Comparison
-from rain.defense import Classify, Defense, Draw, Hardened, kind_of, probabilities_of
+from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
-from rain.errors import GateError, OptionError, did_you_mean
+from rain.errors import GateError, OptionError, did_you_mean, kind_of
+from rain.hardened import Hardened
 from rain.images import Images
 from rain.plans import Plan
 from rain.prediction import GatedPrediction
@@ -261,7 +263,7 @@ class Gated(Detector):
         Args:
             bare: logits (N, classes) of the classifier.
             each: logits (draws, N, classes) behind the defence.
-            model: as for ``rain.prediction.probabilities_of``.
+            model: as for ``rain.answers.probabilities_of``.
         """
         suspicion = self.suspicion(bare, each[0])
         flagged = suspicion > self.threshold

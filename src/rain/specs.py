@@ -5,7 +5,7 @@ Grids, results and the command line write them so.
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rain.errors import OptionError, shown
@@ -122,6 +122,12 @@ def apart(text: str) -> list[str]:
         else:
             parts.append(piece)
     return [part.strip() for part in parts]
+
+
+def chain(parts: Sequence[str]) -> str:
+    """The canonical spec of the defences, at least one, one after the other: of one, its own."""
+    canonicals = [canonical(part) for part in parts]
+    return write("chain", {"parts": "+".join(canonicals)}) if len(canonicals) > 1 else canonicals[0]
 
 
 def canonical(spec: str) -> str:

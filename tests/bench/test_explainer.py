@@ -10,8 +10,8 @@ import torch
 from rain.bench.explainer import explain
 from rain.bench.explanation import CLEAN, Explanation, Gate
 from rain.calibration import Calibration, identity
-from rain.defense import harden
 from rain.errors import GateError, ImageError, LabelError, OptionError, UnknownNameError
+from rain.hardening import harden
 from rain.images import enter
 from rain.pictures import read_image
 from rain.registry import load_classifier

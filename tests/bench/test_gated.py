@@ -13,8 +13,8 @@ from rain.bench.assets import Assets
 from rain.bench.cells import load
 from rain.bench.measure import Bench
 from rain.bench.runners import run
-from rain.defense import Hardened
 from rain.errors import GateError, OptionError, ResultError
+from rain.hardened import Hardened
 
 INNER = "rain(enhancer=bicubic)"
 

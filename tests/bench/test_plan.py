@@ -16,8 +16,8 @@ from rain.bench.grid import Grid, expand, read
 from rain.bench.metrics import rows
 from rain.bench.plan import prepare, without_uncalibrated
 from rain.bench.runners import run
-from rain.defense import own_size
 from rain.errors import AttackError, DatasetError, GridError, ImageError, ResultError
+from rain.networks import own_size
 
 CLEAN: dict[str, Any] = {"attacks": [{"attack": "none"}], "defenses": ["none"], "gallery": 0}
 SEEING = "models:seeing(side=24)"

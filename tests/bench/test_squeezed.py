@@ -13,8 +13,8 @@ from rain.bench.detection import detections
 from rain.bench.grid import Grid
 from rain.bench.plan import without_uncalibrated
 from rain.bench.runners import run
-from rain.defense import harden
 from rain.errors import GateError, OptionError
+from rain.hardening import harden
 from rain.images import enter
 from rain.registry import load_classifier
 from rain.report.detector import detectors

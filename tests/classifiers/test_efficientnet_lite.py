@@ -9,8 +9,8 @@ import torch
 
 from rain import load_dataset
 from rain.classifiers import _efficientnet_lite
-from rain.defense import own_size
 from rain.errors import WeightsError
+from rain.networks import own_size
 from rain.registry import load_classifier
 
 FACTS = {0: (224, 224, 4_652_008), 1: (240, 272, 5_416_680), 2: (260, 292, 6_092_072)}

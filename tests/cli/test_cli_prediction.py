@@ -83,7 +83,7 @@ def test_files_folders_and_what_is_neither_go_together(album: Path, tmp_path: Pa
 
 
 def test_a_network_that_fails_on_one_picture_goes_on(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rain.defense import Hardened
+    from rain.hardened import Hardened
 
     predict_all = Hardened.predict
 

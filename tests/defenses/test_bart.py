@@ -8,11 +8,11 @@ from skimage.transform import swirl as swirl_of_skimage
 from torch import Tensor
 
 import rain
-from rain.defense import Pure
 from rain.defenses import _barrage, _colors
 from rain.defenses._barrage import FAMILIES, STRENGTHS, Chance
 from rain.defenses.bart import NAMES
 from rain.errors import OptionError
+from rain.hardened import Pure
 
 MEMBERS = [member for members in FAMILIES.values() for member in members]
 BY_BPDA = (_barrage.round_levels, _barrage.encode)

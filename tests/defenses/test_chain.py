@@ -14,8 +14,9 @@ from rain.adaptive import Expectation, StraightThrough, attackable
 from rain.bench import runners
 from rain.bench.grid import expand
 from rain.chain import Chain
-from rain.defense import Defense, harden
+from rain.defense import Defense
 from rain.errors import GridError, OptionError, UnknownNameError
+from rain.hardening import harden
 from rain.promises import check_promises
 from rain.registry import load_defense
 from rain.report.labels import defense_labels

@@ -8,9 +8,9 @@ from torch import Tensor
 
 import rain
 from rain.adaptive import Expectation, Seeded, attackable
-from rain.defense import Pure
 from rain.defenses import crop_ensemble
 from rain.errors import OptionError
+from rain.hardened import Pure
 
 
 def cut_by_hand(image: Tensor, place: Tensor, share: float) -> Tensor:

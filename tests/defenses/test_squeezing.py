@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import tiny
+from models import other, tiny
 from torch import Tensor, nn
 
 import rain
 from rain.adaptive import Expectation, Seeded, attackable
 from rain.attacks.gate import parts_of
 from rain.calibration import load
-from rain.defense import Defense, Draw, Hardened
+from rain.defense import Defense, Draw
 from rain.errors import ClassifierError, GateError, OptionError
+from rain.hardened import Hardened
 from rain.registry import foreign_code, load_attack
 
 CHEAP = "bit_depth(bits=5)+median"
@@ -163,6 +164,14 @@ def test_a_threshold_of_its_own_is_not_calibrated() -> None:
     calibration = squeezing().calibrate(pictures(60))
     with pytest.raises(GateError, match="leave threshold out"):
         rain.harden(tiny(), f"squeezing(squeezers={CHEAP}, threshold=0.5)", calibration=calibration)
+
+
+def test_no_alarm_is_raised_by_the_threshold_of_other_weights() -> None:
+    hardened = squeezing()
+    hardened.calibrate(pictures(60))
+    hardened.classifier.load_state_dict(other().state_dict())
+    with pytest.raises(GateError, match="this detector was calibrated for other weights"):
+        hardened.predict(pictures(2))
 
 
 def test_an_attacker_gets_a_gradient_that_sees_the_squeezers(images: Tensor) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rain.defense import probabilities_of
+from rain.answers import probabilities_of
 from rain.deploy import answers
 from rain.errors import ClassifierError
 from rain.gate import SCORES, Gated

@@ -13,11 +13,12 @@ from models import seeing, tiny
 from torch import Tensor, nn
 
 import rain
-from rain.defense import Defense, Hardened
+from rain.defense import Defense
 from rain.deploy import Runtime, export
 from rain.deploy.reasons import NO_WORD, ONE_BY_ONE, REASONS, why_not
 from rain.errors import ExportError, GateError, ImageError, OptionError
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import enter
 from rain.registry import DEFENSES, load_defense
 

@@ -88,6 +88,18 @@ def test_a_figure_of_two_places_is_refused(root: Path) -> None:
         figure(root, "none clean")
 
 
+def test_a_figure_of_one_of_several_classifiers_names_it(root: Path) -> None:
+    for weights, clean in (("first", 0.5), ("second", 0.25)):
+        before = unattacked(defense="none", classifier=f"small_resnet(width=4, weights={weights})")
+        write(root / "study", [result(before, share(clean, 4), share(clean, 4))])
+    assert figure(root, "none@first clean") == "50.0 %"
+    assert figure(root, "none@small_resnet(width=4,weights=second) clean") == "25.0 %"
+    with pytest.raises(ResultError, match=r"several places.*name one, none@CLASSIFIER"):
+        figure(root, "none@small_resnet clean")
+    with pytest.raises(ResultError, match="no results of none before third"):
+        figure(root, "none@third clean")
+
+
 def test_the_adaptive_figure_is_of_attacks_that_follow_the_model(root: Path) -> None:
     noise = result(
         cell(defense="rain(preset=released, seam=wrapped)", attack="noise"), share(0.0), share(0.66)

@@ -9,7 +9,8 @@ from fitting import rows
 
 import rain
 from rain.seeding import generator_for
-from rain.training.objective import Objective, target_of
+from rain.training.learners import target_of
+from rain.training.objective import Objective
 from rain.training.recipe import Config, read, shipped
 
 SMALL = "smooth(sigma=0.25, enhancer=compact(scale=1, weights=None, head=4, near=1, features=4, blocks=1))"

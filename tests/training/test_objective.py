@@ -18,7 +18,8 @@ from rain.registry import ATTACKS, load_defense, own_traits
 from rain.seeding import generator_for
 from rain.training.attacker import behind_draw, build_attack, evenly_chosen, frozen
 from rain.training.checks import check_target
-from rain.training.objective import Objective, divergence, target_of
+from rain.training.learners import target_of
+from rain.training.objective import Objective, divergence
 from rain.training.recipe import Config
 from rain.training.stages import Stages, feature_distance, relative_distance
 

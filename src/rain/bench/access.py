@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from rain.adaptive import Expectation, Frozen, Model, RandomModel, Seeded, View, attackable
 from rain.bench.cells import Cell
 from rain.bench.lockstep import Task, together
-from rain.defense import Hardened
 from rain.errors import AttackError, OptionError, RainError, shown
+from rain.hardened import Hardened
 from rain.images import Images, distance
 from rain.own_code import ENDINGS
 from rain.registry import Traits, load_attack, options_in_full, own_traits, traits_of

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from rain import checkpoints, specs
 from rain.bench.access import in_full, traits_text
 from rain.bench.cells import Cell, indices_text
-from rain.defense import Defense, Hardened, harden
+from rain.defense import Defense
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
+from rain.hardened import Hardened
+from rain.hardening import harden
 from rain.registry import foreign_code, libraries_of, load_classifier, load_dataset, load_defense
 from rain.runtime.folding import folded
 from rain.runtime.memory import Batches

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.adaptive import Expectation, Model, Seeded, View
-from rain.defense import Hardened
+from rain.hardened import Hardened
 from rain.images import Images, project
 
 INNER = 0.95

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rain import checkpoints
+from rain.answers import probabilities_of
 from rain.bench.access import attack_each, attack_in_pieces, attacker_view, in_full, try_options
 from rain.bench.assets import Assets, device_name
 from rain.bench.cells import Cell
@@ -15,11 +16,13 @@ from rain.bench.explanation import CLEAN, Explanation, Gate, Guess, Setting, Ver
 from rain.bench.frequencies import measure_change, measure_detail, pixels
 from rain.bench.workload import passes, passes_to_explain
 from rain.calibration import identity, look_up
-from rain.defense import Defense, Draw, Hardened, own_size, probabilities_of
+from rain.defense import Defense, Draw
 from rain.detector import Detector
 from rain.errors import LabelError, OptionError, did_you_mean
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images, enter
+from rain.networks import own_size
 from rain.pictures import read_image
 from rain.presets import spelled_out
 from rain.promises import check_promises

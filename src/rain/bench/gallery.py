@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from rain.bench.schema import GALLERY_BYTES
-from rain.defense import Hardened
+from rain.hardened import Hardened
 from rain.images import Images
 
 DRAWS = 8

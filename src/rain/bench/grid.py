@@ -233,8 +233,7 @@ def _defense(entry: Any) -> str:
         return canonical(entry)
     if not entry:
         raise GridError('a chain among the defenses lists at least one, ["jpeg", "rain"]')
-    parts = [canonical(part) for part in entry]
-    return specs.write("chain", {"parts": "+".join(parts)}) if len(parts) > 1 else parts[0]
+    return specs.chain([_text(part) for part in entry])
 
 
 def _text(spec: Any) -> str:

@@ -12,10 +12,12 @@ import torch
 from torch import Generator, Tensor
 
 from rain.adaptive import Model, View, attackable
+from rain.answers import probabilities_of
 from rain.bench.access import BACKWARD, Attacked, Ticking, attack_in_pieces
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell
-from rain.defense import Defense, Draw, Hardened, probabilities_of
+from rain.defense import Defense, Draw
+from rain.hardened import Hardened
 from rain.images import Images, distance
 from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from rain.answers import probabilities_of
 from rain.bench.access import (
     Attacked,
     attack_each,
@@ -20,10 +21,10 @@ from rain.bench.kept import Keeper
 from rain.bench.known import attack_known
 from rain.bench.labelling import check_labels, warn_of_other_classes
 from rain.bench.outcomes import Answers, Batch, outcomes_of
-from rain.defense import Hardened, probabilities_of
 from rain.detector import Detector
 from rain.errors import AttackError, ImageError
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images, enter
 from rain.runtime.precision import Mixed
 from rain.runtime.progress import Tick

@@ -13,10 +13,10 @@ from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
 from rain.bench.kept import Space, check_form, finished_without, space_for
 from rain.bench.provenance import refused_fact
-from rain.defense import own_size
 from rain.detector import Detector
 from rain.errors import DatasetError, GateError, GridError, OptionError, RainError, ResultError
 from rain.images import enter
+from rain.networks import own_size
 from rain.own_code import ENDINGS
 from rain.promises import check_promises
 from rain.runtime.memory import Batches, pick_device

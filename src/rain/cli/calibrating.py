@@ -15,8 +15,8 @@ from rain.files import to_path, try_to_write
 if TYPE_CHECKING:
     from rain.calibration import Calibration
     from rain.datasets import Dataset
-    from rain.defense import Hardened
     from rain.detector import Detector
+    from rain.hardened import Hardened
 
 IMAGES_HELP = "Clean pictures, without labels: a folder, or a dataset (rain list datasets)."
 OUT_HELP = "The file to write, for --calibration, harden(calibration=...) and gated(calibration=...)."
@@ -48,7 +48,8 @@ def calibrate(
     with clean_errors():
         from rain.bench.cost import dataset_of
         from rain.checkpoints import warn_if_untrained
-        from rain.defense import harden, own_size
+        from rain.hardening import harden
+        from rain.networks import own_size
         from rain.registry import load_classifier, load_dataset
         from rain.runtime.memory import pick_device
 

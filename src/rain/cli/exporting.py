@@ -44,8 +44,9 @@ def export(
     """
     with clean_errors():
         from rain.checkpoints import warn_if_untrained
-        from rain.defense import harden, own_size
         from rain.deploy.exporting import export as write
+        from rain.hardening import harden
+        from rain.networks import own_size
         from rain.registry import load_classifier
 
         sides = _sides(size)

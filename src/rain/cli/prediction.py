@@ -18,7 +18,7 @@ from rain.errors import DatasetError, RainError
 if TYPE_CHECKING:
     import torch
 
-    from rain.defense import Hardened
+    from rain.hardened import Hardened
     from rain.runtime.progress import Tick
 
 IMAGES_HELP = "Image files, or folders: all pictures within, one line each."
@@ -250,8 +250,9 @@ def _oracle(
 ) -> Oracle:
     """Build what is asked; warn where images enter at another size than the classifier sees."""
     from rain.checkpoints import warn_if_untrained
-    from rain.defense import harden, own_size
     from rain.detector import Detector
+    from rain.hardening import harden
+    from rain.networks import own_size
     from rain.registry import load_classifier
     from rain.runtime.memory import pick_device
 

@@ -26,6 +26,7 @@ class BandStop(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, low: float = 0.5, high: float = 1.0):
         super().__init__()

@@ -27,6 +27,7 @@ class BitDepth(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, bits: int = 3):
         super().__init__()

@@ -33,6 +33,7 @@ class JpegSoft(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, quality: int = 75):
         super().__init__()

@@ -26,6 +26,7 @@ class LowPass(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, radius: float = 0.5):
         super().__init__()

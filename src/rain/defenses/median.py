@@ -29,6 +29,7 @@ class Median(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, size: int = 2):
         super().__init__()

@@ -35,6 +35,7 @@ class Nlm(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, search: int = 11, patch: int = 3, strength: float = 4.0):
         super().__init__()

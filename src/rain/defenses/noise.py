@@ -28,6 +28,8 @@ class Noise(Defense):
     Differs: the classifier is not trained on noise, and nothing is certified.
     """
 
+    keeps_places = True
+
     def __init__(self, sigma: float = 0.05):
         super().__init__()
         self.sigma = check_number(sigma, "sigma", 1e-4, 1)

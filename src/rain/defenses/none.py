@@ -12,6 +12,7 @@ class NoDefense(Defense):
     """Pass images on unchanged."""
 
     random = False
+    keeps_places = True
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw nothing."""

@@ -56,6 +56,7 @@ class PixelDeflection(Defense):
         place apart, and may copy what was copied before.
     """
 
+    keeps_places = True
     map = "none"
 
     def __init__(self, deflections: int = 200, window: int = 10, sigma: float = 0.04, map: str = "none"):

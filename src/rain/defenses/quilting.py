@@ -56,6 +56,8 @@ class Quilting(Defense):
         overlap, not a graph cut of both at once.
     """
 
+    keeps_places = True
+
     def __init__(self, bank: str = "samples", patches: int = 20_000, size: int = 5, neighbors: int = 10):
         super().__init__()
         self.size = check_integer(size, "size", 3, 32)

@@ -16,7 +16,7 @@ from rain.images import Images
 from rain.plans import Cells, Offsets, Plan
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES
-from rain.specs import parse
+from rain.specs import apart, parse
 
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
@@ -289,12 +289,21 @@ def _trained_behind(enhancer: nn.Module) -> Options | None:
     card: dict[str, str] = getattr(enhancer, "card", None) or {}
     try:
         recipe = json.loads(card.get("recipe", "{}"))
-        name, options = parse(card.get("behind") or str(recipe.get("defense", "")))
+        name, options = _rain_within(card.get("behind") or str(recipe.get("defense", "")))
         preset = PRESETS[str(options.get("preset", "default"))]
         changes = {option: options[option] for option in ("down", "keep") if option in options}
         return replace(preset, **changes) if name == "rain" else None
     except (ValueError, TypeError, AttributeError, KeyError, OptionError):
         return None  # a card is free text: of one that says something else nothing is known
+
+
+def _rain_within(spec: str) -> tuple[str, dict[str, Any]]:
+    """The name and options of a defence; of a chain, those of the first ``rain`` in it, if there is one."""
+    name, options = parse(spec)
+    if name == "chain":
+        parts = [_rain_within(part) for part in apart(str(options.get("parts", "")))]
+        return next((part for part in parts if part[0] == "rain"), (name, options))
+    return name, options
 
 
 def _misfit(defense: Rain, trained: Options | None) -> str:

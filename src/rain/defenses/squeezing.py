@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from rain.answers import probabilities_of
 from rain.calibration import Calibration, Comparison
-from rain.defense import Classify, Defense, Draw, Hardened, kind_of, probabilities_of
+from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
-from rain.errors import OptionError
+from rain.errors import OptionError, kind_of
 from rain.gate import log_probabilities
+from rain.hardened import Hardened
 from rain.images import Images
 from rain.options import check_number
 from rain.prediction import GatedPrediction

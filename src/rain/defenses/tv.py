@@ -43,6 +43,8 @@ class Tv(Defense):
         dropped the result is that of its ``denoise_tv_chambolle``.
     """
 
+    keeps_places = True
+
     def __init__(self, drop: float = 0.5, weight: float = 0.03, steps: int = 150):
         super().__init__()
         self.drop = check_number(drop, "drop", 0, 0.99)

@@ -40,6 +40,7 @@ class WaveletSr(Defense):
     """
 
     random = False
+    keeps_places = True
 
     def __init__(self, sigma: float = 0.02, enhancer: str | nn.Module = "compact(weights=blind)"):
         super().__init__()

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from rain.calibration import identity
-from rain.defense import Hardened, duplicate, own_size
 from rain.deploy.comparing import CHECKS, compare, compare_labels, noise, samples_of
 from rain.deploy.graphs import MULTIPLE, modules_of, trace, write
 from rain.deploy.manifest import FORMATS, NAME, PARTS, Gate, Graph, Manifest, Origin, digest_file
@@ -22,7 +21,9 @@ from rain.deploy.reasons import is_one_by_one, why_not
 from rain.errors import ExportError, ImageError, OptionError, did_you_mean
 from rain.files import is_file, to_path
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images, check_images
+from rain.networks import duplicate, own_size
 from rain.plans import Plan
 from rain.seeds import is_integer
 from rain.version import __version__

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from rain.defense import Defense, Draw, Hardened, Pure
+from rain.defense import Defense, Draw
 from rain.deploy.engines import import_runtime
 from rain.errors import ExportError, RainError
+from rain.hardened import Hardened, Pure
 from rain.images import Images
 from rain.plans import Plan
 

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from rain.calibration import identity
 from rain.checkpoints import warn_if_untrained
-from rain.defense import Hardened, harden, own_size
 from rain.deploy.answering import Answerer, without_paths
 from rain.deploy.settings import Settings
 from rain.detector import Detector
 from rain.errors import GateError, OptionError
 from rain.gate import Gated
+from rain.hardened import Hardened
+from rain.hardening import harden
 from rain.images import enter
+from rain.networks import own_size
 from rain.pictures import read_image
 from rain.registry import load_classifier, load_defense
 from rain.runtime.memory import pick_device

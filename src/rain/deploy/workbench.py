@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from rain.adaptive import Expectation, Model, Seeded, attackable
-from rain.defense import Hardened
 from rain.deploy.model import Model as Served
 from rain.errors import RainError
 from rain.gate import Gated
+from rain.hardened import Hardened
 from rain.images import Images
 from rain.prediction import GatedPrediction
 from rain.registry import load_attack

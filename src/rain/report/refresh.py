@@ -19,8 +19,9 @@ what the results gave; ``refresh`` writes it anew. There are four marks:
 
 A figure is ``figure FOLDER DEFENSE NUMBER [EPS] [WORD]``:
 
-- FOLDER holds the results of one place, and is told from the folder of the project.
-- DEFENSE is a spec without spaces, ``none`` for the bare classifier.
+- FOLDER holds the results, and is told from the folder of the project.
+- DEFENSE is a spec without spaces, ``none`` for the bare classifier. Where FOLDER holds several classifiers
+  it is DEFENSE@CLASSIFIER, with a part of the spec of one of them, such as ``none@madry2``.
 - NUMBER is ``clean`` (accuracy on clean images), ``cost`` (points of clean accuracy that the defence costs),
   ``gain`` (points that it holds more than the bare classifier, under all attacks together), or an access
   (``transfer``, ``static``, ``adaptive``, ...): accuracy under the worst of its attacks on each image. All
@@ -118,12 +119,15 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
     word = rest.pop(0) if rest else ""
     if rest or word not in ("", "interval", "images") or (word and not _is_accuracy(number)):
         raise ResultError(f"{mark}: {' '.join([word, *rest])!r} cannot be understood there")
-    setting = results(folder)
+    defense, _, classifier = defense.partition("@")
+    setting = [one for one in results(folder) if classifier in one.cell.classifier.replace(" ", "")]
     if len({place_order(result.cell) for result in setting}) > 1:
-        raise ResultError(f"{mark}: {folder} has results of several places, and a figure is of one")
+        what = f"{folder} has results of several places, and a figure is of one"
+        raise ResultError(f"{mark}: {what}; of several classifiers name one, {defense}@CLASSIFIER")
     own = [result for result in setting if result.cell.defense.replace(" ", "") == defense]
     if not own:
-        raise ResultError(f"{mark}: {folder} has no results of {defense}")
+        before = f" before {classifier}" if classifier else ""
+        raise ResultError(f"{mark}: {folder} has no results of {defense}{before}")
     if number in ("cost", "gain"):
         return _difference(_headline(setting, own[0].cell.defense, eps, mark), number, mark)
     if number.startswith(PAYS):

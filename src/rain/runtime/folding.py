@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from rain.defense import duplicate
+from rain.networks import duplicate
 from rain.own_code import ENDINGS
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rain.chain import Chain
 from rain.registry import options_in_full
 from rain.specs import parse
 from rain.training.attacker import evenly_chosen
@@ -50,6 +51,8 @@ def why_not_fixed(config: Config, objective: Objective) -> str:
         return "a classifier is trained"
     if config.optimizer != "adam":
         return f"optimizer = {config.optimizer!r}"
+    if isinstance(defense, Chain):
+        return "the defence is a chain"
     if not isinstance(getattr(defense, "turn", None), int) or getattr(defense, "down", "") == "scale":
         return "the defence draws sizes"
     if not config.attack:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rain.files import printable
-from rain.specs import parse, write
+from rain.specs import apart, chain, parse, write
 from rain.training.attacker import attacker_text
 from rain.training.recipe import PLACES, Config
 from rain.training.sources import Sources
@@ -69,6 +69,8 @@ def weight_card(
 def behind(defense: str) -> str:
     """What an enhancer is trained behind: the spec of its defence, without the enhancer itself."""
     name, options = parse(defense)
+    if name == "chain" and "parts" in options:
+        return chain([behind(part) for part in apart(options["parts"])])
     return write(name, {option: value for option, value in options.items() if option != "enhancer"})
 
 

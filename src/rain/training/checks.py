@@ -7,7 +7,8 @@ from rain.answers import logits_of
 from rain.defense import Draw
 from rain.errors import DatasetError, RecipeError
 from rain.seeding import generator_for
-from rain.training.objective import Objective, target_of
+from rain.training.learners import target_of
+from rain.training.objective import Objective
 from rain.training.recipe import Config
 from rain.training.sources import Sources, check_same_classes
 

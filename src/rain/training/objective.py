@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,6 @@ from torch import Generator, Tensor, nn
 from rain.adaptive import Expectation, Model
 from rain.checkpoints import warn_if_untrained
 from rain.defense import Defense, Draw
-from rain.errors import RecipeError
 from rain.images import Images
 from rain.registry import load_classifier, load_defense
 from rain.runtime.folding import folded
@@ -25,29 +24,9 @@ from rain.training.attacker import (
     evenly_chosen,
     frozen,
 )
+from rain.training.learners import enhancer_of, find_learner, passing_gradients, target_of
 from rain.training.recipe import Config
 from rain.training.stages import Stages, feature_distance
-
-
-@runtime_checkable
-class Trainable(Protocol):
-    """A defence that can say what its output should have been, so that its enhancer can be trained."""
-
-    def target(self, images: Images, draw: Draw) -> Images:
-        """Give the output of a perfect enhancer for this draw."""
-        ...
-
-
-def target_of(defense: Defense, images: Images, draw: Draw) -> Images:
-    """Ask a defence what its output should have been.
-
-    Raises:
-        RecipeError: it cannot say.
-    """
-    if not isinstance(defense, Trainable):
-        advice = "it needs a method target(images, draw)"
-        raise RecipeError(f"{type(defense).__name__} cannot say what its output should have been: {advice}")
-    return defense.target(images, draw)
 
 
 class Both(nn.Module):
@@ -71,7 +50,8 @@ class Objective(nn.Module):
 
     Raises:
         UnknownNameError, OptionError, WeightsError: a spec names what is not there.
-        RecipeError: the defence has no enhancer to train, or cannot say what its output should have been.
+        RecipeError: the defence has no enhancer to train, or several, or cannot say what its output should
+            have been.
     """
 
     def __init__(self, config: Config):
@@ -106,14 +86,9 @@ class Objective(nn.Module):
         return self.classifier
 
     def _enhancer(self) -> nn.Module:
-        what = f"defense = {self.config.defense!r}"
-        enhancer = getattr(self.defense, "enhancer", None)
-        if not isinstance(enhancer, nn.Module) or not any(True for _ in enhancer.parameters()):
-            raise RecipeError(f"{what} has no enhancer to train; take rain(enhancer=compact(weights=None))")
-        if not isinstance(self.defense, Trainable):
-            advice = "it needs a method target(images, draw)"
-            raise RecipeError(f"{what} cannot say what its output should have been: {advice}")
-        return enhancer
+        learner = find_learner(self.defense, self.config.defense)
+        self.defense = passing_gradients(self.defense, learner)
+        return enhancer_of(learner)
 
     def train(self, mode: bool = True) -> Self:
         """Set the training flag of the learner; everything else stays in eval mode."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from rain.defense import own_size
 from rain.errors import RecipeError
 from rain.images import Images
+from rain.networks import own_size
 from rain.registry import load_classifier
 from rain.runtime.precision import is_mixed
 from rain.training.ascent import why_not_fixed

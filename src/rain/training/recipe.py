@@ -4,6 +4,7 @@ A recipe holds fields of ``Config``, at the top level; what it leaves out has th
 --set rate=1e-4`` replaces single fields. The shipped recipes are in ``rain/training/recipes``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, get_type_hints
 
 from rain.errors import OptionError, RecipeError, did_you_mean, shown
 from rain.files import to_path
-from rain.specs import fraction
+from rain.specs import chain, fraction
 from rain.tables import parse_toml, read_toml
 from rain.training.rules import check
 
@@ -30,6 +31,9 @@ KINDS = {
 }
 """The types of fields, as errors call them."""
 
+CHAINED = ("defense", "teacher")
+"""The fields that take a list of specs, too: a chain of defences."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -44,7 +48,8 @@ class Config:
         validation_images: the first so many of them.
         classifier: spec; "" for none, where only pixels are compared.
         defense: spec of a defence with an enhancer, and what the enhancer starts from; for a classifier
-            "none" or what it stands behind; for both a defence with an enhancer.
+            "none" or what it stands behind; for both a defence with an enhancer. A list is a chain, such as
+            ["jpeg", "rain(enhancer=compact(weights=None))"], one part of which has an enhancer to train.
         side: of the training images, in pixels; 0 is what the classifier sees, and 224 where there is none
             that says it (``rain.training.pieces.with_side``).
         augment: "crop" cuts a square of ``side`` pixels from the picture's own pixels; "scale" cuts one of up
@@ -245,6 +250,8 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         RecipeError: it is of another type.
     """
     converted: Any = None
+    if name in CHAINED and isinstance(value, list | tuple):
+        value = _as_chain(name, value)
     if kind is float:
         converted = _as_float(name, value)
     elif kind == tuple[str, ...]:
@@ -256,6 +263,21 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     if converted is None:
         raise RecipeError(f"{name} must be {KINDS[kind]}, got {shown(value)}")
     return converted
+
+
+def _as_chain(name: str, parts: Sequence[Any]) -> str:
+    """The spec of a chain of what a list names.
+
+    Raises:
+        RecipeError: it names nothing, or something that is no spec.
+    """
+    if not parts or not all(isinstance(part, str) for part in parts):
+        advice = '["jpeg", "rain(enhancer=compact(weights=None))"]'
+        raise RecipeError(f"{name} is a spec or a list of them, {advice}; got {shown(parts)}")
+    try:
+        return chain(parts)
+    except OptionError as error:
+        raise RecipeError(f"{name}: {error}") from None
 
 
 def _as_float(name: str, value: Any) -> float | None:

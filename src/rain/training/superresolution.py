@@ -11,7 +11,7 @@ from rain.errors import RecipeError
 from rain.images import Images
 from rain.registry import load_dataset
 from rain.seeding import generator_for
-from rain.training.objective import target_of
+from rain.training.learners import target_of
 
 BORDER = 2
 """Pixels at each side that are left out."""

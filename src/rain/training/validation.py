@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 from rain.defense import Defense, Draw
 from rain.images import Images
 from rain.seeding import generator_for
-from rain.training.objective import Objective, divergence, target_of
+from rain.training.learners import target_of
+from rain.training.objective import Objective, divergence
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
