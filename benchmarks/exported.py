@@ -21,7 +21,8 @@ from deploy import FAST, WAYS, label_of, opened, versions
 from rich.progress import track
 
 import rain
-from rain.bench.kept import Kept, find_kept, read_kept
+from rain.bench.kept import read_kept
+from rain.bench.kept_lists import Kept, find_kept
 from rain.deploy import Runtime
 from rain.errors import ExportError, OptionError
 from rain.images import enter

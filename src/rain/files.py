@@ -33,8 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     # so that every name that a file can have can be written.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with _open_new(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -43,6 +42,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _open_new(path: Path) -> IO[bytes]:
+    """Make a file, and its folder only where it is not there: many files go into one folder."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
 
 
 def write_named(path: Path, content: bytes) -> None:

@@ -48,9 +48,14 @@ class Chunked:
     chunk: int
 
     @cached_property
+    def fields(self) -> dict[str, Any]:
+        """Its fields by their names, made once: each of its chunks has them in its file."""
+        return asdict(cast(Any, self))
+
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical JSON, the first 16 hex digits."""
-        return hashlib.sha256(dump(asdict(cast(Any, self))).encode()).hexdigest()[:16]
+        return hashlib.sha256(dump(self.fields).encode()).hexdigest()[:16]
 
     @property
     def chunks(self) -> int:
@@ -208,7 +213,7 @@ def save(
     outcomes = list(outcomes)
     content = {
         "format": _format_of(outcomes, made_by),
-        "cell": asdict(cell),
+        "cell": cell.fields,
         "chunk": chunk,
         "outcomes": [_row(outcome) for outcome in outcomes],
         "made_by": dict(made_by),
@@ -261,7 +266,8 @@ def load(folder: Path) -> list[Result]:
         chunks.setdefault(chunk.cell, []).append(chunk)
     if not chunks:
         raise ResultError(f"{folder}: no results in it; make some with: rain run GRID.toml --out {folder}")
-    return [_joined(chunks[cell]) for cell in sorted(chunks, key=_fields_as_text)]
+    ordered = sorted(chunks, key=lambda cell: tuple(map(str, cell.fields.values())))
+    return [_joined(chunks[cell]) for cell in ordered]
 
 
 def chunk_files(folder: Path, within: str = "") -> list[Path]:
@@ -325,7 +331,8 @@ def read_chunk(path: Path) -> Chunk:
     indices = cell.indices(chunk.number)
     count = len(indices) - sum(index in indices for index in left_out)
     sound = (index for index in indices if index not in left_out)
-    others = count != len(chunk.outcomes) or any(map(_is_elsewhere, chunk.outcomes, sound))
+    pairs = zip(chunk.outcomes, sound, strict=False)
+    others = count != len(chunk.outcomes) or any(outcome.index != index for outcome, index in pairs)
     if others or path != path_of(path.parent.parent, cell, chunk.number):
         raise ResultError(f"{path}: does not hold what its name says; {advice}")
     return chunk
@@ -361,10 +368,6 @@ def _joined(chunks: Sequence[Chunk]) -> Result:
     )
 
 
-def _fields_as_text(cell: Cell) -> tuple[str, ...]:
-    return tuple(map(str, asdict(cell).values()))
-
-
 def _outcome(row: Mapping[str, Any]) -> Outcome:
     values: dict[str, Any] = dict(row)
     for name in ("clean", "robust", *SUSPICIONS):
@@ -374,15 +377,10 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
 
 def _row(outcome: Outcome) -> dict[str, Any]:
     """An outcome as a file holds it: without what a gate thought, where there is none."""
-    row = asdict(outcome)
-    return {name: value for name, value in row.items() if value or name not in SUSPICIONS}
+    return {name: value for name, value in vars(outcome).items() if value or name not in SUSPICIONS}
 
 
 def _format_of(outcomes: Sequence[Outcome], made_by: Mapping[str, str]) -> int:
     if any(outcome.clean_suspicion for outcome in outcomes):
         return FORMAT_OF_GATED
     return FORMAT_OF_SOME if "left_out" in made_by else FORMAT
-
-
-def _is_elsewhere(outcome: Outcome, index: int) -> bool:
-    return outcome.index != index
