@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 from measuring import grid
+from models import tiny
+from synthetic import cell
 
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, path_of
@@ -126,3 +128,60 @@ def test_a_run_that_ends_early_lets_its_leases_go(pictures: Path, tmp_path: Path
         assert next(iter(share(tmp_path, pictures, leases))) == 0
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def cheap(count: int, attack: str = "none", **changes: object) -> list[tuple[Cell, int]]:
+    """Chunks of one image each; nobody reads the images."""
+    about = cell(defense="none", attack=attack, draws=1, eot=1, examples=count, chunk=1, **changes)
+    return [(about, chunk) for chunk in range(count)]
+
+
+def names_of(chunks: list[tuple[Cell, int]]) -> list[str]:
+    assets = Assets(torch.device("cpu"))
+    assets.take({"small": tiny()})
+    return bundles(assets, chunks)
+
+
+def test_cheap_chunks_are_claimed_several_at_a_time_where_there_are_many() -> None:
+    many = cheap(1024, access="none", eps=0.0)
+    assert len(set(names_of(many))) == 128
+    assert len(set(names_of(cheap(200, access="none", eps=0.0)))) == 67
+    assert len(set(names_of(cheap(100, access="none", eps=0.0)))) == 100, "enough for all who work"
+    assert len(set(names_of(cheap(1024, "pgd(steps=40)", access="static")))) == 1024
+    # What is left of a cell has the names that it had.
+    assert names_of(many[500:]) == names_of(many)[500:]
+
+
+def test_chunks_that_are_claimed_together_are_done_once_and_let_go_together(tmp_path: Path) -> None:
+    chunks = cheap(256, access="none", eps=0.0)
+    names, done = names_of(chunks), []
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        shares = [
+            iter(Share(tmp_path, chunks, names, leases, Board(), sleep=never)) for leases in (first, second)
+        ]
+        for turn in range(256):
+            number = next(shares[turn % 2])
+            done.append(number)
+            path = path_of(tmp_path, *chunks[number])
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+            held = [len(list((tmp_path / ".leases").iterdir()))]
+            assert held[0] <= 2
+        for each in shares:
+            assert not list(each)
+    assert sorted(done) == list(range(256))
+    assert not (tmp_path / ".leases").exists()
+
+
+def test_of_chunks_that_are_claimed_together_a_dead_ones_rest_is_inherited(tmp_path: Path) -> None:
+    chunks = cheap(256, access="none", eps=0.0)
+    names = names_of(chunks)
+    dead = Leases(tmp_path)
+    numbers = iter(Share(tmp_path, chunks, names, dead, Board(), sleep=never))
+    path = path_of(tmp_path, *chunks[next(numbers)])
+    path.parent.mkdir()
+    path.touch()
+    assert next(numbers) == 1
+    dead.close()
+    with Leases(tmp_path) as heir:
+        assert list(Share(tmp_path, chunks, names, heir, Board(), sleep=never)) == list(range(1, 256))

@@ -16,11 +16,18 @@ from rain.bench.access import crafted_by
 from rain.bench.assets import Assets
 from rain.bench.cells import Cell, Chunked, path_of
 from rain.bench.leases import Leases, lease_name
+from rain.bench.workload import cost
 from rain.runtime.forecast import Piece
 from rain.runtime.progress import Board, Tick, board
 
 LOOK = 0.5
 """Seconds between two looks at what others hold, where there is nothing else to do."""
+
+CHEAP = 16
+"""Image passes that are claimed at a time, where single chunks are cheaper."""
+
+PLENTY = 64
+"""Bundles of a cell, at least, where its chunks are claimed several at a time: there are enough for all."""
 
 Work = Sequence[tuple[Cell, int]]
 
@@ -134,12 +141,27 @@ class Share:
 
 
 def bundles(assets: Assets, work: Work) -> list[str]:
-    """Name for each chunk the bundle that it is in: equal where chunks share their attacked images."""
-    keys: dict[Cell, str] = {}
+    """Name for each chunk the bundle that it is in: equal where chunks share their attacked images.
+
+    Where chunks are cheap, and many, some neighbours are one bundle: to claim one costs about what an image
+    does. How many depends on the cell only, so that all who work on a folder give the same names.
+    """
+    about: dict[Cell, tuple[str, int]] = {}
     for cell in dict.fromkeys(cell for cell, _ in work):
         random = assets.hardened(cell.classifier, cell.defense).defense.random
-        keys[cell] = crafted_by(cell, random=random).key
-    return [lease_name(keys[cell], chunk) for cell, chunk in work]
+        source = crafted_by(cell, random=random)
+        about[cell] = source.key, _together(source)
+    names = []
+    for cell, chunk in work:
+        key, together = about[cell]
+        names.append(lease_name(key, chunk // together))
+    return names
+
+
+def _together(source: Cell) -> int:
+    """How many neighbouring chunks of a cell are claimed together."""
+    affordable = int(CHEAP // max(1.0, cost(source, 0)))
+    return max(1, min(affordable, source.chunks // PLENTY))
 
 
 @contextmanager
