@@ -49,7 +49,7 @@ class Chunked:
 
     @cached_property
     def fields(self) -> dict[str, Any]:
-        """Its fields by their names, made once: each of its chunks has them in its file."""
+        """By their names, made once: each of its chunks has them in its file."""
         return asdict(cast(Any, self))
 
     @cached_property
@@ -331,9 +331,8 @@ def read_chunk(path: Path) -> Chunk:
     indices = cell.indices(chunk.number)
     count = len(indices) - sum(index in indices for index in left_out)
     sound = (index for index in indices if index not in left_out)
-    pairs = zip(chunk.outcomes, sound, strict=False)
-    others = count != len(chunk.outcomes) or any(outcome.index != index for outcome, index in pairs)
-    if others or path != path_of(path.parent.parent, cell, chunk.number):
+    here = [outcome.index for outcome in chunk.outcomes]
+    if len(here) != count or here != list(sound) or path != path_of(path.parent.parent, cell, chunk.number):
         raise ResultError(f"{path}: does not hold what its name says; {advice}")
     return chunk
 
