@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from forward import SIDE, pictures
+from forward import pictures
 from torch import Generator, nn
 
 import rain
@@ -134,14 +134,17 @@ def label_of(spec: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in spec)
 
 
-def opened(hardened: rain.Hardened, folder: Path, way: str, threads: int) -> Runtime:
-    """Export a model, unless that was done before, and open it."""
+def opened(
+    hardened: rain.Hardened, folder: Path, way: str, threads: int, ranges: torch.Tensor | None = None
+) -> Runtime:
+    """Export a model, unless that was done before, and open it; 8 bits by the ranges of these pictures."""
     format, precision = WAYS[way]
     is_int8 = precision == "int8"
     out = folder / f"{format}{'-int8' if is_int8 else ''}"
     if not out.exists():
         import_runtime("nncf" if is_int8 else PACKAGES[format])
-        export(hardened, out, format=format, size=SIDE, int8=pictures(SAMPLES) if is_int8 else None)
+        samples = pictures(SAMPLES) if ranges is None else ranges
+        export(hardened, out, format=format, size=samples.shape[-1], int8=samples if is_int8 else None)
     return Runtime(out, precision="float32" if is_int8 else precision, threads=threads)
 
 

@@ -104,6 +104,18 @@ def test_the_last_stage_of_a_defense_is_its_output(
     assert torch.equal(list(stages.values())[-1], defense.transform(images, draw))
 
 
+def test_a_defense_that_keeps_places_leaves_pixels_where_they_are(
+    defense: Defense, generator: torch.Generator
+) -> None:
+    if not defense.keeps_places:
+        return
+    coarse = torch.rand(1, 3, 6, 6, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear")
+    moved = [images.roll(by, axis) for by in (-3, 3) for axis in (2, 3)]
+    defended = defense.transform(images, defense.draw(images, generator))
+    assert all((defended - images).abs().mean() < (defended - other).abs().mean() for other in moved)
+
+
 @pytest.mark.parametrize("name", ENHANCER_NAMES)
 def test_an_enhancer_doubles_the_sides_within_the_range(name: str) -> None:
     enhancer = load_enhancer(name)

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from rain.errors import ImageError, OptionError
 from rain.files import open_regular, to_path, write_named
-from rain.images import MAX_PIXELS, check_images, quantize
+from rain.images import MAX_PIXELS, Images, check_images, quantize
 from rain.pixels import decode, read_header, read_orientation
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 SUFFIXES = frozenset(
@@ -316,3 +318,30 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, lossy: bool = Fal
         write_named(to_path(path), content.getvalue())
     except OSError as error:
         raise ImageError(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from None
+
+
+def compress(images: Images, quality: int) -> Images:
+    """Round images to 256 levels, write each as a JPEG file in memory, and read it again. It has no gradient.
+
+    Args:
+        images: (N, 3, H, W), of any type, on any device; they keep both.
+        quality: of the encoder, 1 to 100.
+
+    Convention: Pillow's libjpeg, chroma at half resolution.
+    """
+    levels = (images.detach().float().clamp(0, 1) * 255).round().byte()
+    pictures = levels.permute(0, 2, 3, 1).cpu().numpy()
+    read_again = [_through_a_file(picture, quality) for picture in pictures]
+    decoded = torch.stack(read_again) if read_again else levels
+    return decoded.to(images.device, images.dtype) / 255
+
+
+def _through_a_file(picture: "NDArray[np.uint8]", quality: int) -> Tensor:
+    """A picture (H, W, 3) as JPEG and back; (3, H, W), uint8."""
+    import numpy as np
+    from PIL import Image
+
+    file = io.BytesIO()
+    # torchvision has a codec of its own, and will lose it.
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

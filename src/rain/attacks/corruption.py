@@ -1,13 +1,9 @@
 """Corruptions, which are no attack: what happens to pictures without anybody meaning harm."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional
 
@@ -16,6 +12,7 @@ from rain.attacks import check_arguments
 from rain.attacks._draws import gaussian
 from rain.errors import OptionError, did_you_mean
 from rain.images import Images
+from rain.pictures import compress
 from rain.registry import ATTACKS, Traits
 
 DEVIATIONS = (0.08, 0.12, 0.18, 0.26, 0.38)
@@ -106,7 +103,7 @@ def _corrupted(pixels: Images, kind: str, place: int, generator: Generator | Non
     if kind == "blur":
         return _blurred(pixels, SIGMAS[place])
     if kind == "jpeg":
-        return _compressed(pixels, QUALITIES[place])
+        return compress(pixels, QUALITIES[place])
     return functional.adjust_brightness(pixels, FACTORS[place])
 
 
@@ -116,18 +113,3 @@ def _blurred(pixels: Images, sigma: float) -> Tensor:
     # Only so much of a border can be reflected as the image has behind it.
     sides = [2 * min(radius, side - 1) + 1 for side in (width, height)]
     return functional.gaussian_blur(pixels, sides, [sigma, sigma])
-
-
-def _compressed(pixels: Images, quality: int) -> Tensor:
-    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-    pictures = [_through_a_file(picture, quality) for picture in levels.permute(0, 2, 3, 1).cpu().numpy()]
-    decoded = torch.stack(pictures) if pictures else levels
-    return decoded.to(pixels.device, pixels.dtype) / 255
-
-
-def _through_a_file(picture: NDArray[np.uint8], quality: int) -> Tensor:
-    """Write a picture (H, W, 3) as JPEG and read it again; (3, H, W)."""
-    file = io.BytesIO()
-    # torchvision has a codec of its own, and will lose it.
-    Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

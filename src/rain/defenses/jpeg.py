@@ -1,17 +1,13 @@
 """JPEG compression, by a real encoder."""
 
-import io
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Generator, Tensor
+from torch import Generator
 
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
+from rain.pictures import compress
 from rain.registry import DEFENSES
 
 
@@ -51,14 +47,4 @@ class Jpeg(Defense):
         if torch.compiler.is_exporting():
             what = "jpeg runs a real encoder, which is no graph of tensors"
             raise OptionError(f"{what}, and cannot be exported: compress before the exported model")
-        if not images.shape[0]:
-            return images.clone()
-        levels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
-        pictures = levels.permute(0, 2, 3, 1).cpu().numpy()
-        compressed = torch.stack([self._through_a_file(picture) for picture in pictures])
-        return compressed.to(images.device, images.dtype) / 255
-
-    def _through_a_file(self, picture: NDArray[np.uint8]) -> Tensor:
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
-        return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+        return compress(images, self.quality)

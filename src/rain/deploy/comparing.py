@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from rain.deploy.graphs import MULTIPLE
 from rain.deploy.manifest import Manifest
-from rain.deploy.runtime import Runtime
+from rain.deploy.runtime import Runtime, row_of
 from rain.errors import ExportError
 from rain.hardened import Hardened
 from rain.images import Images
@@ -68,16 +68,13 @@ def _by_torch(
 ) -> Any:
     """Logits behind the defence, by the traced programs."""
     if one_by_one and len(images) > 1:
-        rows = range(len(images))
-        each = [_by_torch(programs, images[row : row + 1], _row(draw, row), one_by_one=True) for row in rows]
+        each = []
+        for row in range(len(images)):
+            each.append(_by_torch(programs, images[row : row + 1], row_of(draw, row), one_by_one=True))
         return np.concatenate(each)
     if "hardened" in programs:
         return programs["hardened"].module()(images, draw).numpy()
     return programs["classifier"].module()(programs["defense"].module()(images, draw)).numpy()
-
-
-def _row(draw: dict[str, Tensor], row: int) -> dict[str, Tensor]:
-    return {name: tensor[row : row + 1] if len(tensor) > 1 else tensor for name, tensor in draw.items()}
 
 
 def noise(count: int, size: tuple[int, int] | None) -> Tensor:

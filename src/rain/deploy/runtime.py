@@ -207,7 +207,7 @@ class Runtime:
         graph = self._graphs[name]
         if self.manifest.batch is None or len(images) == 1:
             return graph.run(inputs)
-        return np.concatenate([graph.run(_row(inputs, row)) for row in range(len(images))])
+        return np.concatenate([graph.run(row_of(inputs, row)) for row in range(len(images))])
 
     # --- draws
 
@@ -293,8 +293,8 @@ def _in_order(
     return type(predictions[0])(*columns)
 
 
-def _row(inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
-    """The inputs of one image; what the batch shares stays."""
+def row_of(inputs: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """The inputs of one image, arrays or tensors; what the batch shares stays."""
     return {name: array[row : row + 1] if len(array) > 1 else array for name, array in inputs.items()}
 
 

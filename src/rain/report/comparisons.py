@@ -1,14 +1,12 @@
 """Defences compared with one another, image by image. Never imports torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import combinations
-from typing import Any
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores
 from rain.bench.metrics import Paired, paired, strongest, worst_images
-from rain.errors import OptionError
-from rain.specs import parse
+from rain.report.labels import read_spec
 
 
 def pairs_to_compare(defenses: Iterable[str]) -> list[tuple[str, str]]:
@@ -16,7 +14,7 @@ def pairs_to_compare(defenses: Iterable[str]) -> list[tuple[str, str]]:
     present = sorted(set(defenses))
     defended = [spec for spec in present if spec != "none"]
     pairs = [(spec, "none") for spec in defended] if "none" in present else []
-    plainest_first = sorted(defended, key=lambda spec: (len(_parsed(spec)[1]), spec))
+    plainest_first = sorted(defended, key=lambda spec: (len(read_spec(spec)[1]), spec))
     for second, first in combinations(plainest_first, 2):
         if _differ_in_one_option(first, second):
             pairs.append((first, second))
@@ -48,14 +46,6 @@ def compare_attacked(column: Iterable[Result], access: str, first: str, second: 
 
 
 def _differ_in_one_option(first: str, second: str) -> bool:
-    (name, options), (other_name, other_options) = _parsed(first), _parsed(second)
+    (name, options), (other_name, other_options) = read_spec(first), read_spec(second)
     keys = options.keys() | other_options.keys()
     return name == other_name and sum(options.get(key) != other_options.get(key) for key in keys) == 1
-
-
-def _parsed(spec: str) -> tuple[str, Mapping[str, Any]]:
-    """The name and options; of what is no spec, the text itself."""
-    try:
-        return parse(spec)
-    except OptionError:
-        return spec, {}

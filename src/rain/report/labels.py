@@ -75,7 +75,7 @@ def meanings_of(accesses: Iterable[str], *, replayed: bool = False) -> dict[str,
 
 def is_replayed(attack: str) -> bool:
     """Whether an attack is that of kept images, which were judged again (``rain replay``)."""
-    return _parsed(attack)[0] == "kept"
+    return read_spec(attack)[0] == "kept"
 
 
 def defense_labels(specs: Iterable[str]) -> dict[str, str]:
@@ -94,7 +94,7 @@ def attack_labels(specs: Iterable[str]) -> dict[str, str]:
     Returns: by spec, in the order given.
     """
     specs = list(dict.fromkeys(specs))
-    parsed = {spec: _parsed(spec) for spec in specs}
+    parsed = {spec: read_spec(spec) for spec in specs}
     labels = {}
     for spec, (name, options) in parsed.items():
         others = [rest for other, rest in parsed.values() if other == name]
@@ -109,7 +109,7 @@ def spec_text(spec: str) -> str:
     return re.sub(r"(?<==)0\.\d{6,}", lambda match: fraction_text(float(match[0])) or match[0], spec)
 
 
-def _parsed(spec: str) -> tuple[str, Mapping[str, Any]]:
+def read_spec(spec: str) -> tuple[str, Mapping[str, Any]]:
     """The name and options; of what is no spec, the text itself."""
     try:
         return parse(spec)
@@ -122,7 +122,7 @@ def _shared(key: str, value: Any, others: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _defense_label(spec: str) -> str:
-    name, options = _parsed(spec)
+    name, options = read_spec(spec)
     if name == "gated":
         return _gate_label(spec, options)
     if name == "chain" and isinstance(options.get("parts"), str):
@@ -145,7 +145,7 @@ def _value_text(key: str, value: Any) -> str:
     """A value alone where it is a name, else with the option: ``large``, ``shift 0.1``."""
     if not isinstance(value, str):
         return _option_text(key, value)
-    inner, options = _parsed(value)
+    inner, options = read_spec(value)
     if not options:
         return inner
     return ", ".join(_value_text(*pair) for pair in options.items())
