@@ -72,18 +72,20 @@ def test_the_radius_is_the_largest_that_can_be_proven():
     assert pixel_radius(0.5, 2) is None
 
 
-def test_rain_sees_the_pixels_that_the_proof_says_it_sees():
-    defense = rain.load_defense("rain(down=pixel, shift=0.0, enhancer=bicubic)")
-    images = torch.rand(1, 3, 4, 4)
+@pytest.mark.parametrize("side", [2, 4])
+def test_rain_sees_the_pixels_that_the_proof_says_it_sees(side):
+    defense = rain.load_defense("rain(down=pixel, shift=0.0, enhancer=bicubic)", cell=side)
+    assert defense.ablating == side
+    images = torch.rand(1, 3, 2 * side, 2 * side)
     for number in range(20):
         draw = defense.draw(images, torch.Generator().manual_seed(number))
         choice = tuple(draw["choice"].flatten().tolist())
-        seen = pixels_of(choice, 2, 2)
+        seen = pixels_of(choice, 2, side)
         changed = images.clone()
-        for row, column in product(range(4), range(4)):
+        for row, column in product(range(2 * side), range(2 * side)):
             if (row, column) not in seen:
                 changed[:, :, row, column] = 1 - changed[:, :, row, column]
-        assert torch.equal(pick(changed, draw["choice"]), pick(images, draw["choice"]))
+        assert torch.equal(pick(changed, draw["choice"], side), pick(images, draw["choice"], side))
         assert torch.equal(defense.transform(changed, draw), defense.transform(images, draw))
 
 
@@ -93,6 +95,38 @@ class Bright(torch.nn.Module):
     def forward(self, images):
         bright = images.mean((1, 2, 3)) - 0.5
         return torch.stack([-bright, bright], 1)
+
+
+@pytest.mark.parametrize(("side", "bright"), [(2, 3), (2, 4), (4, 9), (4, 11), (4, 12)])
+def test_no_change_of_pixels_within_the_radius_turns_the_majority_of_all_picks(side, bright):
+    """Every pick of a picture of one cell, and every set of pixels that an attacker may darken."""
+    model = rain.harden(Bright(), "rain(down=pixel, shift=0.0, enhancer=bicubic)", cell=side)
+    area = side * side
+    draw = {"choice": torch.arange(area)[:, None, None, None]}
+
+    def share(pixels):
+        """The share of all picks that call a picture bright."""
+        image = torch.zeros(3, area)
+        image[:, list(pixels)] = 0.9
+        copies = image.unflatten(1, (side, side)).expand(area, -1, -1, -1)
+        return float(model.answer(copies, draw).argmax(1).float().mean())
+
+    clear = range(bright)
+    assert share(clear) == bright / area
+    radius = pixel_radius(share(clear), side)
+    assert radius == bright - area // 2 - 1
+    for changed in combinations(clear, radius):
+        assert share(set(clear) - set(changed)) > 0.5
+    # Here the proof is tight: one pixel more, and the majority is gone.
+    assert share(range(radius + 1, bright)) <= 0.5
+
+
+@pytest.mark.parametrize(("draws", "radius"), [(20, 3.0), (60, 6.0), (200, 7.0)])
+def test_cells_of_four_by_four_prove_up_to_seven_pixels(draws, radius):
+    model = rain.harden(Bright(), "rain(down=pixel, cell=4, enhancer=bicubic)")
+    certificates = certify_pixels(model, torch.full((1, 3, 8, 12), 0.9), n0=5, n=draws, seed=0)
+    assert certificates.labels.tolist() == [1]
+    assert certificates.radii.tolist() == [radius]
 
 
 def test_a_clear_picture_is_certified_against_one_pixel_and_an_unclear_one_is_not():
@@ -108,6 +142,7 @@ def test_a_clear_picture_is_certified_against_one_pixel_and_an_unclear_one_is_no
     ("defense", "gate", "message"),
     [
         ("rain(down=channel)", None, "down=pixel"),
+        ("rain(cell=4, enhancer=bicubic)", None, "one pick for all colours"),
         ("rain(down=pixel, keep=2, enhancer=bicubic)", None, "does not leave out pixels"),
         ("chain(parts=jpeg+rain(down=pixel))", None, "in a chain, first"),
         ("rain(down=pixel, shared_shift=True)", None, "share a draw"),
@@ -124,6 +159,9 @@ def test_half_a_cell_at_the_edge_is_refused():
     model = rain.harden(Bright(), "rain(down=pixel)")
     with pytest.raises(CertificateError, match="whole cells"):
         certify_pixels(model, torch.rand(1, 3, 7, 8), n=10)
+    large = rain.harden(Bright(), "rain(down=pixel, cell=4, enhancer=bicubic)")
+    with pytest.raises(CertificateError, match="whole cells of 4 x 4"):
+        certify_pixels(large, torch.rand(1, 3, 8, 10), n=10)
 
 
 def test_a_chain_that_begins_with_srd_is_certified():

@@ -34,6 +34,8 @@ FURTHER = [
     f"rain(keep=2, {UNTRAINED})",
     f"rain(down=pixel, keep=3, {UNTRAINED})",
     "rain(down=scale, enhancer=bicubic)",
+    "rain(down=pixel, cell=4, enhancer=compact(scale=4, weights=None))",
+    "rain(cell=4, enhancer=bicubic)",
     "jpeg(quality=30)",
     "smooth(sigma=0.5, enhancer=compact(scale=1, weights=None))",
     "chain(parts=smooth+rain(enhancer=bicubic))",

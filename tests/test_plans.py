@@ -17,6 +17,7 @@ SPECS = [
     "rain(preset=no_pick, enhancer=compact(weights=None))",
     *("rain(down=pixel)", "rain(down=pixel, keep=3, enhancer=compact(weights=None))"),
     *("rain(keep=2, enhancer=compact(weights=None))", "chain(parts=noise+rain)", "tv(drop=0)"),
+    *("rain(cell=4, enhancer=bicubic)", "rain(down=pixel, cell=4, shift=0.2, enhancer=bicubic)"),
 ]
 WITHOUT = "rain(down=scale, enhancer=compact(weights=None))"
 SILENT = ("bart", "crop_ensemble", "pixel_deflection", "quilting", "smooth", "tv", WITHOUT)
@@ -88,6 +89,23 @@ def test_of_four_copies_each_keeps_other_pixels(keep: int) -> None:
         assert (np.sort(first, 0) == np.arange(4)[:, None, None, None, None]).all()
     picks = choice.reshape(24, keep, 3, 4, 4)
     assert keep == 1 or (picks[:, 0] != picks[:, 1]).all()
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_of_sixteen_pixels_each_is_kept_as_often(copies: int) -> None:
+    choice = Cells(channels=1, cell=4).sample(generator(), 4 * copies, (160, 160), copies)
+    for copy in np.split(choice, copies):
+        shares = np.bincount(copy.ravel(), minlength=16) / copy.size
+        assert abs(shares - 1 / 16).max() < 0.02
+
+
+def test_a_file_says_of_a_cell_what_older_releases_do_not_know() -> None:
+    assert "cell" not in Cells().to_fields()
+    assert "cell" not in Offsets(0.05).to_fields()
+    assert Cells(channels=1, cell=4).to_fields()["cell"] == Offsets(0.05, cell=4).to_fields()["cell"] == 4
+    for change in ({"cell": 3}, {"cell": 4, "keep": 2}, {"cell": True}, {"cell": 2.0}):
+        with pytest.raises(ValueError, match="of a draw is"):
+            of_fields({"kind": "cells", "channels": 3, "keep": 1} | change)
 
 
 def test_images_and_channels_are_drawn_apart() -> None:

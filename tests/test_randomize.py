@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from rain.errors import ImageError
+from rain.errors import ImageError, OptionError
 from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 
 SIZES = [(6, 8), (7, 8), (6, 5), (9, 3), (2, 2)]
@@ -22,14 +22,14 @@ def rand(*shape: int) -> Tensor:
     return torch.rand(shape, generator=seeded())
 
 
-def naive_pick(images: Tensor, choice: Tensor) -> Tensor:
-    """Go through all cells one by one; a missing half repeats the edge."""
+def naive_pick(images: Tensor, choice: Tensor, cell: int = 2) -> Tensor:
+    """Go through all cells one by one; what is missing of one repeats the edge."""
     count, channels, height, width = images.shape
     rows, columns = choice.shape[2:]
     picked = torch.empty(count, channels, rows, columns)
     for n, c, i, j in product(range(count), range(channels), range(rows), range(columns)):
         place = int(choice[n, c if choice.shape[1] > 1 else 0, i, j])
-        row, column = min(2 * i + place // 2, height - 1), min(2 * j + place % 2, width - 1)
+        row, column = min(cell * i + place // cell, height - 1), min(cell * j + place % cell, width - 1)
         picked[n, c, i, j] = images[n, c, row, column]
     return picked
 
@@ -46,6 +46,40 @@ def test_pick_equals_the_naive_loop(size: tuple[int, int], channels: int) -> Non
     assert torch.equal(pick(images, choice), naive_pick(images, choice))
     dropped = choice[:, :, : size[0] // 2, : size[1] // 2]
     assert torch.equal(pick(images, dropped), naive_pick(images, dropped))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (8, 12), (10, 7)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_a_cell_of_four_by_four_one_pixel_is_kept(size: tuple[int, int], channels: int) -> None:
+    images = rand(2, 3, *size)
+    choice = draw_choice(images, seeded(), channels=channels, cell=4)
+    assert choice.shape == (2, channels, (size[0] + 3) // 4, (size[1] + 3) // 4)
+    assert torch.equal(pick(images, choice, 4), naive_pick(images, choice, 4))
+    dropped = choice[:, :, : size[0] // 4, : size[1] // 4]
+    assert torch.equal(pick(images, dropped, 4), naive_pick(images, dropped, 4))
+
+
+def test_all_sixteen_pixels_are_kept_as_often_in_every_copy() -> None:
+    copies = draw_choice(torch.empty(8, 3, 200, 200), seeded(), cell=4, copies=4).unflatten(0, (4, 2))
+    for copy in copies:
+        assert chi_squared(copy, 16) < 16 + 6 * 30**0.5
+    # Copies are drawn apart: two keep the same pixel by chance.
+    assert (copies[0] == copies[1]).float().mean().item() == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_what_is_no_cell_is_refused() -> None:
+    images = rand(1, 3, 8, 8)
+    for cell in (1, 3, 8, 2.0, True):
+        with pytest.raises(OptionError, match="cell must be 2 or 4"):
+            draw_choice(images, seeded(), cell=cell)  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match="cell must be 2 or 4"):
+            pick(images, torch.zeros(1, 3, 4, 4, dtype=torch.long), cell)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="one pixel is kept"):
+        draw_choice(images, seeded(), cell=4, keep=2)
+    with pytest.raises(ImageError, match="integers 0-15"):
+        pick(images, torch.full((1, 3, 2, 2), 16), 4)
+    with pytest.raises(ImageError, match="4 x 4 cells does not fit"):
+        pick(images, torch.zeros(1, 3, 4, 4, dtype=torch.long), 4)
 
 
 @pytest.mark.parametrize(("value", "row", "column"), [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1)])

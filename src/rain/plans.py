@@ -56,36 +56,49 @@ class Plan(ABC):
         """The shape of what ``sample`` gives."""
 
     def to_fields(self) -> dict[str, Any]:
-        """What a file says of it."""
-        return {"kind": self.kind, **asdict(self)}
+        """What a file says of it; not that a cell is one of 2x2, which is all that older releases know."""
+        values = asdict(self)
+        if values.get("cell") == 2:
+            del values["cell"]
+        return {"kind": self.kind, **values}
 
 
 @dataclass(frozen=True)
 class Cells(Plan):
-    """Which pixels of each 2x2 cell are kept: ``rain.randomize.draw_choice``, and its spread.
+    """Which pixels of each cell are kept: ``rain.randomize.draw_choice``, and its spread.
 
     Args:
         channels: 3 draws for each colour channel apart, 1 draws once for all three.
         keep: how many pixels of a cell are kept, 1 to 4.
+        cell: its side in pixels, 2 or 4; of a 4x4 cell one pixel is kept.
 
-    Shape: (N, channels, ceil(H/2), ceil(W/2)), integers 0-3; with keep > 1 keep * 3 channels.
+    Shape: (N, channels, ceil(H/cell), ceil(W/cell)), integers from 0 to cell * cell - 1; with keep > 1
+        keep * 3 channels.
+
+    Raises:
+        ValueError: several pixels of a 4x4 cell shall be kept.
     """
 
     kind = "cells"
     type = "uint8"
     channels: int = 3
     keep: int = 1
+    cell: int = 2
+
+    def __post_init__(self) -> None:
+        if self.cell != 2 and self.keep != 1:
+            raise ValueError(f"keep of a draw is {self.keep!r} of a cell of side {self.cell!r}")
 
     def shape_for(self, count: int, size: Size) -> tuple[int, ...]:
         """As ``draw_choice`` gives."""
         channels = self.channels if self.keep == 1 else 3 * self.keep
-        return count, channels, (size[0] + 1) // 2, (size[1] + 1) // 2
+        return count, channels, *_in_cells(size, self.cell)
 
     def sample(self, generator: np.random.Generator, count: int, size: Size, copies: int = 1) -> Array:
-        """Draw; of each four copies in turn, every one keeps other pixels of a cell."""
-        cells = (self.channels, (size[0] + 1) // 2, (size[1] + 1) // 2)
-        if copies == self.keep == 1:
-            return generator.integers(0, 4, (count, *cells), dtype=np.uint8)
+        """Draw; of each four copies in turn, every one keeps other pixels of a cell of 2x2."""
+        cells = (self.channels, *_in_cells(size, self.cell))
+        if copies == self.keep == 1 or self.cell != 2:
+            return generator.integers(0, self.cell * self.cell, (count, *cells), dtype=np.uint8)
         turns = math.ceil(copies / 4)
         number = generator.integers(0, len(ORDERS), (turns, count // copies, *cells), dtype=np.uint8)
         orders = np.moveaxis(ORDERS[number], -1, 1)
@@ -99,11 +112,12 @@ class Cells(Plan):
 
 @dataclass(frozen=True)
 class Offsets(Plan):
-    """A circular shift of the halved picture: ``rain.randomize.draw_offsets``.
+    """A circular shift of the smaller picture: ``rain.randomize.draw_offsets``.
 
     Args:
-        fraction: the largest shift, as a fraction of the halved side, in [0, 1].
+        fraction: the largest shift, as a fraction of the smaller side, in [0, 1].
         shared: one draw for the whole batch.
+        cell: how many times smaller the sides are, 2 or 4.
 
     Shape: (N or 1, 2), integers (rows, columns).
     """
@@ -112,6 +126,7 @@ class Offsets(Plan):
     type = "int32"
     fraction: float
     shared: bool = False
+    cell: int = 2
 
     def shape_for(self, count: int, size: Size) -> tuple[int, ...]:
         """As ``draw_offsets`` gives."""
@@ -119,8 +134,7 @@ class Offsets(Plan):
 
     def sample(self, generator: np.random.Generator, count: int, size: Size, copies: int = 1) -> Array:
         """Draw each axis uniformly."""
-        halved = [(side + 1) // 2 for side in size]
-        limits = np.array([int(self.fraction * side + 1e-9) for side in halved])
+        limits = np.array([int(self.fraction * side + 1e-9) for side in _in_cells(size, self.cell)])
         shape = self.shape_for(count, size)
         return generator.integers(-limits, limits + 1, shape).astype(np.int32)
 
@@ -190,12 +204,19 @@ def _check(name: str, value: object) -> None:
         is_right = isinstance(value, bool)
     elif name == "fraction":
         is_right = isinstance(value, int | float) and 0 <= value <= 1
+    elif name == "cell":
+        is_right = type(value) is int and value in (2, 4)
     elif name == "shape":
         is_right = isinstance(value, tuple) and all(_is_side(side) for side in value)
     else:
         is_right = type(value) is int and 1 <= value <= 4
     if not is_right:
         raise ValueError(f"{name} of a draw is {value!r}")
+
+
+def _in_cells(size: Size, cell: int) -> Size:
+    """Height and width in cells, of which the last may be incomplete."""
+    return (size[0] + cell - 1) // cell, (size[1] + cell - 1) // cell
 
 
 def _is_side(side: object) -> bool:

@@ -15,7 +15,7 @@ from itertools import permutations
 import torch
 from torch import Generator, Tensor
 
-from rain.errors import ImageError
+from rain.errors import ImageError, OptionError, shown
 from rain.images import Images, resample
 from rain.seeding import drawing_from
 from rain.tracing import value_of
@@ -23,11 +23,20 @@ from rain.tracing import value_of
 ORDERS = torch.tensor(list(permutations(range(4))))
 """The 24 orders in which four pixels can be taken."""
 
+SIDES = (2, 4)
+"""Sides of a cell, in pixels."""
+
 
 def draw_choice(
-    images: Images, generator: Generator | None = None, *, channels: int = 3, keep: int = 1, copies: int = 1
+    images: Images,
+    generator: Generator | None = None,
+    *,
+    channels: int = 3,
+    keep: int = 1,
+    copies: int = 1,
+    cell: int = 2,
 ) -> Tensor:
-    """Draw which pixels of each 2x2 cell are kept, uniformly and independently for every image and cell.
+    """Draw which pixels of each cell are kept, uniformly and independently for every image and cell.
 
     Args:
         images: (N, 3, H, W); only its shape and device are used.
@@ -35,13 +44,22 @@ def draw_choice(
         keep: how many different pixels of a cell are kept, 1 (as released) to 4.
         copies: the batch is so many repetitions of one, each of which alone is drawn as said; but of the
             first four copies, the next four, and so on, each takes other pixels of a cell, so that their mean
-            is nearer to the expectation.
+            is nearer to the expectation. In cells of 4x4 all copies are drawn apart.
+        cell: side of a cell in pixels, 2 (as released) or 4, of which one pixel is kept.
 
-    Shape: returns (N, channels, ceil(H/2), ceil(W/2)), integers 0-3; with keep > 1 (N, keep * 3, ceil(H/2),
-        ceil(W/2)), one pick after the other.
+    Shape: returns (N, channels, ceil(H/cell), ceil(W/cell)), integers from 0 to cell * cell - 1; with
+        keep > 1 (N, keep * 3, ceil(H/2), ceil(W/2)), one pick after the other.
+
+    Raises:
+        OptionError: there are no cells of that side, or several pixels of a 4x4 cell shall be kept.
     """
+    _check_cell(cell)
     count, _, height, width = images.shape
-    cells = (channels, (height + 1) // 2, (width + 1) // 2)
+    cells = (channels, (height + cell - 1) // cell, (width + cell - 1) // cell)
+    if cell != 2:
+        if keep > 1:
+            raise OptionError(f"of a cell of {cell}x{cell} one pixel is kept, and keep is {shown(keep)}")
+        return _randint(0, cell * cell, (count, *cells), images, generator)
     if copies == keep == 1:
         return _randint(0, 4, (count, *cells), images, generator)
     turns = math.ceil(copies / 4)
@@ -54,39 +72,45 @@ def draw_choice(
     return picks.flatten(1, 2).contiguous()
 
 
-def pick(images: Images, choice: Tensor) -> Images:
-    """Keep one pixel of each 2x2 cell, or several: down-sampling by two that an attacker cannot foresee.
+def pick(images: Images, choice: Tensor, cell: int = 2) -> Images:
+    """Keep one pixel of each cell, or several: down-sampling that an attacker cannot foresee.
 
     Args:
         images: (N, 3, H, W).
-        choice: (N, 3 or 1, h, w), or (N, keep * 3, h, w) for several, integers 0-3, row-major in the cell (0
-            top left, 1 top right, 2 bottom left, 3 bottom right).
+        choice: (N, 3 or 1, h, w), or (N, keep * 3, h, w) for several, integers from 0 to cell * cell - 1,
+            row-major in the cell (of 2x2: 0 top left, 1 top right, 2 bottom left, 3 bottom right).
+        cell: its side in pixels, 2 or 4.
 
     Shape: returns (N, 3, h, w), or (N, keep * 3, h, w): as many pictures, one after the other.
 
     Convention:
-        An odd height or width leaves half a cell at the bottom or right. With h = ceil(H/2), as
-        ``draw_choice`` gives, the missing half repeats the edge pixel; with h = H // 2 the half cell is
-        dropped.
+        A height or width that is no multiple of ``cell`` leaves a part of a cell at the bottom or right.
+        With h = ceil(H/cell), as ``draw_choice`` gives, what is missing repeats the edge pixel; with
+        h = H // cell the incomplete cell is dropped.
 
     Raises:
-        ImageError: ``choice`` does not fit the images, is not made of integers, or leaves 0-3.
+        ImageError: ``choice`` does not fit the images, is not made of integers, or leaves the cell.
+        OptionError: there are no cells of that side.
 
     Source: RAIN, section 3.1, RdmDU. Differs: the release loops over boolean masks; the result is the same.
     """
+    _check_cell(cell)
     count, channels, height, width = images.shape
     if choice.ndim != 4 or choice.shape[0] != count or (choice.shape[1] != 1 and choice.shape[1] % channels):
-        shapes = f"({count}, {channels} or 1, H/2, W/2), or a multiple of {channels}"
+        shapes = f"({count}, {channels} or 1, H/{cell}, W/{cell}), or a multiple of {channels}"
         raise ImageError(f"choice must be {shapes}, got {tuple(choice.shape)}")
     rows, columns = choice.shape[2:]
-    if rows not in (height // 2, (height + 1) // 2) or columns not in (width // 2, (width + 1) // 2):
+    end, last = cell - 1, cell * cell - 1
+    fits = rows in (height // cell, (height + end) // cell)
+    if not fits or columns not in (width // cell, (width + end) // cell):
         raise ImageError(f"choice of {rows} x {columns} cells does not fit images of {height} x {width}")
     _check_integers(choice, "choice")
-    if choice.numel() and value_of(((choice < 0) | (choice > 3)).any()):
-        raise ImageError("choice must hold integers 0-3")
+    if choice.numel() and value_of(((choice < 0) | (choice > last)).any()):
+        raise ImageError(f"choice must hold integers 0-{last}")
     choice = choice.long()
-    row = torch.arange(rows, device=images.device)[:, None] * 2 + (choice >> 1)
-    column = torch.arange(columns, device=images.device) * 2 + (choice & 1)
+    bits = cell.bit_length() - 1  # the upper bits of a place are its row, the lower ones its column
+    row = torch.arange(rows, device=images.device)[:, None] * cell + (choice >> bits)
+    column = torch.arange(columns, device=images.device) * cell + (choice & end)
     index = row.clamp(max=height - 1) * width + column.clamp(max=width - 1)
     flat = index.flatten(2)
     if choice.shape[1] == 1:
@@ -231,6 +255,11 @@ def _randint(
     low: int, high: int, shape: tuple[int, ...], images: Images, generator: Generator | None
 ) -> Tensor:
     return torch.randint(low, high, shape, **drawing_from(generator, images.device)).to(images.device)
+
+
+def _check_cell(cell: object) -> None:
+    if type(cell) is not int or cell not in SIDES:
+        raise OptionError(f"cell must be 2 or 4, the side of a cell in pixels, got {shown(cell)}")
 
 
 def _check_offsets(images: Images, offsets: Tensor) -> None:

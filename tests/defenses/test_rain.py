@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from models import tiny
 from torch import Tensor
 
 import rain
@@ -116,6 +117,94 @@ def test_rain_may_keep_several_pixels_of_a_cell(
 def test_rain_refuses_what_cannot_be_kept(options: dict[str, object], says: str) -> None:
     with pytest.raises(OptionError, match=says):
         rain.load_defense("rain", enhancer="bicubic", **options)
+
+
+X4 = "compact(scale=4, weights=None, head=4, near=1, features=4, blocks=1)"
+
+
+@pytest.mark.parametrize("down", ["pixel", "channel"])
+@pytest.mark.parametrize("enhancer", ["bicubic", X4])
+@pytest.mark.parametrize("size", [(32, 48), (33, 42), (3, 5)])
+def test_of_cells_of_four_by_four_one_pixel_is_kept(
+    generator: torch.Generator, down: str, enhancer: str, size: tuple[int, int]
+) -> None:
+    images = torch.rand(2, 3, *size, generator=generator)
+    defense = rain.load_defense("rain", cell=4, down=down, enhancer=enhancer, shift=0.2)
+    draw = defense.draw(images, generator)
+    cells = ((size[0] + 3) // 4, (size[1] + 3) // 4)
+    assert draw["choice"].shape == (2, 1 if down == "pixel" else 3, *cells)
+    assert draw["offsets"].abs().amax(0).tolist() <= [int(0.2 * side) for side in cells]
+    stages = defense.stages(images, draw)
+    assert stages["randomized"].shape == (2, 3, *cells)
+    assert stages["enhanced"].shape == defense.target(images, draw).shape == images.shape
+
+
+def test_its_target_is_shifted_by_whole_cells_and_its_seam_mended() -> None:
+    images = torch.rand(1, 3, 30, 32, generator=torch.Generator().manual_seed(0))
+    wrapped, mirrored = (
+        rain.load_defense("rain", cell=4, enhancer="bicubic", shift=0.4, seam=seam)
+        for seam in ("wrapped", "mirrored")
+    )
+    draw = dict(wrapped.draw(images, torch.Generator().manual_seed(1)))
+    draw["offsets"] = torch.tensor([[1, 2]])
+    target, padded = wrapped.target(images, draw), images[:, :, [*range(30), 29, 29]]
+    assert torch.equal(target, padded.roll((4, 8), (2, 3))[:, :, :30])
+    for shifted in (mirrored.target(images, draw), mirrored.transform(images, draw)):
+        assert torch.equal(shifted[:, :, :4], shifted[:, :, 5:9].flip(2))
+        assert torch.equal(shifted[..., :8], shifted[..., 9:17].flip(3))
+    inner = (..., slice(4, None), slice(8, None))
+    assert torch.equal(mirrored.transform(images, draw)[inner], wrapped.transform(images, draw)[inner])
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("rain(cell=3)", "cell must be 2 or 4"),
+        ("rain(cell=4.0)", "cell must be 2 or 4"),
+        ("rain(cell=4, down=bicubic)", "picks nothing: take down=channel or down=pixel"),
+        ("rain(cell=4, down=scale)", "picks nothing"),
+        ("rain(cell=4, preset=no_pick)", "picks nothing"),
+        ("rain(cell=4, keep=2)", "leave keep or cell out"),
+        ("rain(cell=4)", r"4 times as large: Compact gave .* compact\(scale=4, weights=PATH\) or bicubic"),
+        ("rain(cell=4, enhancer=bicubic(scale=2))", "4 times as large: Bicubic gave"),
+        (f"rain(enhancer={X4})", "must double height and width: Compact gave"),
+        ("rain(enhancer=bicubic(scale=4))", "must double height and width: Bicubic gave"),
+        (f"wavelet_sr(enhancer={X4})", "must double height and width: Compact gave"),
+    ],
+)
+def test_what_does_not_go_with_a_cell_is_refused(spec: str, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        rain.load_defense(spec)(torch.rand(1, 3, 16, 16))
+
+
+def test_bicubic_enlarges_as_the_cells_want_it() -> None:
+    images = torch.rand(1, 3, 16, 16)
+    for spec in ("rain(preset=no_dg, cell=4)", "rain(cell=4, enhancer=bicubic)"):
+        defense = rain.load_defense(spec)
+        assert defense.enhancer.scale == 4
+        assert defense(images).shape == images.shape
+
+
+def test_an_attacker_averages_over_picks_of_large_cells(generator: torch.Generator) -> None:
+    """Every pixel gets a gradient, since over many draws each one is seen."""
+    model = rain.harden(tiny(), "rain(cell=4, down=pixel, enhancer=bicubic)")
+    assert model.turn == 1
+    images = torch.rand(2, 3, 16, 16, generator=generator).requires_grad_()
+    average = rain.adaptive.Expectation(model, draws=200, batch=100)
+    average(images).logsumexp(1).sum().backward()
+    assert images.grad is not None
+    assert (images.grad != 0).any(1).all()
+
+
+def test_cells_of_two_by_two_leave_digests_as_they_were() -> None:
+    defense = rain.load_defense("rain(cell=2, enhancer=bicubic)")
+    assert not {"cell", "turn"} & vars(defense).keys()
+    assert "scale" not in vars(defense.enhancer)
+    plain, large = (
+        checkpoints.digest_options(rain.load_defense(spec))
+        for spec in ("rain(enhancer=bicubic)", "rain(cell=4, enhancer=bicubic)")
+    )
+    assert checkpoints.digest_options(defense) == plain != large
 
 
 def test_the_target_of_dg_is_the_shifted_image(images: Tensor, generator: torch.Generator) -> None:

@@ -117,6 +117,22 @@ def test_onnx_is_torch_for_any_batch_and_any_size(tmp_path: Path, spec: str) -> 
     assert not np.array_equal(answers[0], answers[1])
 
 
+def test_a_pick_from_four_by_four_is_exported_for_one_size(tmp_path: Path) -> None:
+    needs_onnx()
+    size = (21, 26)  # of which neither side consists of whole cells
+    dg = COMPACT.removeprefix("rain(enhancer=compact(").removesuffix("))")
+    hardened = rain.harden(tiny(), f"rain(down=pixel, cell=4, enhancer=compact(scale=4, {dg}))")
+    manifest = export(hardened, tmp_path / "one", size=size)
+    assert json.loads((tmp_path / "one" / "rain.json").read_text())["draws"]["choice"]["cell"] == 4
+    assert manifest.measured["logit_difference"] < 1e-4
+    runtime = Runtime(tmp_path / "one")
+    for count in (1, 3):
+        assert_same(runtime, hardened, batch_of(count, size))
+    assert runtime.draw(batch_of(8, size).numpy())["choice"].max() == 15
+    with pytest.raises(ExportError, match="give a size"):
+        export(rain.harden(Pooled(), "rain(down=pixel, cell=4, enhancer=bicubic)"), tmp_path / "any", size=0)
+
+
 def test_onnx_with_a_gate_is_two_graphs_and_torchs_answer(tmp_path: Path) -> None:
     needs_onnx()
     gate = load_defense("gated", defense="rain(down=pixel, enhancer=bicubic)", threshold=0.015, score="l1")

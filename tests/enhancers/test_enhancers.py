@@ -246,6 +246,53 @@ def test_both_shipped_weights_load_and_differ_in_what_they_know() -> None:
     assert not load_enhancer("compact(weights=blind)").informed
 
 
+def test_untrained_compact_of_scale_4_is_bicubic_and_knows_no_picks() -> None:
+    network, bicubic = load_enhancer("compact(scale=4, weights=None)"), load_enhancer("bicubic(scale=4)")
+    assert (network.scale, network.informed) == (4, False)
+    for size in [(6, 6), (5, 8), (7, 3), (1, 1)]:
+        images = rand(2, 3, *size)
+        assert network(images).shape == (2, 3, 4 * size[0], 4 * size[1])
+        assert torch.allclose(network(images), bicubic(images), atol=1e-6)
+    assert network(rand(0, 3, 5, 8)).shape == (0, 3, 20, 32)
+
+
+def test_a_weight_file_says_its_scale(tmp_path: Path) -> None:
+    options = "weights=None, head=4, near=1, features=6, blocks=2"
+    for scale in (1, 2, 4):
+        network, path = load_enhancer(f"compact(scale={scale}, {options})"), tmp_path / f"{scale}.safetensors"
+        torch.nn.init.normal_(network.tail.weight, std=0.05)
+        checkpoints.save(network, path, {})
+        again = load_enhancer(f"compact(weights={path})")
+        assert again.scale == scale
+        images = rand(1, 3, 5, 6)
+        assert torch.equal(again(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("own", "scale", "says"),
+    [
+        (2, 4, "doubles the sides: give weights=PATH of one of scale 4"),
+        (1, 4, "keeps the sides: give weights=PATH of one of scale 4"),
+        (4, 1, "is no denoiser, it makes the sides four times as large"),
+        (2, 1, "is no denoiser, it doubles the sides"),
+    ],
+)
+def test_a_file_of_another_scale_is_refused(tmp_path: Path, own: int, scale: int, says: str) -> None:
+    path = tmp_path / "own.safetensors"
+    network = load_enhancer(f"compact(scale={own}, weights=None, head=4, near=1, features=4, blocks=1)")
+    checkpoints.save(network, path, {})
+    with pytest.raises(OptionError, match=says):
+        load_enhancer(f"compact(weights={path}, scale={scale})")
+
+
+def test_a_scale_that_there_is_not_is_refused() -> None:
+    for spec in ("bicubic(scale=3)", "bicubic(scale=1)", "compact(weights=None, scale=8)"):
+        with pytest.raises(OptionError, match="scale must be"):
+            load_enhancer(spec)
+    with pytest.raises(OptionError, match="slim doubles the sides: leave it out where scale = 4"):
+        load_enhancer("compact(weights=None, slim=true, scale=4)")
+
+
 # --- spandrel
 
 

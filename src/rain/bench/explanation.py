@@ -69,7 +69,7 @@ class Version:
     Args:
         kind: ``CLEAN``, or the access of the attacker (``rain.bench.cells.ACCESSES``).
         pixels: as it reaches the defence.
-        randomized: after SRd, at half the size; None where a defence has no such stage.
+        randomized: after SRd, smaller; None where a defence has no such stage.
         defended: as it reaches the classifier. All versions are shown with the same draw.
         bare: what the classifier says without the defence.
         draws: what it says behind the defence, on fresh draws; all versions get the same ones.

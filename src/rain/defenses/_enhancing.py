@@ -29,12 +29,15 @@ def build_enhancer(enhancer: str | nn.Module) -> nn.Module:
     return network
 
 
-def check_doubled(enhancer: nn.Module, small: Images, large: object) -> None:
-    """Raise ``OptionError`` unless an enhancer made (N, 3, 2h, 2w) of (N, 3, h, w)."""
+def check_enlarged(enhancer: nn.Module, small: Images, large: object, scale: int = 2) -> None:
+    """Raise ``OptionError`` unless an enhancer made (N, 3, scale h, scale w) of (N, 3, h, w)."""
     count, channels, height, width = small.shape
-    needed = (count, channels, 2 * height, 2 * width)
+    needed = (count, channels, scale * height, scale * width)
     if isinstance(large, Tensor) and large.shape == needed:
         return
     answer = tuple(large.shape) if isinstance(large, Tensor) else type(large).__name__
     what = f"{type(enhancer).__name__} gave {answer} where {needed} was asked for"
-    raise OptionError(f"DG must double height and width: {what}")
+    if scale == 2:
+        raise OptionError(f"DG must double height and width: {what}")
+    advice = f"give an enhancer of x{scale}, compact(scale={scale}, weights=PATH) or bicubic"
+    raise OptionError(f"DG must make height and width {scale} times as large: {what}; {advice}")

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
-from rain.defenses._enhancing import build_enhancer, check_doubled
+from rain.defenses._enhancing import build_enhancer, check_enlarged
 from rain.errors import OptionError, did_you_mean, shown
 from rain.images import Images
 from rain.plans import Cells, Offsets, Plan
-from rain.randomize import draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
+from rain.randomize import SIDES, draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES
 from rain.specs import apart, parse
 
@@ -37,6 +37,7 @@ class Options:
 
     down: str = "channel"
     keep: int = 1
+    cell: int = 2
     shift: float = 0.05
     shared_shift: bool = False
     seam: str = "mirrored"
@@ -53,6 +54,7 @@ class Options:
             raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {shown(self.keep)}")
         if self.keep > 1 and self.down not in PICKING:
             raise OptionError(f"keep says how many pixels are picked, and down = {self.down!r} picks none")
+        self._check_cell()
         if not 0 <= self.shift <= 1:
             raise OptionError(f"shift must be a fraction of the side in [0, 1], got {shown(self.shift)}")
         if self.seam not in SEAMS:
@@ -62,6 +64,18 @@ class Options:
             raise OptionError(f"{what}: make it less than 0.5, or give seam=wrapped")
         if not 1 <= self.scale_low <= self.scale_high:
             raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
+
+    def _check_cell(self) -> None:
+        if type(self.cell) is not int or self.cell not in SIDES:
+            raise OptionError(f"cell must be 2 or 4, the side of a cell in pixels, got {shown(self.cell)}")
+        if self.cell == 2:
+            return
+        if self.down not in PICKING:
+            what = f"cell = {self.cell} is of what is picked from, and down = {self.down!r} picks nothing"
+            raise OptionError(f"{what}: take down=channel or down=pixel, or leave cell out")
+        if self.keep > 1:
+            what = f"of a cell of {self.cell}x{self.cell} one pixel is kept"
+            raise OptionError(f"{what}, and keep is {self.keep}: leave keep or cell out")
 
 
 PRESETS = {
@@ -75,7 +89,7 @@ PRESETS = {
 
 @DEFENSES.register
 class Rain(Defense):
-    """SRd (random pick, random circular shift), then DG (a x2 super-resolution network).
+    """SRd (random pick, random circular shift), then DG (a super-resolution network, x2 by default).
 
     Args:
         preset: "default"; "released", the method as published (one shift for the whole batch, its seam as it
@@ -88,18 +102,23 @@ class Rain(Defense):
         keep: how many pixels of each cell are kept, 1 (the default, as released) to 3. DG gets them all if it
             is informed (``compact``), else their mean. The shipped weights were trained on one. Behind
             another ``down`` or ``keep`` than its own a DG restores less, and a warning says so.
-        shift: the largest circular shift, as a fraction of the halved side; 0.05 is the default, 0 is none.
+        cell: side of the cells in pixels: 2 (the default, as released), or 4. Of each 4x4 cell one pixel is
+            kept, which proves more against few changed pixels (``rain.ablation``), and needs a DG of x4:
+            ``compact(scale=4, weights=PATH)`` or bicubic. It goes with down = "channel" or "pixel", and
+            keep = 1.
+        shift: the largest circular shift, as a fraction of the smaller picture's side; 0.05 is the default,
+            0 is none.
         shared_shift: True for one shift for the whole batch; False, the default, for one for each image.
         seam: what DG hands on where the circular shift has brought a strip to the other side: "mirrored" (the
             default: the mirror image of what stands beside it; needs a shift below 0.5), or "wrapped" (the
             strip, as released).
         enhancer: a spec of DG (``rain list enhancers``), "compact" by default, or a module from (N, 3, h, w)
-            to (N, 3, 2h, 2w), both in [0, 1].
+            to (N, 3, 2h, 2w), with cell = 4 to (N, 3, 4h, 4w), both in [0, 1].
         scale_low: the lower bound of the random factor, for down = "scale": at least 1, 1.5 by default.
         scale_high: its upper bound, 2.5 by default.
 
-    Shape: (N, 3, H, W) to (N, 3, H, W). An odd side is padded to even by repeating its edge; the result is
-        cropped.
+    Shape: (N, 3, H, W) to (N, 3, H, W). A side that is no multiple of ``cell`` is padded to one by repeating
+        its edge; the result is cropped.
 
     Raises:
         OptionError: no such preset, an option out of range, or options that do not go together; or
@@ -112,6 +131,7 @@ class Rain(Defense):
     """
 
     turn = 4  # a cell has four pixels: of four copies of an image, each keeps another one
+    cell = 2
 
     def __init__(
         self,
@@ -119,6 +139,7 @@ class Rain(Defense):
         *,
         down: str | None = None,
         keep: int | None = None,
+        cell: int | None = None,
         shift: float | None = None,
         shared_shift: bool | None = None,
         seam: str | None = None,
@@ -132,6 +153,7 @@ class Rain(Defense):
         changes: dict[str, Any] = {
             "down": down,
             "keep": keep,
+            "cell": cell,
             "shift": shift,
             "shared_shift": shared_shift,
             "seam": seam,
@@ -144,7 +166,9 @@ class Rain(Defense):
         self.down, self.keep = options.down, options.keep
         self.shift, self.shared_shift, self.seam = options.shift, options.shared_shift, options.seam
         self.scale = (options.scale_low, options.scale_high)
-        self.enhancer = build_enhancer(options.enhancer)
+        if options.cell != self.cell:  # kept only if it is no default, so that old digests hold
+            self.cell, self.turn = options.cell, 1
+        self.enhancer = build_enhancer(_of_scale(options.enhancer, self.cell))
         self.random = self.down != "bicubic" or self.shift > 0
         self.independent = self.down != "scale" and not (self.shared_shift and self.shift > 0)
         if self.unfit:
@@ -162,29 +186,30 @@ class Rain(Defense):
 
     @property
     def ablating(self) -> int | None:
-        """2, where of each 2x2 cell one pixel is seen, in all its colours; else None."""
-        return 2 if self.down == "pixel" and self.keep == 1 else None
+        """Side of the cells, where of each one pixel is seen, in all its colours; else None."""
+        return self.cell if self.down == "pixel" and self.keep == 1 else None
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
-        """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in halved pixels)."""
+        """Draw "choice" (the pixels of each cell) or "size", and "offsets" (the shift, in larger pixels)."""
         return self.spread(images, 1, generator)
 
     def spread(self, images: Images, copies: int, generator: Generator | None = None) -> Draw:
-        """Draw so that of each four copies in turn, every one keeps other pixels of a cell.
+        """Draw so that of each four copies in turn, every one keeps other pixels of a 2x2 cell.
 
         ``rain.randomize.draw_choice`` says how.
         """
         draw: dict[str, Tensor] = {}
-        height, width = _half(images)
+        height, width = _in_cells(images, self.cell)
         if self.down in PICKING:
-            channels = 3 if self.down == "channel" else 1
-            draw["choice"] = draw_choice(images, generator, channels=channels, keep=self.keep, copies=copies)
+            draw["choice"] = draw_choice(
+                images, generator, channels=self._picks, keep=self.keep, copies=copies, cell=self.cell
+            )
         if self.down == "scale":
             draw["size"] = draw_size(images, generator, scale=self.scale)
             height, width = (int(side) for side in draw["size"])
         if self.shift > 0:
-            halved = images[:, :, :height, :width]  # of which only the shape counts
-            draw["offsets"] = draw_offsets(halved, generator, fraction=self.shift, shared=self.shared_shift)
+            smaller = images[:, :, :height, :width]  # of which only the shape counts
+            draw["offsets"] = draw_offsets(smaller, generator, fraction=self.shift, shared=self.shared_shift)
         return draw
 
     def plan(self) -> dict[str, Plan]:
@@ -197,19 +222,24 @@ class Rain(Defense):
             raise OptionError(NO_GRAPH)
         plans: dict[str, Plan] = {}
         if self.down in PICKING:
-            plans["choice"] = Cells(channels=3 if self.down == "channel" else 1, keep=self.keep)
+            plans["choice"] = Cells(channels=self._picks, keep=self.keep, cell=self.cell)
         if self.shift > 0:
-            plans["offsets"] = Offsets(fraction=self.shift, shared=self.shared_shift)
+            plans["offsets"] = Offsets(fraction=self.shift, shared=self.shared_shift, cell=self.cell)
         return plans
+
+    @property
+    def _picks(self) -> int:
+        """How many picks there are of a cell: one for each colour channel, or one for all."""
+        return 3 if self.down == "channel" else 1
 
     def stages(self, images: Images, draw: Draw) -> dict[str, Images]:
         """Give the pictures after SRd and after DG.
 
-        Returns: "randomized", at half size, of several kept pixels their mean; and "enhanced", at full size,
-            the seam mended or not.
+        Returns: "randomized", a pixel for each cell, of several kept pixels their mean; and "enhanced", at
+            full size, the seam mended or not.
 
         Raises:
-            OptionError: DG does not double height and width.
+            OptionError: DG does not make height and width as large again.
         """
         height, width = images.shape[2:]
         pixels = self._down_sampled(images, draw)
@@ -220,9 +250,9 @@ class Rain(Defense):
             enhanced = self.enhancer(pixels, _shifted_choice(draw))
         else:
             enhanced = self.enhancer(randomized)
-        check_doubled(self.enhancer, randomized, enhanced)
+        check_enlarged(self.enhancer, randomized, enhanced, self.cell)
         if "offsets" in draw and self.seam == "mirrored":
-            enhanced = mend(enhanced, 2 * draw["offsets"])
+            enhanced = mend(enhanced, self.cell * draw["offsets"])
         whole = resize(enhanced, (height, width)) if "size" in draw else enhanced[:, :, :height, :width]
         return {"randomized": randomized, "enhanced": whole}
 
@@ -242,8 +272,8 @@ class Rain(Defense):
             what = 'down = "scale" shifts by parts of a pixel, so that no image is its target'
             raise OptionError(f"{what}: train with shift=0.0")
         height, width = images.shape[2:]
-        offsets = 2 * draw["offsets"]
-        shifted = shift(_even(images), offsets)
+        offsets = self.cell * draw["offsets"]
+        shifted = shift(_whole(images, self.cell), offsets)
         if self.seam == "mirrored":
             shifted = mend(shifted, offsets)
         return shifted[:, :, :height, :width]
@@ -251,23 +281,30 @@ class Rain(Defense):
     def _down_sampled(self, images: Images, draw: Draw) -> Images:
         """SRd before the shift: (N, 3, h, w), or (N, keep * 3, h, w)."""
         if "choice" in draw:
-            return pick(images, draw["choice"])
+            return pick(images, draw["choice"], self.cell)
         if "size" in draw:
             if torch.compiler.is_exporting():
                 raise OptionError(NO_GRAPH)
             return resize(images, draw["size"])
-        return resize(_even(images), _half(images))
+        return resize(_whole(images, self.cell), _in_cells(images, self.cell))
 
 
-def _half(images: Images) -> tuple[int, int]:
-    """Height and width of the halved images, rounded up."""
+def _of_scale(enhancer: str | nn.Module, cell: int) -> str | nn.Module:
+    """Let bicubic, which has no weights, enlarge as the cells want it, unless its spec says a scale."""
+    if cell == 2 or not isinstance(enhancer, str) or parse(enhancer) != ("bicubic", {}):
+        return enhancer
+    return f"bicubic(scale={cell})"
+
+
+def _in_cells(images: Images, cell: int) -> tuple[int, int]:
+    """Height and width in cells, rounded up."""
     height, width = images.shape[2:]
-    return (height + 1) // 2, (width + 1) // 2
+    return (height + cell - 1) // cell, (width + cell - 1) // cell
 
 
-def _even(images: Images) -> Images:
-    """Repeat the edge where a side is odd."""
-    below, right = (side % 2 for side in images.shape[2:])
+def _whole(images: Images, cell: int) -> Images:
+    """Repeat the edge where a side does not consist of whole cells."""
+    below, right = (-side % cell for side in images.shape[2:])
     return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
 
 

@@ -5,7 +5,7 @@ from torch import Generator, nn
 from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
 from rain.defenses._arrays import by_picture
-from rain.defenses._enhancing import build_enhancer, check_doubled
+from rain.defenses._enhancing import build_enhancer, check_enlarged
 from rain.defenses._wavelets import denoiser
 from rain.images import Images, resample
 from rain.options import check_number
@@ -56,7 +56,7 @@ class WaveletSr(Defense):
         """Give the pictures after the wavelets, "denoised"; the network, "enlarged"; and back, "enhanced"."""
         denoised = straight_through(self._smooth, images)
         enlarged = self.enhancer(denoised)
-        check_doubled(self.enhancer, denoised, enlarged)
+        check_enlarged(self.enhancer, denoised, enlarged)
         if not images.shape[0]:
             return {"denoised": denoised, "enlarged": enlarged, "enhanced": images.clone()}
         height, width = images.shape[2:]

@@ -1,5 +1,6 @@
 """Compact: detail generation for two CPU cores, which is told where each pixel came from."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from rain.tracing import is_channels_last
 
 CHANNELS, BLOCKS = 256, 64
 """The largest sizes; beyond them it is compact no more."""
+
+SCALES = {1: "keeps the sides", 2: "doubles the sides", 4: "makes the sides four times as large"}
+"""By how much the sides may grow, and how it is told."""
 
 
 class Size(NamedTuple):
@@ -48,18 +52,19 @@ class Compact(nn.Module):
         near: residual blocks at the input's resolution, 0 to 64.
         features: channels at half the input's resolution, 1 to 256.
         blocks: residual blocks there, 0 to 64.
-        scale: 2, the default, or 1 for a denoiser, as ``smooth`` takes one. It corrects its input, is not
-            told of picks, and may get values outside of [0, 1].
+        scale: 2, the default; 1 for a denoiser, as ``smooth`` takes one, which corrects its input, and may
+            get values outside of [0, 1]; or 4 for ``rain(cell=4)``, which corrects bicubic up-sampling. The
+            last two are not told of picks.
         slim: a network for production: all of its convolutions are at half the input's resolution. It has
             ``features`` and ``blocks`` (single convolutions), and no ``head`` or ``near``. With 48 and 3 it
             needs a fifth of the default's multiply-adds.
 
-    Shape: (N, 3, h, w) to (N, 3, 2h, 2w), or with scale = 1 to (N, 3, h, w), values in [0, 1]; an odd h or w
-        is padded by repeating the edge, and the result cropped.
+    Shape: (N, 3, h, w) to (N, 3, scale h, scale w), values in [0, 1]; an odd h or w is padded by repeating
+        the edge, and the result cropped.
 
     Raises:
-        OptionError: a size is out of range; scale is neither 1 nor 2, or 1 and the network is slim, or the
-            file is of one that doubles.
+        OptionError: a size is out of range; scale is none of 1, 2 and 4, or not 2 and the network is slim, or
+            1 or 4 and the file is of another.
         WeightsError: the file cannot be read, or belongs to another architecture.
 
     Differs: the paper uses EDSR-baseline, at eleven times the multiply-adds, and does not tell it which
@@ -79,11 +84,11 @@ class Compact(nn.Module):
         slim: bool = False,
     ):
         super().__init__()
-        if type(scale) is not int or scale not in (1, 2):
-            raise OptionError(f"compact: scale must be 1 (a denoiser) or 2, got {shown(scale)}")
+        if type(scale) is not int or scale not in SCALES:
+            raise OptionError(f"compact: scale must be 1 (a denoiser), 2 or 4, got {shown(scale)}")
         informed = check_flag(informed, "informed") and scale == 2
-        if check_flag(slim, "slim") and scale == 1:
-            raise OptionError("compact: slim doubles the sides: leave it out where scale = 1")
+        if check_flag(slim, "slim") and scale != 2:
+            raise OptionError(f"compact: slim doubles the sides: leave it out where scale = {scale}")
         self.card: dict[str, str] | None = None
         state: dict[str, Tensor] = {}
         if weights is not None:
@@ -93,9 +98,7 @@ class Compact(nn.Module):
             state, prefix = checkpoints.without_prefix(state, needed)
             size = _size(state)
             if size is not None:
-                if scale < size.scale:
-                    advice = "give weights=PATH of a denoiser, or weights=None"
-                    raise OptionError(f"{path.name} is no denoiser, it doubles the sides: {advice}")
+                _check_scale(path.name, scale, size.scale)
                 informed, head, near, features, blocks, scale, slim = size
             with checkpoints.promised(str(path)), torch.device("meta"):
                 empty = Compact(
@@ -141,10 +144,10 @@ class Compact(nn.Module):
     @property
     def scale(self) -> int:
         """By how much the sides grow."""
-        return 2 if self.is_slim or self.tail.out_channels == 12 else 1
+        return 2 if self.is_slim else math.isqrt(self.tail.out_channels // 3)
 
     def forward(self, images: Images, choice: Tensor | None = None) -> Images:
-        """Enlarge (N, 3, h, w) to (N, 3, 2h, 2w), or denoise it.
+        """Enlarge (N, 3, h, w) to (N, 3, scale h, scale w), or denoise it.
 
         Args:
             images: what SRd gives: (N, 3, h, w), or, for an informed network, (N, keep * 3, h, w), as many
@@ -165,7 +168,7 @@ class Compact(nn.Module):
             skip = interpolate(values, mask)
             inputs = torch.cat([mean, mask, values - GREY * mask], 1)
         else:
-            skip = upsample(images) if scale == 2 else images
+            skip = images if scale == 1 else upsample(images, scale)
             inputs = images
         if height % 2 or width % 2:
             inputs = F.pad(inputs, (0, width % 2, 0, height % 2), mode="replicate")
@@ -205,8 +208,19 @@ def _size(state: dict[str, Tensor]) -> Size | None:
         return None
     near, blocks = _count_blocks(state, "near"), _count_blocks(state, "body")
     tail = state.get("tail.weight")
-    scale = 1 if tail is not None and tail.shape[:1] == (3,) else 2
+    outputs = 12 if tail is None or not tail.ndim else tail.shape[0]
+    scale = {3: 1, 48: 4}.get(outputs, 2)
     return Size(inputs == 27, head, near, features, blocks, scale, slim=False)
+
+
+def _check_scale(name: str, scale: int, own: int) -> None:
+    """Raise ``OptionError`` for a file of another scale than that which was asked for; 2 is the default."""
+    if scale in (2, own):
+        return
+    what, other = f"{name} {SCALES[own]}", f"one of scale {scale}"
+    if scale == 1:
+        what, other = f"{name} is no denoiser, it {SCALES[own]}", "a denoiser"
+    raise OptionError(f"{what}: give weights=PATH of {other}, or weights=None")
 
 
 def _slim_size(state: dict[str, Tensor], down: Tensor) -> Size | None:

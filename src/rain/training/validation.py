@@ -118,7 +118,7 @@ def _as_reported(means: Measures) -> Measures:
 
 
 def contact_sheet(defense: Defense, images: Images, draw: Draw) -> Tensor:
-    """Lay out a column for each image: as it is, after SRd (at twice its size), after DG.
+    """Lay out a column for each image: as it is, after SRd (enlarged to its size), after DG.
 
     Args:
         defense: between ``images`` and what is shown of them.
