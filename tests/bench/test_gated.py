@@ -131,7 +131,7 @@ def test_attacks_on_a_gate_need_one_to_go_through(
 def test_a_gate_without_calibration_is_told_before_work_begins(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(GateError, match="not calibrated"):
         run(grid(pictures, defenses=[f"gated(defense={INNER})"]), tmp_path)
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("0*.json"))
 
 
 def test_another_threshold_is_another_column(pictures: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_an_attack_on_a_gate_stands_within_no_other(pictures: Path, tmp_path: Pa
     plan = grid(pictures, defenses=[gated(0.1)], attacks=attacks(attack))
     with pytest.raises(OptionError, match="stand outermost"):
         run(plan, tmp_path)
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("0*.json"))
 
 
 @pytest.mark.parametrize("side", [16, "native"])

@@ -94,7 +94,7 @@ def test_one_that_is_not_calibrated_is_told_before_work_begins(pictures: Path, t
     )
     with pytest.raises(GateError, match="this detector is not calibrated"):
         run(loose, tmp_path)
-    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.rglob("0*.json"))
     with pytest.warns(UserWarning, match="is left out"):
         assert [cell.defense for cell in without_uncalibrated(loose).cells] == ["none"]
 
