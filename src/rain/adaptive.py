@@ -199,11 +199,11 @@ class Frozen(View):
         if not len(images):
             return self.model(images)
         draw = self.model.defense.draw(images[:1], torch.Generator().manual_seed(self.seed))
-        shared = {name: _repeated(tensor, len(images)) for name, tensor in draw.items()}
+        shared = {name: repeat_draw(tensor, len(images)) for name, tensor in draw.items()}
         return self.model.answer(images, shared)
 
 
-def _repeated(tensor: Tensor, count: int) -> Tensor:
+def repeat_draw(tensor: Tensor, count: int) -> Tensor:
     """Repeat what was drawn for one image; what belongs to the batch stays."""
     return tensor.expand(count, *tensor.shape[1:]) if tensor.shape[:1] == (1,) else tensor
 

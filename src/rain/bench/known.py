@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Model, View, attackable
+from rain.adaptive import Model, View, attackable, repeat_draw
 from rain.answers import probabilities_of
 from rain.bench.access import BACKWARD, Attacked, Ticking, attack_in_pieces
 from rain.bench.assets import Assets
@@ -59,7 +59,7 @@ class BehindDraw(View):
         rows = len(images)
         if not rows:
             return self.model(images)
-        return self.model.answer(images, {name: _repeated(each, rows) for name, each in self.draw.items()})
+        return self.model.answer(images, {name: repeat_draw(each, rows) for name, each in self.draw.items()})
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,3 @@ def _farthest(cell: Cell, clean: Images, attacked: list[Attacked]) -> Attacked:
 
 def _row(draw: Draw, own: frozenset[str], row: int) -> Draw:
     return {name: each[row : row + 1] if name in own else each for name, each in draw.items()}
-
-
-def _repeated(tensor: Tensor, rows: int) -> Tensor:
-    """Repeat what was drawn for one image; what belongs to the batch stays."""
-    return tensor.expand(rows, *tensor.shape[1:]) if tensor.shape[:1] == (1,) else tensor

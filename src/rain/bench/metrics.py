@@ -5,7 +5,7 @@ imports torch.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist, fmean
 from typing import Any, NamedTuple, Protocol
@@ -72,6 +72,11 @@ def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) 
             that are right.
     """
     return {outcome.index: _score(outcome, attacked, averaged) for outcome in result.outcomes}
+
+
+def scores_of(scores: Mapping[int, float], images: Container[int]) -> dict[int, float]:
+    """Of scores by image, those of these images."""
+    return {index: score for index, score in scores.items() if index in images}
 
 
 def accuracy(result: Result, *, attacked: bool = True, averaged: bool = False) -> float:

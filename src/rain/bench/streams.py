@@ -22,6 +22,7 @@ from rain.bench.metrics import (
     access_order,
     interval,
     place_order,
+    scores_of,
     unbounded,
     worst_images,
 )
@@ -227,14 +228,10 @@ def _stream(
         attacks=tuple(dict.fromkeys(result.cell.attack for result in results)),
         clean=own,
         robust=robust,
-        bare_clean=_restricted(clean["none"], own) if others else {},
-        bare_robust=_restricted(worst_images(others), robust),
+        bare_clean=scores_of(clean["none"], own) if others else {},
+        bare_robust=scores_of(worst_images(others), robust),
         complete=all(result.complete for result in [*results, *others]),
     )
-
-
-def _restricted(scores: Scores, images: Scores) -> dict[int, float]:
-    return {index: score for index, score in scores.items() if index in images}
 
 
 def _bare_first(defense: str) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ from rain.bench.metrics import (
     Paired,
     paired,
     place_order,
+    scores_of,
     strongest,
     unbounded,
     worst_images,
@@ -190,11 +191,11 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
         label=label,
         norm=norm,
         eps=eps,
-        clean=_figure(_restricted(clean, compared or clean.keys())),
+        clean=_figure(scores_of(clean, compared or clean.keys())),
         cost=_paired_on(compared, bare_clean, clean),
         under=under,
-        worst=_figure(_restricted(worst, images), len(judges)),
-        bare=_mean(_restricted(bare_worst, images)),
+        worst=_figure(scores_of(worst, images), len(judges)),
+        bare=_mean(scores_of(bare_worst, images)),
         gain=_paired_on(images, worst, bare_worst),
         submissions=submissions,
         resubmitted=resubmitted,
@@ -231,12 +232,8 @@ def _mean(scores: Mapping[int, float]) -> float | None:
     return fmean(scores.values()) if scores else None
 
 
-def _restricted(scores: Mapping[int, float], images: AbstractSet[int]) -> dict[int, float]:
-    return {index: score for index, score in scores.items() if index in images}
-
-
 def _paired_on(
     images: AbstractSet[int], first: Mapping[int, float], second: Mapping[int, float]
 ) -> Paired | None:
-    first = _restricted(first, images)
+    first = scores_of(first, images)
     return paired(first, second) if first.keys() & second.keys() else None
