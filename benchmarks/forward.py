@@ -6,7 +6,8 @@
 All candidates run in turn, round after round, on clean pictures, so that a disturbance of the machine meets
 all of them; the median of each is printed, and its ratio to the bare classifier's. The memory is the most
 that a process of its own had in use, with the libraries and the weights in it; on a GPU, what lay in the
-GPU's memory. Enhancers have the weights that they ship, or none: that does not change what they cost.
+GPU's memory. Multiply-adds are those of convolutions and matrix products, in billions for an image, without
+the classifier's. Enhancers have the weights that they ship, or none: that does not change what they cost.
 With --grid the defences are those of a grid, before its first classifier.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import rain
 from rain.bench.cells import OWN_SIZE, Cell
@@ -38,6 +40,8 @@ BARE = "none"
 NEEDS = {"gated": "gated(threshold=0.5)", "squeezing": "squeezing(threshold=1)"}
 """What a defence needs besides its name, before any classifier."""
 
+COLUMNS = ("name", "milliseconds", "ratio", "MiB", "multiply_adds")
+
 
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
@@ -51,7 +55,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a defence or enhancer; again for more of them")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
     parser.add_argument("--grid", type=Path, help="a grid file, whose defences are timed")
-    parser.add_argument("--csv", type=Path, help="a file for the table: name, milliseconds, ratio, MiB")
+    parser.add_argument("--csv", type=Path, help="a file for the table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -76,18 +80,21 @@ def main() -> None:
     where = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
     side = arguments.side
     print(f"{arguments.images} images of {side}x{side}, {arguments.rounds} rounds, {where}")
-    print(f"{arguments.classifier} behind {'':28} {'ms an image':>12} {'ratio to bare':>14} {'MiB':>8}")
+    heads = f"{'ms an image':>12} {'ratio to bare':>14} {'MiB':>8} {'G mult-adds':>12}"
+    print(f"{arguments.classifier} behind {'':28} {heads}")
     bare = statistics.median(seconds[BARE])
+    own = multiply_adds(work[BARE], images[:1])
     table = []
     for name, times in seconds.items():
         median = statistics.median(times)
         milliseconds, ratio = 1000 * median / arguments.images, median / bare
         mebibytes = f"{memory[name]:.0f}" if name in memory else ""
-        table.append([name, f"{milliseconds:.2f}", f"{ratio:.2f}", mebibytes])
-        print(f"{name:48} {milliseconds:12.2f} {ratio:14.2f} {mebibytes:>8}")
+        products = f"{multiply_adds(work[name], images[:1]) - own:.3f}" if name in (BARE, *specs) else ""
+        table.append([name, f"{milliseconds:.2f}", f"{ratio:.2f}", mebibytes, products])
+        print(f"{name:48} {milliseconds:12.2f} {ratio:14.2f} {mebibytes:>8} {products:>12}")
     if arguments.csv:
         with arguments.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([("name", "milliseconds", "ratio", "MiB"), *table])
+            csv.writer(file).writerows([COLUMNS, *table])
 
 
 def rows() -> list[str]:
@@ -152,6 +159,14 @@ def measure(
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
+
+
+@torch.no_grad()
+def multiply_adds(function: Callable[[Tensor], object], image: Tensor) -> float:
+    """Count the multiply-adds for one image (1, 3, H, W), in billions."""
+    with FlopCounterMode(display=False) as counter:
+        function(image)
+    return counter.get_total_flops() / 2e9
 
 
 def memory_of(arguments: argparse.Namespace, spec: str) -> float:
