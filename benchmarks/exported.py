@@ -1,7 +1,7 @@
 """What exported models get right, side by side: clean pictures, and the same after an attack.
 
     rain run grids/fast224.toml --out DIR --keep-images float
-    python benchmarks/exported.py DIR --calibration folder:my/pictures [--defense rain] [--draws 4]
+    python benchmarks/exported.py DIR --calibration my/pictures [--defense rain] [--draws 4]
 
 DIR keeps images that were attacked on the bare classifier. Every way of running is asked for the same
 pictures, with the same draws: differences are those of its arithmetic. ``--calibration`` are pictures for the
@@ -21,6 +21,7 @@ from deploy import FAST, WAYS, label_of, opened, versions
 from rich.progress import track
 
 import rain
+from rain.bench.cost import dataset_of
 from rain.bench.kept import read_kept
 from rain.bench.kept_lists import Kept, find_kept
 from rain.deploy import Runtime
@@ -47,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="of results, with images that were kept")
     parser.add_argument("--defense", action="append", help="again for more of them")
-    parser.add_argument("--calibration", help="a dataset; without it int8 is left out")
+    parser.add_argument("--calibration", help="pictures; without them int8 is left out")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -62,9 +63,8 @@ def main() -> None:
     classifier = rain.load_classifier(first.classifier)
     batches = list(track(read(chunks, side), "reading", len(chunks), transient=True))
     count = sum(len(batch.labels) for batch in batches)
-    print(
-        f"{first.classifier}, {first.dataset}, {count} images, {first.attack}, eps {first.eps}, {versions()}"
-    )
+    print(f"{first.classifier}, {first.dataset}, {count} images, {versions()}")
+    print(f"attacked by {first.attack}, eps {first.eps:.4g}; mean of {arguments.draws} draws")
     print(f"{'':44} {'':20} {'clean':>7} {'attacked':>9} {'same label':>11}")
     with tempfile.TemporaryDirectory() as folder:
         for defense in arguments.defense or ["none", "rain", FAST]:
@@ -95,7 +95,7 @@ def read(chunks: list[Kept], side: int) -> Iterator[Batch]:
 
 def ranges(dataset: str, side: int) -> torch.Tensor:
     """Pictures for the ranges of 8 bits."""
-    pictures = rain.load_dataset(dataset)
+    pictures = rain.load_dataset(dataset_of(dataset))
     step = max(1, len(pictures) // CALIBRATION)
     return torch.stack([enter(pictures[place][0], side) for place in range(0, len(pictures), step)])[
         :CALIBRATION

@@ -28,12 +28,25 @@ NAMES = {
 }
 """What the plot of robust classifiers calls them: by the budget of their training."""
 
+TRAINED = "rain(enhancer={0}(weights=runs/enhancers/{0}/weights.safetensors{1}))"
+NETWORKS = {
+    TRAINED.format("compact", ""): "compact",
+    TRAINED.format("srcnn", ""): "srcnn",
+    TRAINED.format("srresnet", ", features=32, blocks=2"): "srresnet",
+    TRAINED.format("hdrnet", ""): "hdrnet",
+    "rain(enhancer=bicubic)": "bicubic",
+    "rain(enhancer=compact(weights=imagenette))": "compact, as shipped",
+}
+"""What the plot of networks calls them."""
 
-def all_defenses(results: Sequence[Result], eps: float, study: str) -> str:
+
+def all_defenses(
+    results: Sequence[Result], eps: float, study: str, names: dict[str, str] | None = None
+) -> str:
     """Draw a study of many defences, with what ``benchmarks/forward.py --grid --csv`` measured of each."""
     with (ROOT / "docs" / "costs" / f"{study}.csv").open(newline="") as file:
         costs = {row["name"]: float(row["ratio"]) for row in csv.DictReader(file)}
-    return defense_plot(results, eps, costs)
+    return defense_plot(results, eps, costs, names)
 
 
 def robust_classifiers(results: Sequence[Result], eps: float) -> str:
@@ -49,6 +62,7 @@ PLOTS: dict[str, tuple[Callable[[Sequence[Result], float], str], str]] = {
     "streams.svg": (stream_plot, "gate224"),
     "streams96.svg": (stream_plot, "imagenette96"),
     "defenses96.svg": (partial(all_defenses, study="defenses96"), "defenses96"),
+    "enhancers96.svg": (partial(all_defenses, study="enhancers96", names=NETWORKS), "enhancers96"),
     "baseline.svg": (robust_classifiers, "robust96"),
 }
 """The plots in ``docs``: by what each is drawn, and of which study."""

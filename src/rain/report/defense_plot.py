@@ -28,7 +28,12 @@ class Dot(NamedTuple):
     high: float
 
 
-def defense_plot(results: Sequence[Result], eps: float, costs: Mapping[str, float] | None = None) -> str:
+def defense_plot(
+    results: Sequence[Result],
+    eps: float,
+    costs: Mapping[str, float] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> str:
     """Draw one row for each defence, the most accurate on clean images first, as SVG.
 
     The same results give the same bytes. The paper is white, so that it can be read on any page.
@@ -38,19 +43,21 @@ def defense_plot(results: Sequence[Result], eps: float, costs: Mapping[str, floa
         eps: the budget, in linf.
         costs: the time of a forward pass as a multiple of the bare classifier's, by defence. With it there is
             a panel more.
+        names: what rows are called in the place of their defence's name.
     """
     rows = dots_by_defense(results, eps)
     order = sorted(rows, key=lambda spec: (spec != "none", -rows[spec]["clean"].rate, spec))
-    labels = defense_labels(order)
+    labels = defense_labels(order) | dict(names or {})
+    columns = [column for column in PANELS if any(column in dots for dots in rows.values())]
     figures = library("matplotlib.figure")
     with own_style("defenses"):
-        count = len(PANELS) + bool(costs)
+        count = len(columns) + bool(costs)
         size = (2.3 + 1.75 * count, 1.3 + ROW_INCHES * len(order))
         figure = figures.Figure(figsize=size, layout="constrained", facecolor=PAPER)
         panels = figure.subplots(1, count, sharey=True)
-        for axes, (column, title) in zip(panels, PANELS.items(), strict=False):
+        for axes, column in zip(panels, columns, strict=False):
             _draw_dots(axes, [rows[spec].get(column) for spec in order], order)
-            axes.set(xlim=(-4, 104), xticks=(0, 50, 100), title=title, xlabel="accuracy, %")
+            axes.set(xlim=(-4, 104), xticks=(0, 50, 100), title=PANELS[column], xlabel="accuracy, %")
             bare = rows.get("none", {}).get(column)
             if bare:
                 axes.axvline(bare.rate, color=BARE, linewidth=1, linestyle=":", zorder=1)
