@@ -1,4 +1,4 @@
-"""What the tests of the bench share: a small grid."""
+"""What the tests of the bench share: a small grid, and what is in a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -34,3 +34,8 @@ def cell_of(results: list[Any], defense: str, access: str) -> Any:
         result for result in results if result.cell.defense == defense and result.cell.access == access
     ]
     return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by its path within."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measuring import grid
+from measuring import contents, grid
 
 from rain.bench import merging, replaying
 from rain.bench.cells import load
@@ -33,10 +33,6 @@ def shards(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def parts(shards: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tuple(Path(shutil.copytree(shards / name, tmp_path / name)) for name in "12")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def first(folder: Path, pattern: str) -> Path:

@@ -8,7 +8,7 @@ from threading import Barrier, Lock, Thread
 from typing import Any, NamedTuple
 
 import pytest
-from measuring import grid
+from measuring import contents, grid
 
 from rain.bench import certificates, certifying, proofs, proving, replaying, runners, sharing
 from rain.bench.certifying import Numbers, clean_cell
@@ -83,10 +83,6 @@ def saved(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
     monkeypatch.setattr(kind.saver, "save", saving)
     monkeypatch.setattr(sharing, "LOOK", 0.01)
     return chunks
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_two_make_each_chunk_once_and_both_tell_all(

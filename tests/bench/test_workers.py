@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from interrupting import said, start
-from measuring import grid
+from measuring import contents, grid
 
 from rain.bench import workers as module
 from rain.bench.plan import prepare
@@ -28,10 +28,6 @@ TESTS = str(Path(__file__).parent.parent)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers find the classifiers of the tests."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [TESTS, os.environ.get("PYTHONPATH")])))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def small(pictures: Path, **changes: Any) -> Any:

@@ -191,9 +191,8 @@ class _Crew:
     def _hear(self, worker: Worker, kind: str, *values: Any) -> None:
         """Take note of what a worker tells."""
         if kind == "begin":
-            if (
-                values[0] in self._finished
-            ):  # another one had measured it, and was killed before it was written
+            if values[0] in self._finished:
+                # Another one had measured it, and was killed before it was written.
                 self._finished.remove(values[0])
                 self._shown.give_back(values[0])
             worker.at = values[0]
