@@ -25,6 +25,8 @@ from rain.bench.certificates import (
 )
 from rain.bench.certifying import Numbers, clean_cell, clean_cells, prepare, run, with_sigma
 from rain.errors import CertificateError, DatasetError, OptionError, ResultError
+from rain.hardened import Hardened
+from rain.report.certificates import certificate_sections
 
 FEW = Numbers(n0=10, n=50)
 SMOOTH = "smooth(sigma=0.12)"
@@ -113,6 +115,29 @@ def test_certificates_of_other_images_are_refused(pictures: Path, tmp_path: Path
     shutil.copy(copy / "1.png", copy / "2.png")
     with pytest.raises(ResultError, match="other images than there are now"):
         prepare(cells(copy), tmp_path / "out", FEW)
+
+
+def test_bfloat16_is_computed_told_and_not_mixed_with_float32(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = set()
+    answer = Hardened.answer
+
+    def spy(model: Hardened, *given, **more):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return answer(model, *given, **more)
+
+    monkeypatch.setattr(Hardened, "answer", spy)
+    monkeypatch.setattr("rain.runtime.precision._is_bfloat16_fast", lambda device: True)
+    (result,) = certified(pictures, tmp_path, precision="auto")
+    assert seen == {True}
+    assert result.made_by["precision"] == ("bf16-mixed",)
+    plan, _ = prepare(cells(pictures), tmp_path, FEW, device="cpu", precision="auto")
+    assert not plan.work
+    with pytest.raises(ResultError, match="made with another precision than now"):
+        prepare(cells(pictures), tmp_path, FEW, device="cpu")
+    (section,) = certificate_sections([result], [], {SMOOTH: "smooth"})
+    assert "as it computes in bfloat16" in section.sentences[0]
 
 
 def test_damaged_images_are_left_out_if_asked(pictures: Path, tmp_path: Path):

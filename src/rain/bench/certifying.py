@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from rain import specs
-from rain.bench.assets import Assets
+from rain.bench.assets import Assets, kept
 from rain.bench.cells import Cell, Result, make_folder
 from rain.bench.certificates import (
     CertifiedCell,
@@ -26,8 +26,11 @@ from rain.bench.provenance import refused_fact
 from rain.bench.sharing import shared_out
 from rain.certificates import certify, check_certifiable, check_numbers, load_special
 from rain.errors import CertificateError, OptionError, ResultError
+from rain.hardened import Hardened
+from rain.hardening import harden
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
+from rain.runtime.precision import Sparing, autocast
 from rain.runtime.progress import Tick
 from rain.seeding import seed_for
 
@@ -162,6 +165,7 @@ def prepare(
     *,
     device: str | torch.device | None = None,
     batch: int | None = None,
+    precision: str = "32-true",
     skip_damaged: bool = False,
     default_size: int | None = None,
 ) -> tuple[CertifyingPlan, dict[str, str]]:
@@ -173,6 +177,8 @@ def prepare(
         numbers: of draws.
         device: where to compute; by default a GPU if there is one.
         batch: draws in one forward pass; by default as many as the device's memory takes.
+        precision: of the passes, one of ``rain.specs.PRECISIONS``. What is certified is the network as it
+            computes in it.
         skip_damaged: leave out images whose files are damaged.
         default_size: in pixels, before a classifier that does not say what it sees.
 
@@ -181,12 +187,12 @@ def prepare(
     Raises:
         CertificateError: no defence can be certified; says why.
         GridError, UnknownNameError, OptionError, DatasetError, WeightsError: as ``rain.bench.plan.settle``.
-        ResultError: the folder cannot be made, or holds certificates of other images or weights.
+        ResultError: the folder cannot be made, or holds certificates of other images, weights or precision.
         RainError: scipy is not installed.
     """
     load_special()
     place = pick_device(device)
-    assets = Assets(place, skip_damaged=skip_damaged)
+    assets = Assets(place, precision, skip_damaged=skip_damaged)
     sound, reasons = certifiable(assets, cells)
     if not sound:
         raise CertificateError("; ".join(f"{spec}: {reason}" for spec, reason in reasons.items()))
@@ -222,10 +228,17 @@ def _refuse_others(assets: Assets, folder: Path, cells: dict[CertifiedCell, Cell
     now = {cell: assets.made_by(cell) for cell in cells.values()}
     for result in load_certified(folder):
         fact = refused_fact(_as_result(result), now)
+        if not fact and result.cell in cells and set(result.made_by["precision"]) != {_precision(assets)}:
+            fact = "precision"
         if fact:
             why = CHANGED.get(fact, f"another {fact} than now")
             what = f"certificates ({result.cell.defense}) that were made with {why}"
             raise ResultError(f"{folder} holds {what}: choose a fresh folder")
+
+
+def _precision(assets: Assets) -> str:
+    """What the networks compute in."""
+    return "bf16-mixed" if assets.fast else "32-true"
 
 
 def _as_result(result: CertifiedResult) -> Result:
@@ -253,11 +266,11 @@ def run(plan: CertifyingPlan, progress: bool = False) -> list[CertifiedResult]:
         ClassifierError: an answer is no number.
         ResultError: a file cannot be written or read.
     """
-    certifier = _Certifier(plan)
+    certifier, computed = _Certifier(plan), {"precision": _precision(plan.assets)}
     with shared_out(plan.folder, plan.work, path_of, _pieces(plan), progress) as share:
         for cell, chunk, tick in share:
             images = certifier.certify_chunk(cell, chunk, tick)
-            save(plan.folder, cell, chunk, images, plan.assets.made_by(plan.cells[cell]))
+            save(plan.folder, cell, chunk, images, plan.assets.made_by(plan.cells[cell]) | computed)
     return [result for result in load_certified(plan.folder) if result.cell in plan.cells]
 
 
@@ -275,6 +288,7 @@ class _Certifier:
     def __init__(self, plan: CertifyingPlan):
         self.plan, self.batch = plan, plan.batch
         self.bench = Bench(plan.assets)
+        self._sparing: dict[str, Hardened] = {}
 
     def certify_chunk(self, cell: CertifiedCell, chunk: int, tick: Tick) -> list[CertifiedImage]:
         """Certify the images of one chunk, in the dataset's order."""
@@ -292,14 +306,22 @@ class _Certifier:
         with torch.no_grad():
             return model.classify(batch.images[:1]).shape[1]
 
+    def _model(self, cell: CertifiedCell) -> Hardened:
+        """What is certified: in bfloat16 without the layers that are slower in it."""
+        model = self.plan.assets.hardened(cell.classifier, cell.defense)
+        if not self.plan.assets.fast:
+            return model
+        return kept(self._sparing, cell.key, lambda: harden(Sparing(model.classifier), model.defense))
+
     def _certify_image(self, cell: CertifiedCell, batch: Batch, row: int) -> CertifiedImage:
         """Certify one image; its draws depend on the seed, the dataset and its index only."""
         index, image = batch.indices[row], batch.images[row : row + 1]
-        model = self.plan.assets.hardened(cell.classifier, cell.defense)
+        model = self._model(cell)
         seed = [seed_for(cell.seed, cell.dataset, index, "certificate")]
         while True:
             try:
-                proven = certify(model, image, cell.n0, cell.n, cell.alpha, seed, self.batch)
+                with autocast(image.device, self.plan.assets.fast):
+                    proven = certify(model, image, cell.n0, cell.n, cell.alpha, seed, self.batch)
                 break
             except torch.OutOfMemoryError:
                 if self.batch == 1:

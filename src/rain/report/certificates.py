@@ -194,12 +194,18 @@ def _sentence(one: Certified, labels: Mapping[str, str]) -> str:
     """Say what is proven of one defence."""
     images, cell, level = one.result.images, one.cell, one.at(TOLD)
     clean = percent_text(one.at(0.0).rate)
+    other = " They are of the network as it computes in bfloat16." if _is_mixed(one.result) else ""
     return (
         f"{title(one, labels)}: {_level_text(level)} % of {len(images)} images are "
         f"answered rightly, and no attack within an l2 radius of {TOLD:g} can change that; at radius 0 it is "
         f"{clean} %. It abstains on {percent_text(abstained_share(images))} %, and the mean radius is "
         f"{average_radius(images):.3f}. Each certificate is wrong with a chance of at most {cell.alpha:g}."
+        f"{other}"
     )
+
+
+def _is_mixed(result: CertifiedResult) -> bool:
+    return "bf16-mixed" in result.made_by.get("precision", ())
 
 
 def _pixel_sentences(same: Sequence[Certified]) -> list[str]:
