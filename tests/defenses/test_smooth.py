@@ -1,5 +1,7 @@
 """Noise before everything else, and a denoiser behind it."""
 
+import warnings
+
 import pytest
 import torch
 from models import tiny
@@ -99,3 +101,24 @@ def test_it_stands_before_any_classifier():
     hardened = rain.harden(tiny(), "smooth", sigma=0.1)
     prediction = hardened.predict(torch.rand(2, 3, 16, 16), draws=4, seed=0)
     assert prediction.probabilities.shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("behind", "sigma", "warned"),
+    [
+        ("smooth(sigma=0.5)", 0.5, False),
+        ("smooth(sigma=0.5)", 0.25, True),
+        ("smooth", 0.25, False),
+        ("smooth", 0.5, True),
+        ("rain", 0.5, False),
+        ("no spec)", 0.5, False),
+    ],
+)
+def test_a_denoiser_of_another_sigma_is_warned_of(tmp_path, behind: str, sigma: float, warned: bool):
+    path = tmp_path / "denoiser.safetensors"
+    checkpoints.save(rain.load_enhancer(UNTRAINED), path, {"behind": behind})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        rain.load_defense("smooth", sigma=sigma, enhancer=f"compact(scale=1, weights={path})")
+    words = [str(one.message) for one in told if "trained for a sigma of" in str(one.message)]
+    assert len(words) == warned

@@ -1,5 +1,7 @@
 """Gaussian noise before everything else: the defence that can be certified."""
 
+import warnings
+
 from torch import Generator, Tensor, nn
 
 from rain.defense import Defense, Draw
@@ -9,6 +11,7 @@ from rain.images import Images
 from rain.lattice import LatticeNoise
 from rain.options import check_number
 from rain.registry import DEFENSES
+from rain.specs import parse
 
 
 @DEFENSES.register
@@ -23,7 +26,8 @@ class Smooth(Defense):
         sigma: standard deviation of the noise, in the unit of the images, from 0.01 to 2; 0.25 by default.
         enhancer: a spec of a denoiser that keeps height and width, such as
             ``compact(scale=1, weights=PATH)``; or a module from (N, 3, H, W) to (N, 3, H, W). It gets the
-            noisy image as it is, outside of [0, 1], too. None, the default, for noise alone.
+            noisy image as it is, outside of [0, 1], too. None, the default, for noise alone. One whose card
+            names another sigma is warned of.
 
     Raises:
         OptionError: ``sigma`` is out of range, there is no such enhancer, or it changes height and width.
@@ -41,6 +45,10 @@ class Smooth(Defense):
         self.sigma = check_number(sigma, "sigma", 0.01, 2)
         self._noise = LatticeNoise(self.sigma)
         self.enhancer = None if enhancer is None else build_enhancer(enhancer)
+        trained = _trained_for(self.enhancer)
+        if trained is not None and trained != self.sigma:
+            what = f"this denoiser was trained for a sigma of {trained:g}, and this noise has {self.sigma:g}"
+            warnings.warn(f"{what}: it restores less than one that was trained for it", stacklevel=2)
 
     @property
     def smoothing(self) -> LatticeNoise:
@@ -79,3 +87,13 @@ class Smooth(Defense):
         what = f"{type(self.enhancer).__name__} gave {answer} for {tuple(noisy.shape)}"
         advice = "for a network that doubles the sides take chain(parts=smooth+rain(enhancer=...))"
         raise OptionError(f"the denoiser of smooth must keep height and width: {what}; {advice}")
+
+
+def _trained_for(enhancer: nn.Module | None) -> float | None:
+    """The sigma that a denoiser was trained for; None where its card does not say it."""
+    card: dict[str, str] = getattr(enhancer, "card", None) or {}
+    try:
+        name, options = parse(card.get("behind", ""))
+        return float(options.get("sigma", 0.25)) if name == "smooth" else None
+    except (ValueError, TypeError, AttributeError, OptionError):
+        return None  # a card is free text: of one that says something else nothing is known
