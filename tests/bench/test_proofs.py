@@ -42,7 +42,7 @@ def test_a_folder_without_proofs_has_none(tmp_path: Path) -> None:
 
 HOSTILE = [
     ({"format": 2}, "its format is 2"),
-    ({"chunk": 7}, "a chunk that the proof does not have"),
+    ({"chunk": 7}, "a chunk that the cell does not have"),
     ({"images": 3}, "images is 3, not a list"),
     ({"images": [asdict(FOUND)]}, "not those of the chunk"),
     ({"images": [asdict(FOUND), asdict(MISSED) | {"found": 1}]}, "found is 1, not true or false"),

@@ -1,11 +1,134 @@
-"""What files of certificates and of proofs have in common. Never imports torch."""
+"""Files that stand beside those of results: certificates, and proofs of attacks. Never imports torch.
 
-from collections.abc import Mapping, Sequence
+As a cell's, each finished chunk is one file that nothing rewrites: ``DIR/<folder>/<key>/<chunk>.json``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from rain.bench.cells import Chunked, indices_in
+from rain.bench.cells import Chunked, chunk_files, dump, indices_in, read_content, write_file
 from rain.errors import ResultError, shown
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What is said of one image.
+
+    Args:
+        index: of the image in the dataset.
+    """
+
+    index: int
+
+
+CellT = TypeVar("CellT", bound=Chunked)
+ImageT = TypeVar("ImageT", bound=Indexed)
+
+
+@dataclass(frozen=True)
+class Chunk(Generic[CellT, ImageT]):
+    """What one file holds."""
+
+    cell: CellT
+    number: int
+    images: tuple[ImageT, ...]
+    made_by: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shelf(Generic[CellT, ImageT]):
+    """The files of one kind.
+
+    Args:
+        folder: within the folder of the results.
+        format: of the files: raised when an older version of the package could not read what a newer one
+            writes.
+        cell, image: what a file is about, and what it says of each image.
+        word: the name of the cell within a file.
+        noun: what messages call a file.
+        advice: what to do with a file that is none of ours.
+        fault_of_content: names what is wrong with the content of a file; "" for nothing.
+        fault_of_image: names what is wrong with one image of a cell; "" for nothing.
+    """
+
+    folder: str
+    format: int
+    cell: type[CellT]
+    image: type[ImageT]
+    word: str
+    noun: str
+    advice: str
+    fault_of_content: Callable[[Mapping[str, Any]], str]
+    fault_of_image: Callable[[ImageT, CellT], str]
+
+    def path_of(self, folder: Path, cell: CellT, chunk: int) -> Path:
+        """Where a finished chunk lies."""
+        return folder / self.folder / cell.key / f"{chunk:05d}.json"
+
+    def pending(self, folder: Path, cells: Iterable[CellT]) -> list[tuple[CellT, int]]:
+        """The chunks that have no file yet, in the order of the cells."""
+        every = ((cell, chunk) for cell in cells for chunk in range(cell.chunks))
+        return [(cell, chunk) for cell, chunk in every if not self.path_of(folder, cell, chunk).is_file()]
+
+    def save(
+        self,
+        folder: Path,
+        cell: CellT,
+        chunk: int,
+        images: Iterable[ImageT],
+        made_by: Mapping[str, str],
+    ) -> None:
+        """Write a finished chunk, atomically.
+
+        Raises:
+            ResultError: the disk is full or the folder cannot be written.
+        """
+        content = {
+            "format": self.format,
+            self.word: cell.fields,
+            "chunk": chunk,
+            "images": [asdict(image) for image in images],
+            "made_by": dict(made_by),
+        }
+        write_file(self.path_of(folder, cell, chunk), (dump(content) + "\n").encode())
+
+    def load(self, folder: Path) -> dict[CellT, list[Chunk[CellT, ImageT]]]:
+        """Read all files below a folder of results: the chunks of each cell in their order, the cells sorted.
+
+        Raises:
+            ResultError: a file is not a chunk of the cell that its folder names.
+        """
+        chunks: dict[CellT, list[Chunk[CellT, ImageT]]] = {}
+        for path in chunk_files(folder, self.folder):
+            chunk = self._read(folder, path)
+            chunks.setdefault(chunk.cell, []).append(chunk)
+        ordered = sorted(chunks, key=lambda cell: tuple(map(str, cell.fields.values())))
+        return {cell: sorted(chunks[cell], key=lambda chunk: chunk.number) for cell in ordered}
+
+    def _read(self, folder: Path, path: Path) -> Chunk[CellT, ImageT]:
+        """Read a finished chunk. Whoever sends one may have written anything into it: all is checked."""
+        content = read_content(path, self.noun, self.advice)
+        check_format(path, content, self.format)
+        fault = self.fault_of_content(content)
+        if not fault:
+            images = tuple(self.image(**row) for row in content["images"])
+            chunk = Chunk(self.cell(**content[self.word]), content["chunk"], images, content["made_by"])
+            fault = self._fault(chunk)
+        if fault:
+            raise ResultError(f"{path}: not a {self.noun} ({fault}); {self.advice}")
+        if path != self.path_of(folder, chunk.cell, chunk.number):
+            raise ResultError(f"{path}: does not hold what its name says; {self.advice}")
+        return chunk
+
+    def _fault(self, chunk: Chunk[CellT, ImageT]) -> str:
+        """Name the first thing in a chunk that is not as it should be; empty when all is."""
+        indices = [image.index for image in chunk.images]
+        fault = fault_of_indices(chunk.cell, chunk.number, indices, chunk.made_by)
+        if fault:
+            return fault
+        return next(filter(None, (self.fault_of_image(image, chunk.cell) for image in chunk.images)), "")
 
 
 def check_format(path: Path, content: Mapping[str, Any], number: int) -> None:
@@ -16,19 +139,16 @@ def check_format(path: Path, content: Mapping[str, Any], number: int) -> None:
         raise ResultError(f"{path}: {other}: install the version that wrote it")
 
 
-def fault_of_indices(
-    cell: Chunked, number: int, indices: Sequence[int], made_by: Mapping[str, str], noun: str
-) -> str:
+def fault_of_indices(cell: Chunked, number: int, indices: Sequence[int], made_by: Mapping[str, str]) -> str:
     """Say where a chunk does not hold the images that it should; empty where it does.
 
     Args:
         number: of the chunk.
         indices: of the images that it holds.
         made_by: names the images that were left out.
-        noun: what has the chunk.
     """
     if number >= cell.chunks:
-        return f"a chunk that the {noun} does not have"
+        return "a chunk that the cell does not have"
     try:
         left_out = indices_in(made_by.get("left_out", ""))
     except ValueError as error:

@@ -5,23 +5,13 @@ finished chunk is one file that nothing rewrites.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from rain.bench.beside import check_format, fault_of_indices
-from rain.bench.cells import (
-    Chunked,
-    Result,
-    chunk_files,
-    dump,
-    gathered,
-    load,
-    read_content,
-    write_file,
-)
+from rain.bench.beside import Chunk, Indexed, Shelf
+from rain.bench.cells import Chunked, Result, gathered, load
 from rain.bench.schema import fault_of_certificates
-from rain.errors import ResultError
 
 FOLDER = "certificates"
 """Within the folder of the results."""
@@ -63,7 +53,7 @@ class CertifiedCell(Chunked):
 
 
 @dataclass(frozen=True)
-class CertifiedImage:
+class CertifiedImage(Indexed):
     """What can be proven of one image. Raw: averages are computed later, never stored.
 
     Args:
@@ -75,7 +65,6 @@ class CertifiedImage:
         votes: how many of the n draws gave it.
     """
 
-    index: int
     label: int
     answer: int
     radius: float
@@ -109,40 +98,35 @@ class CertifiedResult:
         return self.cell.key
 
 
-def path_of(folder: Path, cell: CertifiedCell, chunk: int) -> Path:
-    """Where a finished chunk lies."""
-    return folder / FOLDER / cell.key / f"{chunk:05d}.json"
+def _fault_of_image(image: CertifiedImage, cell: CertifiedCell) -> str:
+    if not 0 < cell.alpha < 1:
+        return f"alpha {cell.alpha!r}"
+    if not 0 <= image.votes <= cell.n or image.answer not in (ABSTAINED, image.guess):
+        return f"image {image.index}: votes or answer that cannot be"
+    if image.answer == ABSTAINED and image.radius:
+        return f"image {image.index}: a radius where it abstains"
+    return ""
+
+
+SHELF = Shelf(
+    folder=FOLDER,
+    format=FORMAT,
+    cell=CertifiedCell,
+    image=CertifiedImage,
+    word="certified",
+    noun="file of certificates",
+    advice="delete it and certify again",
+    fault_of_content=fault_of_certificates,
+    fault_of_image=_fault_of_image,
+)
+"""Where they stand. Whoever sends files may have written anything into them: all of it is checked."""
+
+path_of, save = SHELF.path_of, SHELF.save
 
 
 def pending(folder: Path, cells: Iterable[CertifiedCell]) -> list[tuple[CertifiedCell, int]]:
     """The chunks that have no file yet; all cells of a chunk before the next one."""
-    work = []
-    for cell in cells:
-        chunks = range(cell.chunks)
-        work += [(cell, chunk) for chunk in chunks if not path_of(folder, cell, chunk).is_file()]
-    return sorted(work, key=lambda item: item[1])
-
-
-def save(
-    folder: Path,
-    cell: CertifiedCell,
-    chunk: int,
-    images: Iterable[CertifiedImage],
-    made_by: Mapping[str, str],
-) -> None:
-    """Write a finished chunk, atomically.
-
-    Raises:
-        ResultError: the disk is full or the folder cannot be written.
-    """
-    content = {
-        "format": FORMAT,
-        "certified": asdict(cell),
-        "chunk": chunk,
-        "images": [asdict(image) for image in images],
-        "made_by": dict(made_by),
-    }
-    write_file(path_of(folder, cell, chunk), (dump(content) + "\n").encode())
+    return sorted(SHELF.pending(folder, cells), key=lambda item: item[1])
 
 
 def load_certified(folder: Path) -> list[CertifiedResult]:
@@ -151,12 +135,7 @@ def load_certified(folder: Path) -> list[CertifiedResult]:
     Raises:
         ResultError: a file is not a chunk of the cell that its folder names.
     """
-    chunks: dict[CertifiedCell, list[_Chunk]] = {}
-    for path in chunk_files(folder, FOLDER):
-        chunk = _read(folder, path)
-        chunks.setdefault(chunk.cell, []).append(chunk)
-    results = [_joined(cell, same) for cell, same in chunks.items()]
-    return sorted(results, key=lambda result: tuple(map(str, asdict(result.cell).values())))
+    return [_joined(cell, chunks) for cell, chunks in SHELF.load(folder).items()]
 
 
 def load_both(folder: Path) -> tuple[list[Result], list[CertifiedResult]]:
@@ -189,59 +168,11 @@ def abstained_share(images: Sequence[CertifiedImage]) -> float:
     return fmean(image.answer == ABSTAINED for image in images)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What one file holds."""
-
-    cell: CertifiedCell
-    number: int
-    images: tuple[CertifiedImage, ...]
-    made_by: dict[str, str]
-
-
-def _read(folder: Path, path: Path) -> _Chunk:
-    """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
-    advice = "delete it and certify again"
-    content = read_content(path, "file of certificates", advice)
-    check_format(path, content, FORMAT)
-    fault = fault_of_certificates(content)
-    if not fault:
-        images = tuple(CertifiedImage(**row) for row in content["images"])
-        chunk = _Chunk(CertifiedCell(**content["certified"]), content["chunk"], images, content["made_by"])
-        fault = _fault(chunk)
-    if fault:
-        raise ResultError(f"{path}: not a file of certificates ({fault}); {advice}")
-    if path != path_of(folder, chunk.cell, chunk.number):
-        raise ResultError(f"{path}: does not hold what its name says; {advice}")
-    return chunk
-
-
-def _fault(chunk: _Chunk) -> str:
-    """Name the first thing in a chunk that is not as it should be; empty when all is."""
-    cell = chunk.cell
-    if not 0 < cell.alpha < 1:
-        return f"alpha {cell.alpha!r}"
-    indices = [image.index for image in chunk.images]
-    fault = fault_of_indices(cell, chunk.number, indices, chunk.made_by, "cell")
-    if fault:
-        return fault
-    return next(filter(None, (_fault_of_image(image, cell) for image in chunk.images)), "")
-
-
-def _fault_of_image(image: CertifiedImage, cell: CertifiedCell) -> str:
-    if not 0 <= image.votes <= cell.n or image.answer not in (ABSTAINED, image.guess):
-        return f"image {image.index}: votes or answer that cannot be"
-    if image.answer == ABSTAINED and image.radius:
-        return f"image {image.index}: a radius where it abstains"
-    return ""
-
-
-def _joined(cell: CertifiedCell, chunks: Sequence[_Chunk]) -> CertifiedResult:
-    """Put the chunks of one cell together, in their order."""
-    ordered = sorted(chunks, key=lambda chunk: chunk.number)
+def _joined(cell: CertifiedCell, chunks: Sequence[Chunk[CertifiedCell, CertifiedImage]]) -> CertifiedResult:
+    """Put the chunks of one cell together."""
     return CertifiedResult(
         cell=cell,
-        images=tuple(image for chunk in ordered for image in chunk.images),
-        complete=len(ordered) == cell.chunks,
-        made_by=gathered(chunk.made_by for chunk in ordered),
+        images=tuple(image for chunk in chunks for image in chunk.images),
+        complete=len(chunks) == cell.chunks,
+        made_by=gathered(chunk.made_by for chunk in chunks),
     )

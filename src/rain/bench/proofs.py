@@ -5,14 +5,13 @@ how many an attack finds. What it says stands beside the results: ``DIR/proofs/<
 cell's, each finished chunk is one file that nothing rewrites.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rain.bench.beside import check_format, fault_of_indices
-from rain.bench.cells import Chunked, chunk_files, dump, gathered, read_content, write_file
+from rain.bench.beside import Chunk, Indexed, Shelf
+from rain.bench.cells import Chunked, gathered
 from rain.bench.schema import fault_of_proof
-from rain.errors import ResultError
 
 FOLDER = "proofs"
 """Within the folder of the results."""
@@ -61,7 +60,7 @@ class ProofCell(Chunked):
 
 
 @dataclass(frozen=True)
-class ProvenImage:
+class ProvenImage(Indexed):
     """What one image says of the attack. Raw: shares are computed later, never stored.
 
     Args:
@@ -71,7 +70,6 @@ class ProvenImage:
         random_found: whether one of as many random points of the budget as there are inside is.
     """
 
-    index: int
     fit: bool
     found: bool
     random_found: bool
@@ -117,36 +115,26 @@ class Proof:
         return self.images > 0 and self.found >= LEAST_SHARE
 
 
-def path_of(folder: Path, cell: ProofCell, chunk: int) -> Path:
-    """Where a finished chunk lies."""
-    return folder / FOLDER / cell.key / f"{chunk:05d}.json"
+def _fault_of_image(image: ProvenImage, _: ProofCell) -> str:
+    if not image.fit and (image.found or image.random_found):
+        return f"image {image.index}: something was found where nothing could be planted"
+    return ""
 
 
-def pending(folder: Path, cells: Iterable[ProofCell]) -> list[tuple[ProofCell, int]]:
-    """The chunks that have no file yet, in the order of the cells."""
-    work = []
-    for cell in cells:
-        chunks = range(cell.chunks)
-        work += [(cell, chunk) for chunk in chunks if not path_of(folder, cell, chunk).is_file()]
-    return work
+SHELF = Shelf(
+    folder=FOLDER,
+    format=FORMAT,
+    cell=ProofCell,
+    image=ProvenImage,
+    word="proof",
+    noun="file of a proof",
+    advice="delete it and run rain prove again",
+    fault_of_content=fault_of_proof,
+    fault_of_image=_fault_of_image,
+)
+"""Where they stand. Whoever sends files may have written anything into them: all of it is checked."""
 
-
-def save(
-    folder: Path, cell: ProofCell, chunk: int, images: Iterable[ProvenImage], made_by: Mapping[str, str]
-) -> None:
-    """Write a finished chunk, atomically.
-
-    Raises:
-        ResultError: the disk is full or the folder cannot be written.
-    """
-    content = {
-        "format": FORMAT,
-        "proof": asdict(cell),
-        "chunk": chunk,
-        "images": [asdict(image) for image in images],
-        "made_by": dict(made_by),
-    }
-    write_file(path_of(folder, cell, chunk), (dump(content) + "\n").encode())
+path_of, pending, save = SHELF.path_of, SHELF.pending, SHELF.save
 
 
 def load(folder: Path) -> list[Proof]:
@@ -155,55 +143,10 @@ def load(folder: Path) -> list[Proof]:
     Raises:
         ResultError: a file is not a chunk of the proof that its folder names.
     """
-    chunks: dict[ProofCell, list[_Chunk]] = {}
-    for path in chunk_files(folder, FOLDER):
-        chunk = _read(folder, path)
-        chunks.setdefault(chunk.cell, []).append(chunk)
-    ordered = sorted(chunks, key=lambda cell: tuple(map(str, asdict(cell).values())))
-    return [_joined(cell, chunks[cell]) for cell in ordered]
+    return [_joined(cell, chunks) for cell, chunks in SHELF.load(folder).items()]
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What one file holds."""
-
-    cell: ProofCell
-    number: int
-    images: tuple[ProvenImage, ...]
-    made_by: dict[str, str]
-
-
-def _read(folder: Path, path: Path) -> _Chunk:
-    """Read a finished chunk. Whoever sends one may have written anything into it: all of it is checked."""
-    advice = "delete it and run rain prove again"
-    content = read_content(path, "file of a proof", advice)
-    check_format(path, content, FORMAT)
-    fault = fault_of_proof(content)
-    if not fault:
-        images = tuple(ProvenImage(**row) for row in content["images"])
-        chunk = _Chunk(ProofCell(**content["proof"]), content["chunk"], images, content["made_by"])
-        fault = _fault(chunk)
-    if fault:
-        raise ResultError(f"{path}: not a file of a proof ({fault}); {advice}")
-    if path != path_of(folder, chunk.cell, chunk.number):
-        raise ResultError(f"{path}: does not hold what its name says; {advice}")
-    return chunk
-
-
-def _fault(chunk: _Chunk) -> str:
-    """Name the first thing in a chunk that is not as it should be; empty when all is."""
-    cell = chunk.cell
-    indices = [image.index for image in chunk.images]
-    fault = fault_of_indices(cell, chunk.number, indices, chunk.made_by, "proof")
-    if fault:
-        return fault
-    for image in chunk.images:
-        if not image.fit and (image.found or image.random_found):
-            return f"image {image.index}: something was found where nothing could be planted"
-    return ""
-
-
-def _joined(cell: ProofCell, chunks: Sequence[_Chunk]) -> Proof:
+def _joined(cell: ProofCell, chunks: Sequence[Chunk[ProofCell, ProvenImage]]) -> Proof:
     """Put the chunks of one test together."""
     images = [image for chunk in chunks for image in chunk.images]
     fit = [image for image in images if image.fit]
