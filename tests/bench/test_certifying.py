@@ -23,7 +23,8 @@ from rain.bench.certificates import (
     load_certified,
     path_of,
 )
-from rain.bench.certifying import Numbers, clean_cell, clean_cells, prepare, run, with_sigma
+from rain.bench.certifying import Numbers, clean_cells, prepare, run, with_sigma
+from rain.bench.grid import clean_cell
 from rain.errors import CertificateError, DatasetError, OptionError, ResultError
 from rain.hardened import Hardened
 from rain.report.certificates import certificate_sections

@@ -11,7 +11,8 @@ import pytest
 from measuring import contents, grid
 
 from rain.bench import certificates, certifying, proofs, proving, replaying, runners, sharing
-from rain.bench.certifying import Numbers, clean_cell
+from rain.bench.certifying import Numbers
+from rain.bench.grid import clean_cell
 from rain.bench.leases import MACHINE, lease_name
 
 

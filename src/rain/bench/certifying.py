@@ -18,7 +18,7 @@ from rain.bench.certificates import (
     pending,
     save,
 )
-from rain.bench.grid import Grid, canonical
+from rain.bench.grid import Grid, clean_cell
 from rain.bench.measure import Bench
 from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, settle, warn_of_damage, warn_of_other_sizes
@@ -74,38 +74,6 @@ class CertifyingPlan:
     cells: dict[CertifiedCell, Cell]
     work: tuple[tuple[CertifiedCell, int], ...]
     batch: int
-
-
-def clean_cell(
-    dataset: str,
-    classifier: str,
-    defense: str,
-    *,
-    size: int | None,
-    seed: int = 0,
-    examples: int = 1,
-    chunk: int = 10,
-) -> Cell:
-    """The cell of clean images that says what is to be certified.
-
-    Args:
-        size: in pixels; ``rain.bench.cells.OWN_SIZE`` for what the classifier sees, None for their own.
-    """
-    return Cell(
-        dataset=dataset,
-        size=size,
-        classifier=canonical(classifier),
-        defense=canonical(defense),
-        attack="none",
-        norm="linf",
-        eps=0.0,
-        access="none",
-        eot=1,
-        draws=1,
-        seed=seed,
-        examples=examples,
-        chunk=chunk,
-    )
 
 
 def clean_cells(grid: Grid) -> list[Cell]:

@@ -10,7 +10,7 @@ import torch
 
 from rain.bench.assets import Assets, device_name
 from rain.bench.cells import OWN_SIZE, Cell
-from rain.bench.grid import canonical
+from rain.bench.grid import canonical, clean_cell
 from rain.bench.measure import Bench
 from rain.bench.metrics import interval, paired
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
@@ -137,7 +137,10 @@ def measure_cost(
         if examples > count:
             raise OptionError(f"{dataset} has {count} images, and {examples} were asked for")
         count = examples
-    cell = settle(assets, _cell(dataset, classifier, defense, size, draws, min(count, TIMED)))
+    clean = clean_cell(
+        dataset, classifier, defense, size=size, draws=draws, examples=min(count, TIMED), chunk=TIMED
+    )
+    cell = settle(assets, clean)
     warn_of_other_sizes(assets, [cell])
     if len(assets.damaged(dataset, cell.examples)) == cell.examples:
         warn_of_damage(assets, [cell])
@@ -192,25 +195,6 @@ def dataset_of(images: str) -> str:
         return f"csv:{images}" if is_file(folder / "labels.csv") else f"pictures:{images}"
     is_name = DATASETS.look_up(images)[0] in DATASETS.names()
     return canonical(images) if is_name else f"pictures:{images}"
-
-
-def _cell(dataset: str, classifier: str, defense: str, size: int | None, draws: int, examples: int) -> Cell:
-    """What is measured, as a cell of clean images."""
-    return Cell(
-        dataset=dataset,
-        size=size,
-        classifier=canonical(classifier),
-        defense=canonical(defense),
-        attack="none",
-        norm="linf",
-        eps=0.0,
-        access="none",
-        eot=1,
-        draws=draws,
-        seed=0,
-        examples=examples,
-        chunk=TIMED,
-    )
 
 
 def _bare(cell: Cell) -> Cell:

@@ -227,6 +227,39 @@ def canonical(spec: str) -> str:
     return specs.canonical(_text(spec))
 
 
+def clean_cell(
+    dataset: str,
+    classifier: str,
+    defense: str,
+    *,
+    size: int | None,
+    draws: int = 1,
+    seed: int = 0,
+    examples: int = 1,
+    chunk: int = 10,
+) -> Cell:
+    """A cell of clean images, without a grid.
+
+    Args:
+        size: in pixels; ``rain.bench.cells.OWN_SIZE`` for what the classifier sees, None for their own.
+    """
+    return Cell(
+        dataset=dataset,
+        size=size,
+        classifier=canonical(classifier),
+        defense=canonical(defense),
+        attack="none",
+        norm="linf",
+        eps=0.0,
+        access="none",
+        eot=1,
+        draws=draws,
+        seed=seed,
+        examples=examples,
+        chunk=chunk,
+    )
+
+
 def _defense(entry: Any) -> str:
     """The canonical spec of an entry of ``defenses``; of a list, that of the chain of what it lists."""
     if not isinstance(entry, list):

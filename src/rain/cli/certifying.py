@@ -120,8 +120,9 @@ def _cells(
 ) -> "list[Cell]":
     """What is to be certified without a grid: one cell for each sigma."""
     from rain.bench.cells import OWN_SIZE
-    from rain.bench.certifying import clean_cell, with_sigma
+    from rain.bench.certifying import with_sigma
     from rain.bench.cost import dataset_of
+    from rain.bench.grid import clean_cell
     from rain.errors import OptionError
     from rain.registry import load_dataset
 
