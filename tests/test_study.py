@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic import cell
 
-from rain.bench.cells import Cell, Outcome, Result
+from rain.bench.cells import Outcome, Result
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "docs" / "study"
@@ -81,21 +82,7 @@ def test_marks_are_written_anew(study: Any) -> None:
     assert fresh == "a <!-- study one -->1 %<!-- end -->, b <!-- study two -->2 %<!-- end -->"
 
 
-BASE = Cell(
-    dataset="samples",
-    size=8,
-    classifier="models:tiny",
-    defense="rain",
-    attack="fgsm",
-    norm="linf",
-    eps=4 / 255,
-    access="query",
-    eot=1,
-    draws=3,
-    seed=0,
-    examples=2,
-    chunk=2,
-)
+BASE = cell(attack="fgsm", access="query", eot=1, draws=3)
 
 
 def result(*outcomes: Outcome) -> Result:

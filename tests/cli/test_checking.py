@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from click.testing import Result as Outcome
-from synthetic import cell, result, share, three_columns, unattacked, with_facts, write
+from synthetic import cell, proof_cell, result, share, three_columns, unattacked, with_facts, write
 from typer.testing import CliRunner
 
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS
-from rain.bench.proofs import ProofCell, ProvenImage, save
+from rain.bench.proofs import ProvenImage, save
 from rain.cli.errors import _in_one_line
 from rain.cli.main import app
 
@@ -23,23 +23,8 @@ def checked(folder: Path, *options: str) -> Outcome:
 
 def prove(folder: Path, found: int) -> None:
     """Write a proof of the attack of ``three_columns`` on 20 images."""
-    about = ProofCell(
-        dataset="samples",
-        size=224,
-        classifier="small",
-        defense="rain",
-        attack="pgd(confidence=inf)",
-        norm="linf",
-        eps=4 / 255,
-        access="adaptive",
-        eot=20,
-        inside=9,
-        planted=1,
-        draws=4,
-        seed=0,
-        examples=20,
-        chunk=20,
-    )
+    of_columns = {"size": 224, "classifier": "small", "attack": cell().attack, "eps": 4 / 255, "eot": 20}
+    about = proof_cell(**of_columns, draws=4, examples=20, chunk=20)
     images = [ProvenImage(index, True, index < found, False) for index in range(20)]
     save(folder, about, 0, images, {})
 
