@@ -1,6 +1,7 @@
 """What a service asks, whatever it runs on. Never imports torch."""
 
 import heapq
+import logging
 import re
 import secrets
 from abc import ABC, abstractmethod
@@ -8,6 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rain.deploy.settings import Settings
+from rain.errors import ImageError
+
+LOG = logging.getLogger("rain.serve")
+
+GUESS = (64, 64)
+"""Height and width of the first picture, where nobody says what size is taken."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Answerer(ABC):
         digest: of classifier, defence and gate.
         draws: that are averaged for an image.
         side: at which images enter, in pixels; None for their own size.
+        sizes: (height, width) of the images that its gate takes; none where it takes any, or there is none.
         names: of the classes; none where the classifier does not say them.
         independent: whether each image of a batch has its own draw.
     """
@@ -41,6 +49,7 @@ class Answerer(ABC):
     digest: str
     draws: int
     side: int | None
+    sizes: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...]
     independent: bool
 
@@ -53,8 +62,8 @@ class Answerer(ABC):
         """
 
     @abstractmethod
-    def grey(self, side: int) -> Any:
-        """A grey picture of so many pixels, (3, side, side)."""
+    def grey(self, height: int, width: int) -> Any:
+        """A grey picture, (3, height, width)."""
 
     @abstractmethod
     def predict(self, images: list[Any], seed: int | list[int]) -> Any:
@@ -65,16 +74,37 @@ class Answerer(ABC):
         """Say what is served, without a path of this machine."""
 
     def warm_up(self) -> None:
-        """Answer a grey picture, so that the first stranger does not wait for what is done once."""
-        self.answer([Question(self.grey(self.side or 64), 0, 1)])
+        """Answer a grey picture, so that the first stranger does not wait for what is done once.
+
+        Raises:
+            Exception: why the model does not answer a picture of a size that it takes. A size that is only
+                guessed proves nothing: then the log says it.
+        """
+        size = (self.side, self.side) if self.side else next(iter(self.sizes), None)
+        height, width = size or GUESS
+        (answer,) = self.answer([Question(self.grey(height, width), 0, 1)])
+        if not isinstance(answer, Exception):
+            return
+        if size:
+            raise answer
+        LOG.warning("a grey picture of %dx%d pixels is not answered: %s", height, width, answer)
 
     def read(self, content: bytes, seed: int | None, top: int) -> Question:
         """Make a question of a picture.
 
         Raises:
-            ImageError: it is none, damaged, or too large.
+            ImageError: it is none, damaged, or too large, or has a size that the gate does not take.
         """
-        return Question(self.decode(content), secrets.randbits(62) if seed is None else seed, top)
+        image = self.decode(content)
+        self._check_size(image.shape[-2], image.shape[-1])
+        return Question(image, secrets.randbits(62) if seed is None else seed, top)
+
+    def _check_size(self, height: int, width: int) -> None:
+        """Raise ``ImageError`` for a picture that the gate would refuse: its sender can mend that."""
+        if self.sizes and (height, width) not in self.sizes:
+            own = ", ".join(f"{rows}x{columns}" for rows, columns in self.sizes)
+            what = f"a picture of {height}x{width} (height x width)"
+            raise ImageError(f"{what}, and the gate was calibrated on {own}: resize it")
 
     def answer(self, questions: list[Question]) -> list[dict[str, Any] | Exception]:
         """Classify pictures together, where the defence draws for each apart; else one after the other.

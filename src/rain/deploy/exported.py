@@ -33,6 +33,7 @@ class Exported(Answerer):
         self.draws = settings.draws if self.manifest.random else 1
         self.independent = self.manifest.independent
         self.side = None if self.manifest.size is None else min(self.manifest.size)
+        self.sizes = self.manifest.gate.sizes if self.manifest.gate else ()
 
     def decode(self, content: bytes) -> Array:
         """Decode a picture, and bring it to the size at which it enters."""
@@ -47,9 +48,9 @@ class Exported(Answerer):
             picture = cut(picture, (height, width))
         return np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
 
-    def grey(self, side: int) -> Array:
+    def grey(self, height: int, width: int) -> Array:
         """A grey picture, of the model's own size if it has one."""
-        height, width = self.manifest.size or (side, side)
+        height, width = self.manifest.size or (height, width)
         return np.full((3, height, width), 0.5, dtype=np.float32)
 
     def predict(self, images: list[Any], seed: int | list[int]) -> Any:

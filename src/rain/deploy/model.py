@@ -1,5 +1,6 @@
 """The hardened classifier that a service asks, in PyTorch."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -42,11 +43,12 @@ class Model(Answerer):
         self.device = pick_device(settings.device or None)
         classifier = load_classifier(settings.classifier)
         warn_if_untrained(settings.classifier, classifier)
-        self.hardened: Hardened = _harden(classifier, settings).to(self.device)
-        defense = self.hardened.defense
-        self.digest = f"{identity(self.hardened.classifier)}-{identity(defense)}"
-        own = own_size(self.hardened.classifier)
+        own = own_size(classifier)
         self.side = own if settings.size is None else settings.size or None
+        self.hardened: Hardened = _harden(classifier, settings, self.side).to(self.device)
+        defense = self.hardened.defense
+        self.sizes = defense.sizes if isinstance(defense, Detector) else ()
+        self.digest = f"{identity(self.hardened.classifier)}-{identity(defense)}"
         self.names: tuple[str, ...] = tuple(getattr(self.hardened.classifier, "categories", ()))
         self.draws = settings.draws if defense.random else 1
         self.independent = self.hardened.independent
@@ -55,9 +57,9 @@ class Model(Answerer):
         """Decode a picture, and bring it to the size at which it enters."""
         return enter(read_image(content, self.settings.max_pixels), self.side)
 
-    def grey(self, side: int) -> Tensor:
+    def grey(self, height: int, width: int) -> Tensor:
         """A grey picture."""
-        return torch.full((3, side, side), 0.5)
+        return torch.full((3, height, width), 0.5)
 
     def predict(self, images: list[Any], seed: int | list[int]) -> Any:
         """Classify pictures."""
@@ -79,23 +81,57 @@ class Model(Answerer):
         }
 
 
-def _harden(classifier: nn.Module, settings: Settings) -> Hardened:
-    """Put the defence before the classifier, with the gate that is asked for, or the usual one."""
+def _harden(classifier: nn.Module, settings: Settings, side: int | None) -> Hardened:
+    """Put the defence before the classifier, with the gate that is asked for, or the usual one.
+
+    Args:
+        classifier: the bare one.
+        settings: of the service.
+        side: of the pictures that it will be asked of, in pixels; None for any.
+    """
+    calibration = settings.calibration or None
+    is_usual = settings.gate is None and calibration is None
+    if not settings.gate and isinstance(load_defense(settings.defense), Detector):
+        alarmed = harden(classifier, settings.defense, calibration=calibration)
+        _check_size(alarmed, side)
+        return alarmed
     if settings.gate == 0:
         return harden(classifier, settings.defense)
-    if settings.gate is None and isinstance(load_defense(settings.defense), Detector):
-        alarmed = harden(classifier, settings.defense, calibration=settings.calibration or None)
-        assert isinstance(alarmed.defense, Detector)
-        alarmed.defense.check_calibrated()
-        return alarmed
     share = GATE if settings.gate is None else settings.gate
     try:
-        hardened = harden(classifier, settings.defense, gate=share, calibration=settings.calibration or None)
-        if isinstance(hardened.defense, Gated):
-            hardened.defense.check_calibrated()
+        hardened = harden(classifier, settings.defense, gate=share, calibration=calibration)
+        reason = _misfit(hardened, side)
     except (GateError, OptionError):
         # Nobody asked for a gate, and nothing is known of this pair.
-        if settings.gate is None and not settings.calibration:
+        if is_usual:
             return harden(classifier, settings.defense)
         raise
+    if is_usual and reason:
+        advice = "leave size out, or calibrate on such pictures"
+        warnings.warn(f"served without a gate: {reason}; {advice}", stacklevel=4)
+        return harden(classifier, settings.defense)
+    _check_size(hardened, side)
     return hardened
+
+
+def _check_size(hardened: Hardened, side: int | None) -> None:
+    """Raise ``GateError`` if no picture of this side would be answered. Of any side, some are."""
+    reason = _misfit(hardened, side)
+    if reason and side is not None:
+        raise GateError(f"{reason}: serve with another size, or calibrate on such pictures")
+
+
+def _misfit(hardened: Hardened, side: int | None) -> str:
+    """Why a gate or detector would refuse pictures of this side, or some of any; "" if it takes all.
+
+    Raises:
+        GateError: it is not calibrated, and would refuse every picture.
+    """
+    detector = hardened.defense
+    assert isinstance(detector, Detector)
+    detector.check_calibrated()
+    if not detector.sizes or (side, side) in detector.sizes:
+        return ""
+    own = ", ".join(f"{height}x{width}" for height, width in detector.sizes)
+    served = "of any size" if side is None else f"of {side}x{side}"
+    return f"the {detector.noun} was calibrated on pictures of {own}, and this service takes those {served}"
