@@ -184,6 +184,12 @@ def test_a_gate_refuses_sizes_that_it_was_not_calibrated_on(tmp_path: Path) -> N
     (folder / "rain.json").write_text(text.replace('"sizes": []', '"sizes": [[8, 8]]'))
     with pytest.raises(GateError, match="calibrated on pictures of 8x8, these are 8x12"):
         Runtime(folder).predict(batch_of(1))
+    runtime, images = Runtime(folder), batch_of(1)
+    draw = runtime.draw(images)
+    with pytest.raises(GateError, match="calibrated on pictures of 8x8"):
+        runtime.answer(images, draw)
+    # Neither of the two answers that it compares is the gate's.
+    assert runtime.classify(images).shape == runtime.defended(images, draw).shape == (1, CLASSES)
 
 
 # --- what it cannot take

@@ -18,7 +18,7 @@ from rain.deploy.comparing import CHECKS, compare, compare_labels, noise, sample
 from rain.deploy.graphs import MULTIPLE, modules_of, trace, write
 from rain.deploy.manifest import FORMATS, NAME, PARTS, Gate, Graph, Manifest, Origin, digest_file
 from rain.deploy.reasons import is_one_by_one, why_not
-from rain.errors import ExportError, ImageError, OptionError, did_you_mean
+from rain.errors import ExportError, GateError, ImageError, OptionError, did_you_mean
 from rain.files import is_file, to_path
 from rain.gate import Gated
 from rain.hardened import Hardened
@@ -71,7 +71,7 @@ def export(
         OptionError: no such format, the defence cannot be exported, or size is none, or is needed.
         ExportError: ``torch.export`` or the format cannot take classifier or defence; a package is missing;
             the folder cannot be written, or holds other files; or the exported model answers otherwise.
-        GateError: the gate is not calibrated, or for another size.
+        GateError: the gate is not calibrated, or for another size, or would refuse all sizes but one.
     """
     if not isinstance(hardened, Hardened):
         raise OptionError(f"export takes what rain.harden gives, got {type(hardened).__name__}")
@@ -215,17 +215,30 @@ def _gate(hardened: Hardened, size: tuple[int, int] | None) -> Gate | None:
     """When the defence overrules the classifier.
 
     Raises:
-        GateError: the gate is not calibrated, or for another size.
+        GateError: the gate is not calibrated, or for another size, or would refuse all sizes but one.
     """
     gate = hardened.defense
     if not isinstance(gate, Gated):
         return None
     gate.check_calibrated()
-    if size is not None:
+    if size is None:
+        _check_sizes(gate.sizes)
+    else:
         gate.check_size(*size)
     origin = gate.calibration.origin if gate.calibration is not None else ""
     share = None if gate.is_fixed else gate.share
     return Gate(gate.score, gate.threshold, share, gate.sizes, origin)
+
+
+def _check_sizes(sizes: tuple[tuple[int, int], ...]) -> None:
+    """Raise ``GateError`` for a gate that leaves a model of any size fewer than two of them."""
+    served = [size for size in sizes if not any(side % MULTIPLE for side in size)]
+    if not sizes or len(served) > 1:
+        return
+    own = ", ".join(f"{height}x{width}" for height, width in sizes)
+    reason = "would take no others" if served else f"takes multiples of {MULTIPLE} pixels"
+    what = f"this gate was calibrated on pictures of {own}, and a model of any size {reason}"
+    raise GateError(f"{what}: give that size in the place of 0, or calibrate on pictures of many sizes")
 
 
 def _origin(hardened: Hardened, classifier: str, defense: str) -> Origin:

@@ -94,6 +94,7 @@ class Runtime:
         count = int(draws) if self.manifest.random else 1
         gate = self.manifest.gate
         if gate is not None:
+            _check_size(gate, batch)
             return self._predict_gated(gate, batch, count, generators)
         each = [probabilities_of(self._draw_and_defend(batch, generators)) for _ in range(count)]
         return average(np.stack(each))
@@ -107,10 +108,13 @@ class Runtime:
 
         Raises:
             ImageError: the images break the convention, or the draw does not fit them.
+            GateError: the gate was calibrated for another size.
         """
         batch = self._check(images)
-        defended = self.defended(batch, draw)
         gate = self.manifest.gate
+        if gate is not None:
+            _check_size(gate, batch)
+        defended = self.defended(batch, draw)
         if gate is None:
             return defended
         bare = self._run("classifier", {"images": batch})
@@ -251,11 +255,10 @@ class Runtime:
     # --- images
 
     def _check(self, images: Any) -> Array:
-        """Check a batch, its size and the gate's.
+        """Check a batch and its size.
 
         Raises:
             ImageError: it breaks the convention, or has a size that the model does not take.
-            GateError: the gate was calibrated for another size.
         """
         batch = check_images(images)
         size, own = (batch.shape[2], batch.shape[3]), self.manifest.size
@@ -266,11 +269,6 @@ class Runtime:
         if any(side % multiple for side in size):
             what = f"this model takes sides that are multiples of {multiple} pixels, got {_text(size)}"
             raise ImageError(f"{what}; cut or resize them first")
-        sizes = self.manifest.gate.sizes if self.manifest.gate else ()
-        if sizes and size not in sizes:
-            own_sizes = ", ".join(map(_text, sizes))
-            what = f"this gate was calibrated on pictures of {own_sizes}, these are {_text(size)}"
-            raise GateError(f"{what}: bring them to that size, or calibrate on this one")
         return batch
 
     def _predict_pictures(self, pictures: Any, draws: int, seed: Any) -> Prediction | GatedPrediction:
@@ -282,6 +280,15 @@ class Runtime:
             own = seed if seeds is None else [seeds[place] for place in group.places]
             predictions.append(self.predict(group.images, draws, own))
         return _in_order(groups, predictions)
+
+
+def _check_size(gate: Gate, batch: Array) -> None:
+    """Raise ``GateError`` for images of a size that the gate was not calibrated on."""
+    size = (batch.shape[2], batch.shape[3])
+    if gate.sizes and size not in gate.sizes:
+        own_sizes = ", ".join(map(_text, gate.sizes))
+        what = f"this gate was calibrated on pictures of {own_sizes}, these are {_text(size)}"
+        raise GateError(f"{what}: bring them to that size, or calibrate on this one")
 
 
 def _in_order(
