@@ -1,13 +1,10 @@
 """``rain.deploy.export``: a hardened classifier as a folder that runs without torch."""
 
-import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -15,11 +12,12 @@ from torch import nn
 
 from rain.calibration import identity
 from rain.deploy.comparing import CHECKS, compare, compare_labels, noise, samples_of
+from rain.deploy.folders import make_temporary, move
 from rain.deploy.graphs import MULTIPLE, modules_of, trace, write
-from rain.deploy.manifest import FORMATS, NAME, PARTS, Gate, Graph, Manifest, Origin, digest_file
+from rain.deploy.manifest import FORMATS, Gate, Graph, Manifest, Origin, digest_file
 from rain.deploy.reasons import is_one_by_one, why_not
 from rain.errors import ExportError, GateError, ImageError, OptionError, did_you_mean
-from rain.files import is_file, to_path
+from rain.files import to_path
 from rain.gate import Gated
 from rain.hardened import Hardened
 from rain.images import Images, check_images
@@ -30,9 +28,6 @@ from rain.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 """Whose versions the manifest names, where they are installed."""
-
-FILES = frozenset(f"{part}{suffix}" for part in PARTS for suffix in (".onnx", ".xml", ".bin", ".pt2"))
-"""Every file that an exported model may have besides its manifest."""
 
 LEAST = 16
 """Pictures by which the ranges of 8 bits are found."""
@@ -70,7 +65,8 @@ def export(
     Raises:
         OptionError: no such format, the defence cannot be exported, or size is none, or is needed.
         ExportError: ``torch.export`` or the format cannot take classifier or defence; a package is missing;
-            the folder cannot be written, or holds other files; or the exported model answers otherwise.
+            the folder cannot be written, holds other files, or another process exports into it; or the
+            exported model answers otherwise.
         GateError: the gate is not calibrated, or for another size, or would refuse all sizes but one.
     """
     if not isinstance(hardened, Hardened):
@@ -89,15 +85,13 @@ def export(
     model = duplicate(hardened).to("cpu", torch.float32)
     assert isinstance(model, Hardened)
     folder = to_path(out)
-    temporary = _open(folder)
-    try:
-        exported = _write(model, temporary, format, sides, gate, origin, int8)
-        _move(temporary, folder, exported)
-    except OSError as error:
-        why = error.strerror or error
-        raise ExportError(f"{error.filename or folder}: cannot be written: {why}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with make_temporary(folder) as temporary:
+        try:
+            exported = _write(model, temporary, format, sides, gate, origin, int8)
+            move(temporary, folder, exported)
+        except OSError as error:
+            why = error.strerror or error
+            raise ExportError(f"{error.filename or folder}: cannot be written: {why}") from error
     return exported
 
 
@@ -270,40 +264,3 @@ def _preprocessing(classifier: nn.Module, size: tuple[int, int] | None) -> str:
         how = "bicubic with antialiasing"
         return f"{colour}; the shorter side resized to {side} pixels ({how}), then the centre {side}x{side}"
     return f"{colour}; {size[0]} pixels high and {size[1]} wide"
-
-
-# --- the folder
-
-
-def _open(folder: Path) -> Path:
-    """Make the folder, and one within it to write into.
-
-    Raises:
-        ExportError: it cannot be made or written, or holds other files.
-    """
-    if is_file(folder):
-        raise ExportError(f"{folder}: a file, and the exported model is a folder: give another name")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(path.name for path in folder.iterdir())
-        if names and NAME not in names:
-            what = f"holds other files ({', '.join(names[:3])})"
-            raise ExportError(f"{folder}: {what}; give a folder that is new, empty or of an exported model")
-        return Path(mkdtemp(prefix=".export-", dir=folder))
-    except OSError as error:
-        raise ExportError(f"{folder}: cannot be written: {error.strerror or error}") from error
-
-
-def _move(temporary: Path, folder: Path, manifest: Manifest) -> None:
-    """Put the files in their place. The manifest goes first and comes last: without it there is no model.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    (folder / NAME).unlink(missing_ok=True)
-    names = [name for graph in manifest.graphs.values() for name in graph.files]
-    for old in folder.iterdir():
-        if old.name in FILES and old.name not in names:
-            old.unlink()
-    for name in [*names, NAME]:
-        os.replace(temporary / name, folder / name)
