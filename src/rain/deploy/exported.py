@@ -27,8 +27,7 @@ class Exported(Answerer):
         self.settings = settings
         self.runtime = Runtime(settings.model)
         self.manifest = self.runtime.manifest
-        origin = self.manifest.origin
-        self.digest = f"{origin.classifier_digest}-{origin.defense_digest}"
+        self.digest = self.manifest.digest
         self.names = self.manifest.categories
         self.draws = settings.draws if self.manifest.random else 1
         self.independent = self.manifest.independent

@@ -118,6 +118,17 @@ class Manifest:
     origin: Origin
     measured: Mapping[str, Any]
 
+    @property
+    def digest(self) -> str:
+        """What tells its answers from those of others: classifier, defence, gate, and how it was written.
+
+        The same classifier and defence may be written in another format, or in 8 bits.
+        """
+        files = {name: dict(graph.files) for name, graph in self.graphs.items()}
+        gate = self.gate and (self.gate.score, self.gate.threshold, self.gate.sizes)
+        own = digest_values(gate, files)
+        return f"{self.origin.classifier_digest}-{self.origin.defense_digest}-{own}"
+
     def save(self, folder: Path) -> None:
         """Write it into the folder, atomically.
 
@@ -164,6 +175,12 @@ def digest_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_values(*values: object) -> str:
+    """The first 16 hex digits of a SHA-256 of values that JSON can hold."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_file(path: Path, digest: str) -> None:

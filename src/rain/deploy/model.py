@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rain.calibration import identity
 from rain.checkpoints import warn_if_untrained
 from rain.deploy.answering import Answerer, without_paths
+from rain.deploy.manifest import digest_values
 from rain.deploy.settings import Settings
 from rain.detector import Detector
 from rain.errors import GateError, OptionError
@@ -48,7 +49,7 @@ class Model(Answerer):
         self.hardened: Hardened = _harden(classifier, settings, self.side).to(self.device)
         defense = self.hardened.defense
         self.sizes = defense.sizes if isinstance(defense, Detector) else ()
-        self.digest = f"{identity(self.hardened.classifier)}-{identity(defense)}"
+        self.digest = _digest(self.hardened)
         self.names: tuple[str, ...] = tuple(getattr(self.hardened.classifier, "categories", ()))
         self.draws = settings.draws if defense.random else 1
         self.independent = self.hardened.independent
@@ -79,6 +80,16 @@ class Model(Answerer):
             "classes": len(self.names) or None,
             "device": self.device.type,
         }
+
+
+def _digest(hardened: Hardened) -> str:
+    """What tells its answers from those of others: classifier, defence, and when a gate or detector flags."""
+    defense = hardened.defense
+    parts = [identity(hardened.classifier), identity(defense)]
+    if isinstance(defense, Detector):
+        # identity looks at what was chosen before there is a threshold.
+        parts.append(digest_values(defense.score, defense.threshold, defense.sizes))
+    return "-".join(parts)
 
 
 def _harden(classifier: nn.Module, settings: Settings, side: int | None) -> Hardened:

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+DIGEST = "Digest of classifier, defence and gate; of an exported model, of its graphs, too."
+
 
 class ClassName(BaseModel):
     """A class of the classifier."""
@@ -38,9 +40,7 @@ class Prediction(BaseModel):
 class Predictions(BaseModel):
     """The answer to a request."""
 
-    model: str = Field(
-        description="Digest of classifier, defence and gate.", examples=["a6f1-22c0-91be-07d3"]
-    )
+    model: str = Field(description=DIGEST, examples=["a6f1-22c0-91be-07d3-5b1e"])
     draws: int = Field(description="That are averaged.", examples=[8])
     predictions: list[Prediction] = Field(description="One for each picture, in the order of the request.")
 
@@ -51,7 +51,7 @@ class About(BaseModel):
     classifier: str = Field(examples=["efficientnet_lite0"])
     defense: str = Field(examples=["rain"])
     gate: float | None = Field(description="Share of clean pictures that may be overruled.", examples=[0.02])
-    digest: str = Field(examples=["a6f1-22c0-91be-07d3"])
+    digest: str = Field(description=DIGEST, examples=["a6f1-22c0-91be-07d3-5b1e"])
     draws: int = Field(examples=[8])
     size: int | None = Field(
         description="Side of the pictures, in pixels; null for their own.", examples=[224]
