@@ -13,8 +13,10 @@ import torch
 from serving import SMALL, Place, form, png, serving
 
 from rain.deploy.model import Model
+from rain.deploy.page import FAILED
 from rain.deploy.settings import Settings
 from rain.deploy.workbench import Limits, StoppedError, attack, look
+from rain.errors import ClassifierError
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -132,6 +134,33 @@ def test_one_works_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
             thread.join()
         assert sorted(statuses) == [200, 503]
         assert lines(place, "/page/look", png())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("shapes differ"), FAILED),
+        (MemoryError("4 GB"), FAILED),
+        (RuntimeError("no kernel"), FAILED),
+        (SystemExit(3), FAILED),
+        (ClassifierError("no number"), "no number"),
+    ],
+)
+def test_what_fails_is_said_and_logged(
+    error: BaseException, text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from rain.deploy import page
+
+    def fail(*_: Any) -> dict[str, Any]:
+        raise error
+
+    with serving() as place:
+        with monkeypatch.context() as patch:
+            patch.setattr(page, "look", fail)
+            assert lines(place, "/page/look", png()) == (200, [{"error": text}])
+        assert "found" in lines(place, "/page/look", png())[1][-1]
+    is_logged = f"{type(error).__name__}: {error}" in caplog.text
+    assert is_logged is (text == FAILED)
 
 
 def test_a_service_can_do_without() -> None:

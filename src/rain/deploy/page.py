@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,10 @@ POLICY = (
 )
 
 ATTACKS = ("transfer", "adaptive")
+
+LOG = logging.getLogger("rain.serve")
+
+FAILED = "the model failed; the server's log says why"
 
 
 class Desk:
@@ -78,18 +83,14 @@ class Desk:
 
         def run() -> None:
             try:
-                say({"found": job(limits, lambda done, of: say({"done": done, "of": of}))})
-            except StoppedError as error:
-                say({"error": str(error)})
-            except (RainError, RuntimeError) as error:
-                text = (
-                    str(error)
-                    if isinstance(error, RainError)
-                    else "the model failed; the server's log says why"
-                )
-                say({"error": text})
-            finally:
-                loop.call_soon_threadsafe(self._leave)
+                last: dict[str, Any] = {"found": job(limits, lambda done, of: say({"done": done, "of": of}))}
+            except (StoppedError, RainError) as error:
+                last = {"error": str(error)}
+            except BaseException:  # somebody waits for a last line; own code may even exit
+                LOG.exception("a picture of the page failed")
+                last = {"error": FAILED}
+            say(last)
+            loop.call_soon_threadsafe(self._leave)
 
         self.thread.submit(run)
         return self._told(lines, limits)
