@@ -171,11 +171,13 @@ def test_openvino_is_torch(tmp_path: Path) -> None:
         assert_same(runtime, hardened, batch_of(count))
 
 
-def test_openvino_takes_a_defence_that_does_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_a_defence_that_does_nothing_is_taken(tmp_path: Path, format: str) -> None:
     needs_onnx()
-    pytest.importorskip("openvino")
+    if format == "openvino":
+        pytest.importorskip("openvino")
     hardened = rain.harden(tiny(), load_defense("gated", defense="none", threshold=0.1))
-    export(hardened, tmp_path, format="openvino", size=SIZE)
+    export(hardened, tmp_path, format=format, size=SIZE)
     assert_same(Runtime(tmp_path), hardened, batch_of(2))
 
 

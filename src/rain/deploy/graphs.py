@@ -68,7 +68,10 @@ class Transform(nn.Module):
 
     def forward(self, images: Images, draw: Draw) -> Images:
         """Apply the defence to (N, 3, H, W) in [0, 1]."""
-        return self.defense.transform(images, draw)
+        transformed = self.defense.transform(images, draw)
+        if transformed is images:
+            return images.clone()  # of a graph that gives its very input, ONNX's exporter renames that
+        return transformed
 
 
 def modules_of(hardened: Hardened, *, apart: bool) -> dict[str, nn.Module]:
