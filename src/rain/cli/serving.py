@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,7 +170,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         import uvicorn
 
         from rain.deploy.measures import SHARED
-        from rain.deploy.service import app_of_environment, build_app
+        from rain.deploy.service import app_of_environment, build_app, open_model
         from rain.deploy.settings import hand_over
     except ImportError as error:
         raise RainError(f"serving needs {error.name}: pip install 'rain-defense[serve]'") from None
@@ -184,8 +185,13 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         "timeout_graceful_shutdown": int(settings.timeout_seconds) + 1,
     }
     if settings.workers == 1:
-        uvicorn.run(build_app(settings), **options)
+        model = open_model(settings)
+        model.warm_up()  # what is wrong is said in one line here, and by its traceback from within the server
+        uvicorn.run(build_app(settings, model), **options)
         return
+    # A worker that cannot start is started again for good: what is wrong is said here, once. The processor
+    # will do, since this process would keep what it takes of a GPU.
+    open_model(replace(settings, device="cpu")).warm_up()
     with tempfile.TemporaryDirectory(prefix="rain-serve-") as shared:
         os.environ.update(hand_over(settings) | {SHARED: shared})
         name = f"{app_of_environment.__module__}:{app_of_environment.__name__}"

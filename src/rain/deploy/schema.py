@@ -115,7 +115,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
     408: {"model": Fault, "description": "The request arrived too slowly."},
     413: {"model": Fault, "description": "The request is too large, or holds too many files."},
     415: {"model": Fault, "description": "The body is neither a form nor JSON."},
-    422: {"model": Fault, "description": "A picture cannot be read, or a value is out of range."},
+    422: {"model": Fault, "description": "A picture cannot be read or taken, or a value is out of range."},
     500: {"model": Fault, "description": "The model failed; the server's log says why."},
     503: {"model": Fault, "description": "Too many pictures wait: come again."},
 }
