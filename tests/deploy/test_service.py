@@ -150,6 +150,12 @@ def large() -> bytes:
     return content.getvalue()
 
 
+def sliver() -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (1, 9000)).save(content, "PNG")
+    return content.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -164,6 +170,13 @@ def test_what_is_no_picture_is_said(place: Place, content: bytes, message: str) 
     assert status == 422
     assert answer["detail"].startswith("1.png: ")
     assert message in answer["detail"]
+
+
+def test_a_sliver_is_refused_before_it_fills_the_memory() -> None:
+    with serving(size=16) as place:
+        status, answer = place.predict(png(), sliver())
+    assert status == 422
+    assert answer["detail"].startswith("1.png: a picture 9000 pixels high and 1 wide is too long and narrow")
 
 
 @pytest.mark.parametrize(
@@ -333,6 +346,8 @@ def test_an_exported_model_answers_the_same_way(exported: Path) -> None:
         assert place.predict(b"no picture")[0] == 422
         assert place.predict(large())[0] == 422
         assert place.predict(png()[:100])[0] == 422
+        status, answer = place.predict(sliver())
+        assert (status, "too long and narrow" in answer["detail"]) == (422, True)
         about = json.loads(place.ask("GET", "/model")[2])
         assert (about["size"], about["classes"]) == (16, 5)
         assert str(exported.parent) not in json.dumps(about)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rain.deploy.settings import Settings
+from rain.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,11 @@ class Answerer(ABC):
         Raises:
             ImageError: it is none, damaged, or too large.
         """
-        return Question(self.decode(content), secrets.randbits(62) if seed is None else seed, top)
+        try:
+            image = self.decode(content)
+        except MemoryError:
+            raise ImageError("there is not enough memory for it: send a smaller picture") from None
+        return Question(image, secrets.randbits(62) if seed is None else seed, top)
 
     def answer(self, questions: list[Question]) -> list[dict[str, Any] | Exception]:
         """Classify pictures together, where the defence draws for each apart; else one after the other.
