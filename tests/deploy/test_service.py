@@ -21,7 +21,7 @@ from serving import SMALL, Place, form, png, serving
 
 import rain
 from rain.deploy import export
-from rain.deploy.answering import Question, without_paths
+from rain.deploy.answering import Question
 from rain.deploy.exported import cut, decode
 from rain.deploy.model import Model
 from rain.deploy.settings import Settings
@@ -209,12 +209,29 @@ def test_bodies_that_are_none_are_said(place: Place, body: bytes, kind: str, sta
 
 
 def test_too_much_is_refused_before_it_is_read(place: Place) -> None:
-    status, answer = place.predict(*[png()] * 4)
-    assert (status, "3 are allowed" in answer["detail"]) == (413, True)
     connection = socket.create_connection(("127.0.0.1", place.port), timeout=10)
     connection.sendall(head("application/json", f"content-length: {10**9}"))
     assert b" 413 " in connection.recv(1000)
     connection.close()
+
+
+@pytest.mark.parametrize("count", [4, 5, 6, 30])
+def test_too_many_files_are_told_the_limit_however_many(place: Place, count: int) -> None:
+    status, answer = place.predict(*[png(side=8)] * count)
+    assert status == 413
+    assert "3 that are allowed" in answer["detail"]
+    texts = [base64.b64encode(png(side=8)).decode()] * count
+    body = json.dumps({"images": texts}).encode()
+    status, _, text = place.ask("POST", "/predict", body, {"content-type": "application/json"})
+    assert (status, b"3 are allowed" in text) == (413, True)
+
+
+def test_too_many_and_too_long_values_of_a_form_are_too_much() -> None:
+    with serving(max_megabytes=4) as place:
+        status, answer = place.predict(png(), **{f"value{number}": 1 for number in range(17)})
+        assert (status, "16 that are allowed" in answer["detail"]) == (413, True)
+        status, answer = place.predict(png(), files="x" * 2**21)
+        assert (status, "send pictures as files" in answer["detail"]) == (413, True)
 
 
 def test_a_body_without_a_length_is_counted(place: Place) -> None:
@@ -311,18 +328,6 @@ def test_one_answer_that_fails_is_not_that_of_others(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(model, "read", lambda *_: bad)
         status, answer = place.predict(png())
     assert (status, answer) == (500, {"detail": "the model failed; the server's log says why"})
-
-
-def test_paths_of_the_server_are_not_told() -> None:
-    assert (
-        without_paths("torchvision/resnet50(weights=/home/me/w.pt)") == "torchvision/resnet50(weights=w.pt)"
-    )
-    assert without_paths("spandrel:/home/me/x.pth") == "spandrel:x.pth"
-    assert (
-        without_paths("rain(enhancer=edsr(weights='/my dir/e.pt'), keep=2)")
-        == "rain(enhancer=edsr(weights=e.pt), keep=2)"
-    )
-    assert without_paths("chain(parts=jpeg+rain)") == "chain(parts=jpeg+rain)"
 
 
 # --- an exported model
