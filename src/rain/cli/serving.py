@@ -169,6 +169,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         import uvicorn
 
         from rain.deploy.measures import SHARED
+        from rain.deploy.patience import Patient
         from rain.deploy.service import app_of_environment, build_app
         from rain.deploy.settings import hand_over
     except ImportError as error:
@@ -176,6 +177,8 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
     options: dict[str, Any] = {
         "host": host,
         "port": port,
+        "http": Patient,
+        "ws": "none",
         "server_header": False,
         "proxy_headers": bool(trusted_proxy),
         "forwarded_allow_ips": trusted_proxy or None,
