@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -73,7 +74,8 @@ def test_who_sends_a_head_byte_by_byte_has_no_more_time() -> None:
                 await asyncio.sleep(0.02)
 
         dripping = asyncio.create_task(drip())
-        assert await reader.read() == b""
+        with suppress(ConnectionResetError):  # as a byte that comes later is answered
+            assert await reader.read() == b""
         assert not dripping.done()
         dripping.cancel()
 
