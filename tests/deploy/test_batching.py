@@ -1,6 +1,7 @@
 """Jobs of many requests, done together."""
 
 import asyncio
+import sys
 import time
 
 import pytest
@@ -51,6 +52,24 @@ def test_one_that_fails_leaves_the_others() -> None:
     first, second, third = asyncio.run(run())
     assert (first, third) == ([2], [6])
     assert isinstance(second, ValueError)
+
+
+def test_a_model_that_calls_exit_ends_its_batch_alone() -> None:
+    def leaving(jobs: list[int]) -> list[int]:
+        if jobs == [0]:
+            sys.exit(3)
+        return jobs
+
+    async def run() -> list[object]:
+        batcher = Batcher(leaving, most=1, wait_seconds=0.0, room=9)
+        batcher.start()
+        answers = await asyncio.gather(batcher.ask([0]), batcher.ask([1]), return_exceptions=True)
+        await batcher.close()
+        return list(answers)
+
+    first, second = asyncio.run(asyncio.wait_for(run(), 20))
+    assert isinstance(first, RuntimeError)
+    assert second == [1]
 
 
 def test_close_finishes_what_was_taken_and_takes_no_more() -> None:

@@ -131,8 +131,9 @@ class Batcher(Generic[Job, Answer]):
         answers: Sequence[Any]
         try:
             answers = await loop.run_in_executor(self.thread, self.work, jobs)
-        except Exception as error:  # the next batch may be better
-            answers = [error] * len(jobs)
+        except (Exception, SystemExit) as error:  # the next batch may be better; a model may call exit()
+            is_fault = isinstance(error, Exception)
+            answers = [error if is_fault else RuntimeError(f"the model ended by {error!r}")] * len(jobs)
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
