@@ -20,7 +20,7 @@ from rain.training.feed import Feed, batches, order
 from rain.training.fixed import FixedStep
 from rain.training.optimizer import rate
 from rain.training.pieces import Pieces
-from rain.training.plain import Losses, PlainStep, Step, broken_step
+from rain.training.plain import Losses, PlainStep, Step, broken_step, dropout_seed
 from rain.training.snapshot import undone
 from rain.training.store import Store, open_store
 
@@ -162,7 +162,7 @@ class GraphStep:
 
     def _fill(self, step: int) -> None:
         config = self.pieces.config
-        torch.manual_seed(config.seed * 1_000_003 + step * 1009)  # for networks with dropout
+        torch.manual_seed(dropout_seed(config.seed, step))
         images, labels = self.batches(step)
         self.generator.manual_seed(seed_of(config.seed, "step", step, 0))
         current_rate = rate(config, step, self.pieces.steps)
