@@ -81,13 +81,18 @@ class ReadBatches:
         self.next_step = 0
 
     def __call__(self, step: int) -> tuple[Images, Tensor]:
-        """Read the batch of a step; they come in order."""
+        """Read the batch of a step; they come in order.
+
+        Raises:
+            DatasetError: a label is none of the classifier's classes.
+        """
         pieces, device = self.pieces, self.pieces.fabric.device
         if self.samples is None or step != self.next_step:
             last = max(pieces.steps, step + 10**6)
             self.samples = batches(Feed(pieces.sources, pieces.config), step, last, 0, 1)
         self.next_step = step + 1
         images, labels = next(self.samples)
+        check_labels(labels, pieces.classes, pieces.config.images, pieces.config.classifier)
         return _moved(images, device), _moved(labels, device)
 
 
