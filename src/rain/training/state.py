@@ -187,9 +187,18 @@ def load_slots(optimizer: torch.optim.Optimizer, slots: Slots, source: str = "th
     """
     groups = optimizer.state_dict()["param_groups"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    _check_slots(slots, SLOTS.get(type(optimizer).__name__), weights, source)
+    _check_slots(slots, _slot_names(optimizer), weights, source)
     laid_out = {index: _laid_out_as(weights[index], values) for index, values in slots.items()}
     optimizer.load_state_dict({"state": laid_out, "param_groups": groups})
+
+
+def _slot_names(optimizer: torch.optim.Optimizer) -> frozenset[str] | None:
+    """What an optimiser remembers of each weight; None for one of a class that nobody knows."""
+    # Fabric makes a class of its own from the optimiser's: "FabricAdamW".
+    for base in type(optimizer).__mro__:
+        if base.__name__ in SLOTS:
+            return SLOTS[base.__name__]
+    return None
 
 
 def _check_slots(slots: Slots, names: frozenset[str] | None, weights: Sequence[Tensor], source: str) -> None:
