@@ -13,6 +13,7 @@ import rain
 from rain.adaptive import Frozen, StraightThrough
 from rain.defense import Defense, Draw
 from rain.errors import ClassifierError, ImageError, OptionError
+from rain.prediction import average, vote
 
 UNTRAINED = "enhancer=compact(weights=None)"
 INDEPENDENT = [
@@ -369,3 +370,29 @@ def test_predict_works_in_inference_mode(spec: str) -> None:
     assert hardened.predict(torch.rand(1, 3, 8, 8), seed=[2] if hardened.independent else 2).labels.shape == (
         1,
     )
+
+
+def test_most_draws_win_behind_noise_that_is_certified():
+    """Certificates are of votes: three hesitant draws outvote two certain ones, whatever the mean says."""
+    hesitant, certain = [0.51, 0.49, 0.0], [0.0, 1.0, 0.0]
+    of_draws = torch.tensor([hesitant, certain, hesitant, certain, hesitant])[:, None]
+    assert average(of_draws).labels.tolist() == [1]
+    prediction = vote(of_draws)
+    assert prediction.labels.tolist() == [0]
+    assert prediction.agreement.tolist() == pytest.approx([0.6])
+    assert torch.equal(prediction.probabilities, average(of_draws).probabilities)
+    tied = vote(of_draws[:4])
+    assert tied.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "spec", ["smooth(sigma=0.5)", "chain(parts=smooth(sigma=0.5)+rain(enhancer=bicubic))"]
+)
+def test_predictions_behind_smooth_are_what_certify_counts(spec: str, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr("rain.defense.vote", lambda of_draws: asked.append(of_draws) or vote(of_draws))
+    hardened = rain.harden(tiny(), spec)
+    hardened.predict(torch.rand(2, 3, 8, 8), draws=5, seed=0)
+    assert [tuple(of_draws.shape) for of_draws in asked] == [(5, 2, 5)]
+    rain.harden(tiny(), "noise").predict(torch.rand(2, 3, 8, 8), draws=5, seed=0)
+    assert len(asked) == 1

@@ -14,7 +14,7 @@ from rain.images import Images, check_images
 from rain.lattice import LatticeNoise
 from rain.networks import explain
 from rain.plans import Plan
-from rain.prediction import GatedPrediction, Prediction, average
+from rain.prediction import GatedPrediction, Prediction, average, vote
 from rain.seeding import Generators, draw_each
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ class Defense(nn.Module, ABC):
     def predict(
         self, model: "Hardened", images: Images, draws: int, generator: Generators
     ) -> Prediction | GatedPrediction:
-        """Answer images with several fresh draws: by default, by the mean of their probabilities.
+        """Answer images with several fresh draws: by the mean of their probabilities.
+
+        Noise that can be certified (``smoothing``) is answered by most draws, as the certificate says it.
 
         Args:
             model: this defence before a classifier.
@@ -147,7 +149,8 @@ class Defense(nn.Module, ABC):
         """
         count = draws if self.random else 1
         each = [probabilities_of(model(images, generator=generator), model) for _ in range(count)]
-        return average(torch.stack(each))
+        of_draws = torch.stack(each)
+        return average(of_draws) if self.smoothing is None else vote(of_draws)
 
     def calibrate(
         self,

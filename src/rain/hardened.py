@@ -183,7 +183,8 @@ class Hardened(nn.Module):
         """Classify with the probabilities averaged over several draws.
 
         With a gate, one draw is compared with the classifier's own answer, and further draws are asked only
-        of the images that are flagged; the answer is a ``GatedPrediction``.
+        of the images that are flagged; the answer is a ``GatedPrediction``. Behind ``smooth`` the labels are
+        those of most draws, as ``certify`` counts them.
 
         Args:
             images: (N, 3, H, W) in [0, 1]; or a list of pictures (3, H, W), of any sizes: those of one size

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from rain.errors import ImageError
 from rain.images import Images
@@ -18,7 +19,8 @@ class Prediction(NamedTuple):
     """What a hardened classifier says to a batch.
 
     Attributes:
-        labels: (N,), the class with the highest averaged probability.
+        labels: (N,), the class with the highest averaged probability; behind noise that can be certified the
+            class of most draws, which is what a certificate is about.
         probabilities: (N, classes), float32, averaged over the draws.
         agreement: (N,), the share of draws that alone give the same label.
     """
@@ -72,6 +74,20 @@ def average(of_draws: Tensor) -> Prediction:
     labels = probabilities.argmax(1)
     agreement = (of_draws.argmax(2) == labels).float().mean(0)
     return Prediction(labels, probabilities, agreement)
+
+
+def vote(of_draws: Tensor) -> Prediction:
+    """Let draws vote; of classes with as many votes the more probable one wins.
+
+    Args:
+        of_draws: (draws, N, classes), the probabilities.
+    """
+    probabilities = of_draws.mean(0)
+    answers = of_draws.argmax(2)
+    votes = one_hot(answers, of_draws.shape[2]).sum(0)
+    most = votes == votes.max(1, keepdim=True).values
+    labels = probabilities.masked_fill(~most, -1).argmax(1)
+    return Prediction(labels, probabilities, (answers == labels).float().mean(0))
 
 
 def group_by_size(pictures: Sequence[Tensor]) -> list[Group]:
