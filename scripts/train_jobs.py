@@ -11,6 +11,8 @@ import tarfile
 import threading
 import time
 import traceback
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,16 @@ from typing import Any
 import torch
 from gpu_jobs import JOBS, Job
 
-from rain.train import fit, read
+from rain.errors import RainError
+from rain.files import write_atomically
+from rain.registry import load_defense
+from rain.train import Config, fit, read
 from rain.training.fixed import FixedStep
+from rain.training.log import LOG, RECIPE, STATE, read_recipe
 from rain.training.machine import build_fabric
 from rain.training.pieces import build, with_side
 from rain.training.recipe import setting
+from rain.training.saving import WEIGHTS
 from rain.training.snapshot import undone
 
 LEAST_SECONDS = 75.0
@@ -71,10 +78,7 @@ def main() -> None:
         if seconds < arguments.least:
             say(places, f"{job.name}: left out, {seconds:.0f} s are too little")
             continue
-        until = time.time() + seconds
-        if not run(places, job, more, seconds, arguments.earlier) and arguments.launch != "eager":
-            say(places, f"{job.name}: once more, with plain steps")
-            run(places, job, more | {"launch": "eager"}, max(30.0, until - time.time()), arguments.earlier)
+        do(places, job, more, seconds, arguments.earlier)
     pack_logs(places)
 
 
@@ -111,36 +115,72 @@ def is_done(places: Places, name: str) -> bool:
 
 
 def unpack_earlier(places: Places, earlier: Path | None, job: Job) -> None:
-    """Bring the unfinished run of an earlier call back."""
+    """Bring the unfinished run of an earlier call back. Of one that is over only the weights serve."""
     if earlier is None or not (earlier / f"{job.name}-state.safetensors").is_file():
         return
     folder = places.run(job.name)
     if folder.exists():
         return
-    with tarfile.open(earlier / "logs.tar.gz") as archive:
-        names = [f"{job.name}/recipe.json", f"{job.name}/log.jsonl"]
-        for name in names:
-            member = archive.extractfile(name)
-            assert member is not None
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / Path(name).name).write_bytes(member.read())
-    steps = json.loads((folder / "recipe.json").read_text())["steps"]
-    if last_step(folder) >= steps:
-        shutil.rmtree(folder)  # it is over: a new one begins with its weights
+    folder.mkdir(parents=True)
+    try:
+        unpack_logs(earlier / "logs.tar.gz", job.name, folder)
+        is_over = last_step(folder) >= read_recipe(folder)["steps"]
+    except (OSError, EOFError, KeyError, TypeError, ValueError, tarfile.TarError, zlib.error) as error:
+        say(places, f"{job.name}: the earlier run cannot go on ({error}), a new one begins with its weights")
+        is_over = True
+    if is_over:
+        shutil.rmtree(folder)
         return
-    shutil.copy(earlier / f"{job.name}-state.safetensors", folder / "state.safetensors")
+    shutil.copy(earlier / f"{job.name}-state.safetensors", folder / STATE)
     if (earlier / f"{job.name}.safetensors").is_file():
-        shutil.copy(earlier / f"{job.name}.safetensors", folder / "weights.safetensors")
+        shutil.copy(earlier / f"{job.name}.safetensors", folder / WEIGHTS)
+
+
+def unpack_logs(archive: Path, name: str, folder: Path) -> None:
+    """Take the recipe and the log of one run out of what ``pack_logs`` made."""
+    with tarfile.open(archive) as files:
+        for file in (RECIPE, LOG):
+            member = files.extractfile(f"{name}/{file}")
+            if member is None:
+                raise KeyError(f"{archive} holds no {name}/{file}")
+            (folder / file).write_bytes(member.read())
+
+
+def log_rows(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; those that were cut off are left out."""
+    if not (folder / LOG).is_file():
+        return []
+    rows = []
+    for line in (folder / LOG).read_text(errors="replace").splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def last_step(folder: Path) -> int:
     """How far the log of a run goes."""
-    rows = (folder / "log.jsonl").read_text().splitlines()
-    return max((int(json.loads(row)["step"]) for row in rows), default=0)
+    return max((int(row["step"]) for row in log_rows(folder)), default=0)
 
 
-def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier: Path | None) -> bool:
-    """Do one job; whether it came to its end.
+def do(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier: Path | None) -> None:
+    """Do one job; where it fails, with plain steps; where its run cannot go on, with a new one."""
+    until = time.time() + seconds
+    folder = places.run(job.name)
+    is_resumed, begin = (folder / STATE).is_file(), last_step(folder)
+    error = run(places, job, more, seconds, earlier)
+    if isinstance(error, RainError | KeyError | ValueError) and is_resumed and last_step(folder) == begin:
+        say(places, f"{job.name}: the earlier run cannot go on, a new one begins with its weights")
+        shutil.rmtree(folder)
+        error = run(places, job, more, max(30.0, until - time.time()), earlier)
+    if error is not None and more["launch"] != "eager":
+        say(places, f"{job.name}: once more, with plain steps")
+        run(places, job, more | {"launch": "eager"}, max(30.0, until - time.time()), earlier)
+
+
+def run(
+    places: Places, job: Job, more: dict[str, Any], seconds: float, earlier: Path | None
+) -> Exception | None:
+    """Try to do one job; what stood in the way, or None where it came to its end.
 
     What goes wrong with it is said, and ends only it, unless the GPU itself is lost.
     """
@@ -152,11 +192,12 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
         fields["launch"] = "compile"
         more = {name: value for name, value in more.items() if name != "launch"}
     folder = places.run(job.name)
+    failure: Exception | None = None
     over = threading.Event()
     copier = threading.Thread(target=copy_now_and_then, args=(places, job, over), daemon=True)
     copier.start()
     try:
-        config = read(job.recipe, **job.changes | fields | more)
+        config = as_begun(read(job.recipe, **job.changes | fields | more), folder)
         trained = fit(config, folder, resume=True, minutes=seconds / 60)
         (folder / "done").touch()
         outcome = (
@@ -164,7 +205,7 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
         )
     except Exception as error:
         traceback.print_exc()
-        outcome = f"failed: {error}"
+        failure, outcome = error, f"failed: {error}"
         if is_gpu_lost(error):
             raise
     finally:
@@ -175,7 +216,24 @@ def run(places: Places, job: Job, more: dict[str, Any], seconds: float, earlier:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return is_done(places, job.name)
+    return failure
+
+
+def as_begun(config: Config, folder: Path) -> Config:
+    """The recipe that the run in a folder goes on with: with its own start, and the pictures of this call.
+
+    They are the same pictures, unpacked elsewhere; ``fit`` counts them.
+    """
+    if not (folder / STATE).is_file():
+        return config
+    begun = read_recipe(folder)
+    try:
+        load_defense(begun["defense"])
+    except RainError:  # it began with weights that are gone; its state holds what became of them
+        begun["defense"] = config.defense
+    begun |= {"images": config.images, "validation": config.validation}
+    write_atomically(folder / RECIPE, (json.dumps(begun, indent=1) + "\n").encode())
+    return replace(config, defense=begun["defense"])
 
 
 def fields_of(places: Places, job: Job, start: str) -> dict[str, Any]:
@@ -256,12 +314,12 @@ def rounded(measures: dict[str, float]) -> dict[str, float]:
 
 def speed(folder: Path) -> str:
     """How fast a run was, by its log."""
-    if not (folder / "log.jsonl").is_file():
+    if not (folder / LOG).is_file():
         return "no log"
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    rows = log_rows(folder)
     speeds = [row["validation/images_per_second"] for row in rows if "validation/images_per_second" in row]
     memory = [row["validation/memory_mb"] for row in rows if "validation/memory_mb" in row]
-    steps = max((row["step"] for row in rows), default=0)
+    steps = last_step(folder)
     if not speeds:
         return f"{steps} steps"
     return f"{steps} steps, {speeds[-1]:.0f} images a second, {memory[-1]:.0f} MiB"
@@ -283,9 +341,9 @@ def copy_now_and_then(places: Places, job: Job, over: threading.Event) -> None:
 def copy_files(places: Places, job: Job) -> None:
     """Hand back the weights, the state and the log of a job as they are now."""
     folder = places.run(job.name)
-    names = {"weights.safetensors": f"{job.name}.safetensors"}
+    names = {WEIGHTS: f"{job.name}.safetensors"}
     if job.keeps_state:
-        names["state.safetensors"] = f"{job.name}-state.safetensors"
+        names[STATE] = f"{job.name}-state.safetensors"
     for name, target in names.items():
         if (folder / name).is_file():
             shutil.copy(folder / name, places.out / f".{target}")
@@ -300,7 +358,7 @@ def pack_logs(places: Places) -> None:
     with tarfile.open(part, "w:gz") as archive:
         for folder in sorted((places.work / "runs").glob("*")):
             sheets = sorted((folder / "sheets").glob("*.png"))
-            for path in [folder / "recipe.json", folder / "log.jsonl", *sheets[-1:]]:
+            for path in [folder / RECIPE, folder / LOG, *sheets[-1:]]:
                 if path.is_file():
                     archive.add(path, f"{folder.name}/{path.relative_to(folder)}")
         if (places.work / "compiling.log").is_file():

@@ -15,6 +15,7 @@ import rain
 from rain.cli.main import app
 from rain.deploy.service import KNOWN_PATHS
 from rain.registry import DEFENSES
+from rain.training.recipe import shipped
 
 ROOT = Path(__file__).parents[1]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
@@ -118,3 +119,10 @@ def test_the_page_of_the_defences_names_every_one() -> None:
     page = (ROOT / "docs" / "guide" / "defenses.md").read_text()
     for defense in DEFENSES.names():
         assert f"| `{defense}` |" in page, f"docs/guide/defenses.md and docs/defenses.png lack {defense}"
+
+
+def test_the_page_of_training_names_every_recipe() -> None:
+    text = (ROOT / "docs" / "guide" / "train.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    recipes = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert shipped().keys() <= recipes

@@ -80,3 +80,11 @@ def test_a_run_of_both_says_that_it_changes_the_classifier(
     change = f"note: this changes the classifier: {file} will not be small_resnet, as it was given"
     assert errors == f"{change}. DG is trained for that one only\n"
     assert lines[-1] == f"classifier: {tmp_path / 'c'}, which is not the one that was given"
+
+
+@pytest.mark.parametrize("name", ["path", "self"])
+def test_a_field_that_a_function_calls_its_own_is_told(name: str, tmp_path: Path) -> None:
+    command = ["train", "accuracy", "--set", f"{name}=x", "--out", str(tmp_path / "run")]
+    outcome = CliRunner().invoke(app, command)
+    assert isinstance(outcome.exception, SystemExit)
+    assert f"accuracy: a recipe has no '{name}'" in outcome.stderr

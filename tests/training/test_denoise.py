@@ -61,6 +61,6 @@ def test_what_is_trained_is_certified(config: Callable[..., Config], tmp_path: P
     assert rows(tmp_path)
     path = tmp_path / "weights.safetensors"
     hardened = rain.harden(
-        rain.load_classifier("models:tiny"), "smooth", enhancer=f"compact(weights={path})", sigma=0.1
+        rain.load_classifier("models:tiny"), "smooth", enhancer=f"compact(weights={path})", sigma=0.25
     )
     assert hardened.certify(torch.rand(1, 3, 32, 32), n0=5, n=20, seed=0).labels.shape == (1,)

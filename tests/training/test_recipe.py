@@ -104,6 +104,12 @@ def test_the_papers_settings_are_the_papers() -> None:
         assert "edsr" in config.defense
 
 
+@pytest.mark.parametrize("name", ["path", "self", "changes", "cls", "name", "recipe"])
+def test_a_field_that_there_is_not_is_told_whatever_it_is_called(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"accuracy: a recipe has no '{name}'"):
+        read("accuracy", images="a", validation="b", **{name: "x"})
+
+
 def test_steps_that_are_given_replace_epochs_and_the_other_way_round(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text('images = ["a"]\nvalidation = "b"\nepochs = 5\npixel = 1\n')

@@ -1,12 +1,17 @@
 """What a checkpoint holds, and what comes back of it."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from rain import checkpoints
 from rain.errors import WeightsError
+from rain.training.loop import fit
+from rain.training.recipe import Config
 from rain.training.state import Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
 
 
@@ -59,6 +64,27 @@ def test_the_best_validation_is_kept_and_what_is_no_number_is_not() -> None:
     assert not progress.take(-1.0, {"kl": 1.0})
     assert (progress.best, progress.best_step, progress.since_best) == (-1.0, 3, 1)
     assert progress.measured == {"kl": 1.0}
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_run_whose_checkpoint_has_the_memory_of_another_optimiser_does_not_go_on(
+    kind: str, config: Callable[..., Config], tmp_path: Path
+) -> None:
+    """In a run the optimiser has a class that Fabric made."""
+    recipe = config(optimizer=kind, steps=2, validate_every=2)
+    fit(recipe, tmp_path)
+    state = tmp_path / "state.safetensors"
+    tensors, card = checkpoints.read(state)
+    old, new = {"adam": ("exp_avg", "momentum_buffer"), "sgd": ("momentum_buffer", "exp_avg")}[kind]
+    checkpoints.save({_renamed(name, old, new): value for name, value in tensors.items()}, state, card)
+    with pytest.raises(WeightsError, match=rf"the optimiser remembers .*{new}.* of weight 0, not .*{old}"):
+        fit(recipe, tmp_path, resume=True)
+    checkpoints.save(tensors, state, card)
+    fit(recipe, tmp_path, resume=True)
+
+
+def _renamed(name: str, old: str, new: str) -> str:
+    return name.removesuffix(old) + new if name.endswith(f".{old}") else name
 
 
 def test_the_memory_of_another_optimiser_is_told() -> None:

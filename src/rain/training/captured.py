@@ -20,7 +20,7 @@ from rain.training.feed import Feed, batches, order
 from rain.training.fixed import FixedStep
 from rain.training.optimizer import rate
 from rain.training.pieces import Pieces
-from rain.training.plain import Losses, PlainStep, Step, broken_step
+from rain.training.plain import Losses, PlainStep, Step, broken_step, dropout_seed
 from rain.training.snapshot import undone
 from rain.training.store import Store, open_store
 
@@ -81,13 +81,18 @@ class ReadBatches:
         self.next_step = 0
 
     def __call__(self, step: int) -> tuple[Images, Tensor]:
-        """Read the batch of a step; they come in order."""
+        """Read the batch of a step; they come in order.
+
+        Raises:
+            DatasetError: a label is none of the classifier's classes.
+        """
         pieces, device = self.pieces, self.pieces.fabric.device
         if self.samples is None or step != self.next_step:
             last = max(pieces.steps, step + 10**6)
             self.samples = batches(Feed(pieces.sources, pieces.config), step, last, 0, 1)
         self.next_step = step + 1
         images, labels = next(self.samples)
+        check_labels(labels, pieces.classes, pieces.config.images, pieces.config.classifier)
         return _moved(images, device), _moved(labels, device)
 
 
@@ -162,7 +167,7 @@ class GraphStep:
 
     def _fill(self, step: int) -> None:
         config = self.pieces.config
-        torch.manual_seed(config.seed * 1_000_003 + step * 1009)  # for networks with dropout
+        torch.manual_seed(dropout_seed(config.seed, step))
         images, labels = self.batches(step)
         self.generator.manual_seed(seed_of(config.seed, "step", step, 0))
         current_rate = rate(config, step, self.pieces.steps)

@@ -28,6 +28,7 @@ def weight_card(
     computed: str,
     part: str,
     beside: str = "",
+    through: str = "",
 ) -> dict[str, str]:
     """Write the card of a run's best weights.
 
@@ -39,6 +40,7 @@ def weight_card(
         computed: on what device, and in which precision.
         part: whose weights they are: "enhancer" or "classifier".
         beside: what else was trained at the same time, in words; empty for nothing.
+        through: which classifier an enhancer was trained through, in words; empty for none that stands still.
     """
     card: dict[str, str] = {}
     if start:
@@ -51,6 +53,8 @@ def weight_card(
     card["recipe"] = json.dumps(_own_fields(config))
     if beside:
         card["beside"] = beside
+    if through:
+        card["classifier"] = through
     if part == "enhancer":
         card["behind"] = behind(config.defense)
     card["commit"] = revision()

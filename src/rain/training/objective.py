@@ -24,6 +24,7 @@ from rain.training.attacker import (
     evenly_chosen,
     frozen,
 )
+from rain.training.digests import frozen_digests
 from rain.training.learners import enhancer_of, find_learner, passing_gradients, target_of
 from rain.training.recipe import Config
 from rain.training.stages import Stages, feature_distance
@@ -47,6 +48,7 @@ class Objective(nn.Module):
     Attributes:
         learner: the part whose weights move: the defence's enhancer, the classifier, or ``Both``. All else is
             frozen: weights and statistics.
+        digests: of the weights of what is frozen, by "classifier", "defense" and "teacher".
 
     Raises:
         UnknownNameError, OptionError, WeightsError: a spec names what is not there.
@@ -57,12 +59,14 @@ class Objective(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.classifier = _classifier(config)
+        given = _classifier(config)
+        self.classifier = _made_faster(given, config)
         self.defense: Defense = load_defense(config.defense)
         self.learner = self._learner()
         self.teacher: Defense | None = None
         if config.teacher:
             self.teacher = load_defense(config.teacher)
+        self.digests = frozen_digests(config, given, self.defense, self.teacher)
         self.requires_grad_(False)
         self.learner.requires_grad_(True)
         self.attack: Attack | None = build_attack(config.attack) if config.attack else None
@@ -258,14 +262,20 @@ class Objective(nn.Module):
 
 
 def _classifier(config: Config) -> nn.Module | None:
-    """The recipe's classifier, if it has one; a frozen one is made faster."""
+    """The recipe's classifier, if it has one."""
     if not config.classifier:
         return None
     classifier = load_classifier(config.classifier)
     if not config.moves_classifier:
         warn_if_untrained(config.classifier, classifier)
-        return folded(classifier, (config.side, config.side))
     return classifier
+
+
+def _made_faster(classifier: nn.Module | None, config: Config) -> nn.Module | None:
+    """The same classifier; one that stands still is made faster."""
+    if classifier is None or config.moves_classifier:
+        return classifier
+    return folded(classifier, (config.side, config.side))
 
 
 def at_size(classifier: nn.Module, side: int) -> nn.Module:

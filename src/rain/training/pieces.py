@@ -16,6 +16,7 @@ from rain.registry import load_classifier
 from rain.runtime.precision import is_mixed
 from rain.training.ascent import why_not_fixed
 from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
+from rain.training.digests import DigestedSources
 from rain.training.objective import Both, Objective
 from rain.training.optimizer import MovingAverage, build_optimizer
 from rain.training.recipe import Config
@@ -43,6 +44,7 @@ class Pieces:
         average: of the learner's weights; None if the recipe wants the weights themselves.
         steps: of the whole run.
         starts: of each part in training the card of the weights that it begins with; empty if it has none.
+        digests: of what it rests on and does not move, by what errors call it.
         is_captured: whether its steps are captured as a CUDA graph, if they can be.
     """
 
@@ -58,6 +60,7 @@ class Pieces:
     average: MovingAverage | None
     steps: int
     starts: Mapping[str, Mapping[str, str]]
+    digests: Mapping[str, str]
     is_captured: bool = False
 
     @property
@@ -151,6 +154,7 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         average=MovingAverage(learner, config.average) if config.average else None,
         steps=config.steps or config.epochs * config.replays * math.ceil(len(sources) / config.batch),
         starts={name: getattr(part, "card", None) or {} for name, part in _parts(config, learner).items()},
+        digests=objective.digests | {"validation": validation.digest()},
         is_captured=is_captured,
     )
 
@@ -172,9 +176,9 @@ def _is_captured(config: Config, objective: Objective, fabric: "Fabric") -> bool
     return config.launch != "eager" and not reason
 
 
-def _sources(config: Config, *, is_speaker: bool) -> tuple[Sources, Sources]:
+def _sources(config: Config, *, is_speaker: bool) -> tuple[Sources, DigestedSources]:
     """Open what is learnt from, and what is validated on."""
-    sources, validation = Sources(config.images), Sources(config.validation)
+    sources, validation = Sources(config.images), DigestedSources(config.validation)
     check_labels_are_there(config, sources, validation)
     if is_speaker:
         warn_of_shared(sources, validation)

@@ -21,6 +21,10 @@ Losses = dict[str, float]
 """The losses of a step by their names in a recipe, and "loss", their weighted sum."""
 
 
+SEEDS = 2**64
+"""How many seeds torch's generators take."""
+
+
 class Step(Protocol):
     """Makes the steps of a run."""
 
@@ -91,7 +95,7 @@ class PlainStep:
         check_labels(labels, pieces.classes, config.images, config.classifier)
         for group in pieces.optimizer.param_groups:
             group["lr"] = rate(config, step, pieces.steps)
-        torch.manual_seed(config.seed * 1_000_003 + step * 1009 + rank)  # for networks with dropout
+        torch.manual_seed(dropout_seed(config.seed, step, rank))
         generator = generator_for(config.seed, "step", step, rank)
         first = step // config.replays * config.batch + rank * len(clean)
         eps = budget(config, step, pieces.steps)
@@ -120,6 +124,14 @@ class PlainStep:
         """
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise broken_step(self.pieces, step, loss, norm)
+
+
+def dropout_seed(seed: int, step: int, rank: int = 0) -> int:
+    """The seed of a step for networks that draw from torch's own generator, as dropout does.
+
+    Returns: 64 bits. Where torch takes the sum itself, negative or not, it is the same seed.
+    """
+    return (seed * 1_000_003 + step * 1009 + rank) % SEEDS
 
 
 def broken_step(pieces: Pieces, step: int, loss: float, norm: float) -> TrainError:

@@ -189,7 +189,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def read(path: Path | str, **changes: Any) -> Config:
+def read(path: Path | str, /, **changes: Any) -> Config:
     """Read a recipe file, or a shipped recipe by name.
 
     Args:

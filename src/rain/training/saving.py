@@ -12,9 +12,17 @@ from rain.training.card import weight_card
 from rain.training.log import STATE
 from rain.training.pieces import Pieces
 from rain.training.recipe import Config
-from rain.training.state import Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
+from rain.training.state import ADVICE, Checkpoint, Progress, load_slots, parse_checkpoint, slots_of
 
 WEIGHTS, CLASSIFIER = "weights.safetensors", "classifier.safetensors"
+
+OTHERS = {
+    "classifier": "other weights of the classifier",
+    "defense": "other weights of the defence",
+    "teacher": "other weights of the teacher",
+    "validation": "other validation pictures",
+}
+"""What differs, by the name of its digest."""
 
 
 def file_names(config: Config) -> dict[str, str]:
@@ -36,7 +44,8 @@ def save_best(pieces: Pieces, progress: Progress, out: Path) -> None:
     config, parts = pieces.config, pieces.parts
     for part, name in file_names(config).items():
         beside, start = _beside(pieces, part), pieces.starts[part]
-        card = weight_card(config, pieces.sources, progress, start, pieces.computed, part, beside)
+        through = _through(pieces, part)
+        card = weight_card(config, pieces.sources, progress, start, pieces.computed, part, beside, through)
         _save(parts[part], out / name, card)
 
 
@@ -63,6 +72,14 @@ def _beside(pieces: Pieces, part: str) -> str:
     return f"{WEIGHTS}, weights {digest}: the DG that was trained at once with this classifier; {own}"
 
 
+def _through(pieces: Pieces, part: str) -> str:
+    """Say through which classifier an enhancer is trained that stands still; empty for none."""
+    digest = pieces.digests.get("classifier", "")
+    if part != "enhancer" or not digest:
+        return ""
+    return f"{pieces.config.classifier}, weights {digest}: this DG was trained through it; it stayed as it is"
+
+
 def save_checkpoint(pieces: Pieces, progress: Progress, out: Path) -> None:
     """Write all that a resumed run needs.
 
@@ -75,6 +92,7 @@ def save_checkpoint(pieces: Pieces, progress: Progress, out: Path) -> None:
         average=pieces.average.weights if pieces.average else {},
         slots=slots_of(pieces.optimizer),
         pictures=pieces.picture_counts,
+        digests=pieces.digests,
     )
     _save(checkpoint.tensors(), out / STATE, checkpoint.card())
 
@@ -85,7 +103,8 @@ def restore(pieces: Pieces, out: Path) -> Progress:
     Returns: how far the run had come.
 
     Raises:
-        TrainError: the run was given other pictures, or not all processes have the same checkpoint.
+        TrainError: the run was given other pictures, or another classifier, defence or teacher; or not all
+            processes have the same checkpoint.
         WeightsError: the checkpoint is damaged.
     """
     progress = Progress()
@@ -93,6 +112,7 @@ def restore(pieces: Pieces, out: Path) -> Progress:
         tensors, card = checkpoints.read(out / STATE)
         checkpoint = parse_checkpoint(tensors, card, str(out / STATE))
         _check_pictures(checkpoint.pictures, pieces.picture_counts, out)
+        _check_digests(checkpoint.digests, pieces.digests, out)
         checkpoints.load_state(pieces.learner, dict(checkpoint.weights), str(out / STATE))
         if pieces.average:
             _check_average(pieces.average.weights, checkpoint.average, out)
@@ -118,6 +138,14 @@ def _check_pictures(begun: Mapping[str, str], counts: Mapping[str, str], out: Pa
         if begun.get(name, count) != count:
             what = f"{out} was begun with {begun[name]} {name}, and there are {count} now"
             raise TrainError(f"{what}: choose another folder by --out")
+
+
+def _check_digests(begun: Mapping[str, str], digests: Mapping[str, str], out: Path) -> None:
+    for name, digest in digests.items():
+        # A checkpoint that is older than the digests has none.
+        if begun.get(name, digest) != digest:
+            what = f"{OTHERS[name]} (digest {begun[name]}), and it is {digest} now"
+            raise TrainError(f"{out} was begun with {what}: bring back what it was, or {ADVICE}")
 
 
 def _save(weights: nn.Module | dict[str, Tensor], path: Path, card: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,12 @@ Slots = dict[int, dict[str, Tensor]]
 """What an optimiser remembers of each weight: tensors by name, by the number of the weight."""
 
 
+T = TypeVar("T")
+
 MOST_STEPS = 10**12
+
+DIGEST = "digest of "
+"""What the names of digests begin with in a checkpoint's card."""
 
 ADVICE = "choose another folder by --out"
 
@@ -67,6 +73,7 @@ class Checkpoint:
         average: the moving average of these; empty where there is none.
         slots: of the optimiser.
         pictures: how many the run was given, in words, by what errors call them.
+        digests: of what the run rests on and does not move, by what it is; empty in older files.
     """
 
     progress: Progress
@@ -74,6 +81,7 @@ class Checkpoint:
     average: Mapping[str, Tensor]
     slots: Slots
     pictures: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """Give all that is a tensor, and the numbers as such, by the names in the file."""
@@ -93,7 +101,8 @@ class Checkpoint:
     def card(self) -> dict[str, str]:
         """Give what is no tensor, as text."""
         measured, began = json.dumps(self.progress.measured), json.dumps(self.progress.began)
-        return {"measured": measured, "began": began, **self.pictures}
+        digests = {f"{DIGEST}{name}": digest for name, digest in self.digests.items()}
+        return {"measured": measured, "began": began, **self.pictures, **digests}
 
 
 def parse_checkpoint(
@@ -127,7 +136,9 @@ def parse_checkpoint(
     except (ValueError, KeyError, RuntimeError, OverflowError) as error:
         raise WeightsError(f"{source}: no checkpoint of a training run ({error}); {ADVICE}") from None
     weights, average = _under("weights.", tensors), _under("average.", tensors)
-    return Checkpoint(progress, weights, average, slots, texts)
+    digests = _under(DIGEST, texts)
+    pictures = {name: text for name, text in texts.items() if not name.startswith(DIGEST)}
+    return Checkpoint(progress, weights, average, slots, pictures, digests)
 
 
 def _measures(text: str) -> Measures:
@@ -154,8 +165,8 @@ def _count(name: str, tensors: Mapping[str, Tensor]) -> int:
     return number
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin so, by the rest of their names."""
+def _under(prefix: str, tensors: Mapping[str, T]) -> dict[str, T]:
+    """What has a name that begins so, by the rest of its name."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
@@ -176,9 +187,18 @@ def load_slots(optimizer: torch.optim.Optimizer, slots: Slots, source: str = "th
     """
     groups = optimizer.state_dict()["param_groups"]
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    _check_slots(slots, SLOTS.get(type(optimizer).__name__), weights, source)
+    _check_slots(slots, _slot_names(optimizer), weights, source)
     laid_out = {index: _laid_out_as(weights[index], values) for index, values in slots.items()}
     optimizer.load_state_dict({"state": laid_out, "param_groups": groups})
+
+
+def _slot_names(optimizer: torch.optim.Optimizer) -> frozenset[str] | None:
+    """What an optimiser remembers of each weight; None for one of a class that nobody knows."""
+    # Fabric makes a class of its own from the optimiser's: "FabricAdamW".
+    for base in type(optimizer).__mro__:
+        if base.__name__ in SLOTS:
+            return SLOTS[base.__name__]
+    return None
 
 
 def _check_slots(slots: Slots, names: frozenset[str] | None, weights: Sequence[Tensor], source: str) -> None:

@@ -1,7 +1,8 @@
 """PSNR and SSIM of an enhancer, as papers on super-resolution publish them."""
 
 from importlib import import_module
-from pathlib import Path
+from os.path import abspath
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor
@@ -42,21 +43,34 @@ def sr_quality(defense: Defense, folders: tuple[str, ...], device: torch.device)
         folders: of pictures, such as Set5 and Set14.
         device: where to compute.
 
-    Returns: means over the pictures of each folder, by "psnr_FOLDER" and "ssim_FOLDER".
+    Returns: means over the pictures of each folder, by "psnr_FOLDER" and "ssim_FOLDER", where FOLDER is what
+        ``titles`` calls it.
 
     Convention: Y of YCbCr (BT.601), sides cut to even, two border pixels left out, data range 1.
     """
     quality: dict[str, float] = {}
-    for folder in folders:
+    for folder, title in titles(folders).items():
         pictures = load_dataset(f"pictures:{folder}")
         pairs = []
         for number in range(len(pictures)):
             image, _ = pictures[number]
             pairs.append(_psnr_and_ssim(defense, _even(image.to(device)[None]), number))
-        name = Path(folder).name
-        quality[f"psnr_{name}"] = sum(psnr for psnr, _ in pairs) / len(pairs)
-        quality[f"ssim_{name}"] = sum(ssim for _, ssim in pairs) / len(pairs)
+        quality[f"psnr_{title}"] = sum(psnr for psnr, _ in pairs) / len(pairs)
+        quality[f"ssim_{title}"] = sum(ssim for _, ssim in pairs) / len(pairs)
     return quality
+
+
+def titles(folders: tuple[str, ...]) -> dict[str, str]:
+    """Call each folder by its last name, with as many of the names above it as tell it from the others."""
+    paths = {folder: Path(abspath(folder)).parts for folder in folders}
+    named = {}
+    for folder, parts in paths.items():
+        others = [other for other in paths.values() if other != parts]
+        count = 1
+        while any(other[-count:] == parts[-count:] for other in others):
+            count += 1
+        named[folder] = PurePath(*parts[-count:]).as_posix()
+    return named
 
 
 def _psnr_and_ssim(defense: Defense, image: Images, number: int) -> tuple[float, float]:

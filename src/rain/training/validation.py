@@ -61,9 +61,16 @@ def validate(
             sums[name] += float(values.cpu().double().sum())  # not every accelerator has doubles
         if number == 0 and config.moves_enhancer:
             sheet = contact_sheet(defense, clean[:SHEET], draw)
-    totals = fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduce_op="sum")
-    means = {name: total / len(images) for name, total in zip(SUMS, totals.tolist(), strict=True)}
+    means = {name: total / len(images) for name, total in _over_processes(sums, fabric).items()}
     return _as_reported({name: means[name] for name in measured(objective, labelled=labelled)}), sheet
+
+
+def _over_processes(sums: Measures, fabric: "Fabric") -> Measures:
+    """Add up what the processes measured."""
+    if fabric.world_size == 1:
+        return sums  # Fabric would bring them to the device, and Apple's has no doubles
+    totals = fabric.all_reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduce_op="sum")
+    return dict(zip(sums, totals.tolist(), strict=True))
 
 
 def measured(objective: Objective, *, labelled: bool) -> tuple[str, ...]:
