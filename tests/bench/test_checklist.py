@@ -268,6 +268,26 @@ def test_gradients_that_are_0() -> None:
     assert of("Gradients", attacked(0.5, attack="square")).state == "not run"
 
 
+def test_gradients_that_nobody_observed() -> None:
+    def unseen(one: Result, images: int) -> Result:
+        outcomes = [
+            replace(outcome, flat=None if outcome.index < images else outcome.flat)
+            for outcome in one.outcomes
+        ]
+        return replace(one, outcomes=tuple(outcomes))
+
+    masked = replace(
+        attacked(0.5), outcomes=tuple(replace(outcome, flat=True) for outcome in attacked(0.5).outcomes)
+    )
+    other = attacked(0.5, attack="bim")
+    assert of("Gradients", unseen(other, 200)).state == "not run"
+    # It does not make up for one that was observed, and failed.
+    assert of("Gradients", masked, unseen(other, 200)).state == "failed"
+    # The first 100 hold: too many of them go unseen. Those that were wrong are not attacked at all.
+    assert of("Gradients", masked, unseen(other, 30)).state == "failed"
+    assert of("Gradients", masked, unseen(other, 10)).state == "passed"
+
+
 def test_one_class_and_any() -> None:
     targeted = attacked(0.4, attack="targeted(attack=pgd)")
     assert of("Targets", attacked(0.1), targeted) == ("passed", "targeted 40.0 %, any 10.0 %", "")

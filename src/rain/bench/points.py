@@ -21,10 +21,10 @@ from rain.bench.cases import (
 )
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits
-from rain.bench.metrics import per_image, percent_text, worst_images
+from rain.bench.metrics import percent_text, worst_images
 from rain.bench.proofs import LEAST_SHARE
 from rain.bench.submissions import counts_of, worst_on_all
-from rain.bench.weak_attacks import LUCKY, goes_around
+from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
 from rain.errors import OptionError
 from rain.specs import apart, parse
 
@@ -194,7 +194,10 @@ def gradients_there(case: Case) -> Verdict:
     """The attack had a gradient to go by."""
     if not case.by_gradients:
         return Verdict("not run", "", "attack by gradients, with access adaptive")
-    flat, images = min(map(_flat_images, case.by_gradients), key=lambda pair: pair[0] / pair[1])
+    observed = [result for result in case.by_gradients if is_observed(result)]
+    if not observed:
+        return Verdict("not run", "no gradient was observed", "attack by pgd, too, with access adaptive")
+    flat, images = min(map(flat_images, observed), key=lambda pair: pair[0] / pair[1])
     figure = f"exactly 0 on {flat} of {images} images"
     if flat > LUCKY * images:
         return Verdict("failed", figure, "take loss=margin; else look for what masks the gradient")
@@ -278,13 +281,6 @@ def _sources(result: Result) -> set[str]:
     if "classifiers" in options:
         return set(apart(str(options["classifiers"])))
     return {result.cell.classifier} if traits(result).follows else set()
-
-
-def _flat_images(result: Result) -> tuple[int, int]:
-    """On how many images that hold the first gradient was exactly 0; and how many images there are."""
-    right = per_image(result)
-    flat = sum(outcome.flat and right[outcome.index] > 0.5 for outcome in result.outcomes)
-    return flat, len(result.outcomes)
 
 
 def _missing_parts(defense: str) -> list[str] | None:
