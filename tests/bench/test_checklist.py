@@ -11,7 +11,7 @@ from synthetic import cell, result, share, unattacked, with_facts
 from rain.bench.cases import Verdict
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS, Checked, checklist, checklist_rows
-from rain.bench.proofs import Proof
+from rain.bench.proofs import LEAST_FIT, Proof
 
 PGD = "pgd(confidence=inf)"
 
@@ -86,7 +86,7 @@ def test_a_proof_of_an_attack_that_was_run() -> None:
     verdict = of("Attack proven", attacked(0.1), proofs=(proof(),))
     assert verdict[:2] == ("passed", "98.0 % found on 50 images; random points 10.0 %")
     assert of("Attack proven", attacked(0.1), proofs=(proof(found=0.9),)).state == "failed"
-    # Of several attacks one that is fit is enough.
+    # One that leaves more than another decides nothing, whether or not it finds what is there.
     weak = proof(attack="fgsm", found=0.1)
     both = [attacked(0.1), attacked(0.4, attack="fgsm")]
     assert of("Attack proven", *both, proofs=(weak, proof())).state == "passed"
@@ -101,12 +101,56 @@ def test_a_proof_of_an_attack_that_was_run() -> None:
         {"norm": "l2"},
         {"size": 96},
         {"classifier": "other"},
+        {"access": "static"},
+        {"eot": 1},
+        {"dataset": "csv:elsewhere"},
+        {"complete": False},
         {"images": 0, "found": 0.0},
+        {"images": LEAST_FIT - 1, "found": 1.0},
         {"random_found": 0.6},
     ],
 )
 def test_a_proof_of_something_else_or_of_nothing(changes: dict[str, Any]) -> None:
     assert of("Attack proven", attacked(0.1), proofs=(proof(**changes),)).state == "not run"
+
+
+def test_of_several_proofs_the_worst_counts() -> None:
+    # As many images as a claim needs are enough of one of them; a miss counts on few images, too.
+    small = proof(seed=1, images=5, found=1.0)
+    assert of("Attack proven", attacked(0.1), proofs=(small, proof())).state == "passed"
+    lucky = proof(seed=1, found=1.0)
+    verdict = of("Attack proven", attacked(0.1), proofs=(lucky, proof()))
+    assert verdict.figure.startswith("98.0 % found on 50")
+    for missing in (proof(seed=2, found=0.9), proof(seed=2, images=5, found=0.8)):
+        assert of("Attack proven", attacked(0.1), proofs=(lucky, missing, proof())).state == "failed"
+    # What random points find, too, says nothing of the attack: it neither proves it nor forbids the claim.
+    easy = proof(seed=3, found=0.5, random_found=0.9)
+    assert of("Attack proven", attacked(0.1), proofs=(lucky, easy)).state == "passed"
+
+
+def test_a_proof_is_of_the_attack_that_decides_at_its_strongest() -> None:
+    both = [attacked(0.1), attacked(0.4, attack="fgsm")]
+    assert of("Attack proven", *both, proofs=(proof(attack="fgsm", found=1.0),)).state == "not run"
+    # But for noise both decide: what one of them misses counts.
+    equal = [attacked(0.1), attacked(0.105, attack="fgsm")]
+    missing = proof(attack="fgsm", found=0.2)
+    assert of("Attack proven", *equal, proofs=(missing,)).state == "failed"
+    assert of("Attack proven", *equal, proofs=(missing, proof())).state == "failed"
+    # Of a curve over draws the point of most draws stands for the attack.
+    curve = [attacked(0.1, eot=5), attacked(0.1, eot=20)]
+    assert of("Attack proven", *curve, proofs=(proof(eot=5),)).state == "not run"
+    assert of("Attack proven", *curve, proofs=(proof(eot=20),)).state == "passed"
+
+
+@pytest.mark.parametrize(
+    "fact", ["plugin_code", "attack_files", "attack_library", "data_digest", "classifier_options"]
+)
+def test_a_proof_is_made_with_what_the_results_were_made_with(fact: str) -> None:
+    measured = with_facts(attacked(0.1), **{fact: "a"})
+    for values, state in ((("a",), "passed"), (("b",), "not run"), (("a", "b"), "not run")):
+        verdict = of("Attack proven", measured, proofs=(proof(made_by={fact: values}),))
+        assert verdict.state == state
+    assert "not of the attack that decides, as it was run" in verdict.advice
 
 
 def test_who_knows_the_draw_is_no_weaker() -> None:

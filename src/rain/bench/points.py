@@ -14,6 +14,8 @@ from rain.bench.cases import (
     Case,
     Verdict,
     attacked_at,
+    deciding,
+    is_about,
     is_above,
     mean_text,
     nearly_none,
@@ -22,7 +24,7 @@ from rain.bench.cases import (
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits
 from rain.bench.metrics import percent_text, worst_images
-from rain.bench.proofs import LEAST_SHARE
+from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
 from rain.errors import OptionError
@@ -66,19 +68,31 @@ def adaptive_attack(case: Case) -> Verdict:
 
 
 def proven_attack(case: Case) -> Verdict:
-    """An adaptive attack of this case finds points that were planted for it."""
-    attacks = {result.cell.attack for result in case.adaptive}
-    tested = [proof for proof in case.proofs if proof.images and proof.attack in attacks]
+    """An adaptive attack that decides this case finds points that were planted for it.
+
+    Of several proofs of such attacks the worst counts.
+    """
+    attacks = deciding(case.by_gradients)
+    about = [proof for proof in case.proofs if any(is_about(proof, result) for result in attacks)]
+    tested = [proof for proof in about if proof.images and proof.complete]
     if not tested:
-        return Verdict("not run", "", "run rain prove on this grid, into the same folder")
-    best = max(tested, key=lambda proof: proof.found)
-    shares = f"{percent_text(best.found)} % found on {best.images} images"
-    figure = f"{shares}; random points {percent_text(best.random_found)} %"
-    if best.random_found >= TOO_EASY:
-        return Verdict("not run", figure, "random points find them, too: plant fewer, or take a smaller eps")
-    if best.found < LEAST_SHARE:
-        return Verdict("failed", figure, "the attack misses what is there: take a stronger one")
-    return Verdict("passed", figure)
+        others = "the proofs are unfinished, or not of the attack that decides, as it was run: "
+        advice = "run rain prove on this grid, into the same folder"
+        return Verdict("not run", "", f"{others}{advice}" if case.proofs else advice)
+    hard = [proof for proof in tested if proof.random_found < TOO_EASY]
+    if not hard:
+        advice = "random points find them, too: plant fewer, or take a smaller eps"
+        return Verdict("not run", _proof_text(tested[0]), advice)
+    worst = min(hard, key=lambda proof: proof.found)
+    if worst.found < LEAST_SHARE:
+        advice = "the attack misses what is there: take a stronger one"
+        return Verdict("failed", _proof_text(worst), advice)
+    largest = max(hard, key=lambda proof: proof.images)
+    if largest.images < LEAST_FIT:
+        advice = f"a proof needs {LEAST_FIT} images on which it can be made: rain prove --examples"
+        return Verdict("not run", _proof_text(largest), advice)
+    enough = [proof for proof in hard if proof.images >= LEAST_FIT]
+    return Verdict("passed", _proof_text(min(enough, key=lambda proof: (proof.found, -proof.images))))
 
 
 def known_bound(case: Case) -> Verdict:
@@ -281,6 +295,11 @@ def _sources(result: Result) -> set[str]:
     if "classifiers" in options:
         return set(apart(str(options["classifiers"])))
     return {result.cell.classifier} if traits(result).follows else set()
+
+
+def _proof_text(proof: Proof) -> str:
+    shares = f"{percent_text(proof.found)} % found on {proof.images} images"
+    return f"{shares}; random points {percent_text(proof.random_found)} %"
 
 
 def _missing_parts(defense: str) -> list[str] | None:
