@@ -20,6 +20,9 @@ Scores = Mapping[int, float]
 NEARLY_NONE = 0.02
 """What may be left of an accuracy that is to fall to 0, at the lower end of its interval."""
 
+LEAST_OF_NONE = 20
+"""Images that must be lost before nothing is left: who leaves one in seven loses as many by luck in 5 %."""
+
 SEEING_THROUGH = ("adaptive", "static", "known")
 """The accesses of attackers who go through the defence."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rain.bench.cases import (
+    LEAST_OF_NONE,
     NOT_RANDOM,
     SEEING_THROUGH,
     Case,
@@ -23,7 +24,7 @@ from rain.bench.cases import (
 )
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits
-from rain.bench.metrics import percent_text, worst_images
+from rain.bench.metrics import percent_text, strongest, worst_images
 from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
@@ -126,11 +127,13 @@ def frozen_randomness(case: Case) -> Verdict:
     known, frozen = worst_images(case.with_access("known")), worst_images(case.with_access("frozen"))
     if not known:
         figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
-        if nearly_none(frozen):
+        if nearly_none(frozen) and len(frozen) >= LEAST_OF_NONE:
             return Verdict("passed", figure)
         return Verdict("not run", figure, "attack with access known, which is judged by the draw it saw")
     bare = worst_images(case.bare)
     figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
+    if nearly_none(known) and len(known) < LEAST_OF_NONE:
+        return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least")
     shares_images = known.keys() & bare.keys()
     if nearly_none(known) or (shares_images and not is_above(known, bare)):
         return Verdict("passed", figure)
@@ -266,11 +269,12 @@ def submitted_again(case: Case) -> Verdict:
     """The share that is right on every draw stands beside the mean."""
     if not case.random:
         return NOT_RANDOM
-    counts = [count for count in counts_of(case.adaptive) if count > 1]
+    attacks = strongest(case.adaptive)
+    counts = [count for count in counts_of(attacks) if count > 1]
     if not counts:
         return Verdict("not run", "", "score on more than 1 draw (draws)")
-    parts = [f"mean {mean_text(worst_on_all(case.adaptive, 1))}"]
-    parts += [f"on all of {count}: {mean_text(worst_on_all(case.adaptive, count))}" for count in counts]
+    parts = [f"mean {mean_text(worst_on_all(attacks, 1))}"]
+    parts += [f"on all of {count}: {mean_text(worst_on_all(attacks, count))}" for count in counts]
     return Verdict("passed", ", ".join(parts))
 
 
