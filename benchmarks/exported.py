@@ -1,6 +1,6 @@
 """What exported models get right, side by side: clean pictures, and the same after an attack.
 
-    rain run grids/fast224.toml --out DIR --keep-images float
+    rain run grids/exported224.toml --out DIR --keep-images float
     python benchmarks/exported.py DIR --calibration my/pictures [--defense rain] [--draws 4]
 
 DIR keeps images that were attacked on the bare classifier. Every way of running is asked for the same
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from deploy import FAST, WAYS, label_of, opened, versions
+from deploy import WAYS, label_of, opened, versions
 from rich.progress import track
 
 import rain
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"attacked by {first.attack}, eps {first.eps:.4g}; mean of {arguments.draws} draws")
     print(f"{'':44} {'':20} {'clean':>7} {'attacked':>9} {'same label':>11}")
     with tempfile.TemporaryDirectory() as folder:
-        for defense in arguments.defense or ["none", "rain", FAST]:
+        for defense in arguments.defense or ["none", "rain"]:
             hardened = rain.harden(classifier, defense)
             labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
             for way in WAYS:

@@ -40,18 +40,20 @@ def main() -> None:
     room = int(arguments.megabytes * 1e6)
     out, draws = arguments.out, random.Random(arguments.seed)
     for path in pictures(arguments.textures):
-        room -= keep(out / "textures", path, encoded(Image.open(path), TEXTURE_QUALITY))
+        place = out / "textures" / path.relative_to(arguments.textures)
+        room -= keep(place, encoded(Image.open(path), TEXTURE_QUALITY))
     for path in pictures(arguments.validation):
-        room -= keep(out / "validation", path, encoded(centre(Image.open(path)), VALIDATION_QUALITY))
+        place = out / "validation" / path.relative_to(arguments.validation)
+        room -= keep(place, encoded(centre(Image.open(path)), VALIDATION_QUALITY))
     apart, rest = split(arguments.classes, draws)
     for path in apart[:HELD_OUT]:
-        room -= keep(out / "held_out" / path.parent.name, path, smallest(path))
+        room -= keep(out / "held_out" / path.relative_to(arguments.classes), smallest(path))
     count = 0
     for path in rest:
         content = smallest(path)
         if len(content) > room:
             break
-        room -= keep(out / "classes" / path.parent.name, path, content)
+        room -= keep(out / "classes" / path.relative_to(arguments.classes), content)
         count += 1
     print(f"{out}: {count} of {len(rest)} pictures of classes; {room} bytes left")
 
@@ -111,11 +113,13 @@ def encoded(image: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-def keep(folder: Path, path: Path, content: bytes) -> int:
-    """Write a picture; how many bytes it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    is_webp = content[8:12] == b"WEBP"
-    (folder / (f"{path.stem}.webp" if is_webp else path.name)).write_bytes(content)
+def keep(path: Path, content: bytes) -> int:
+    """Write a picture where no other one is; how many bytes it is."""
+    path = path.with_suffix(".webp") if content[8:12] == b"WEBP" else path
+    while path.exists():  # 1.png and 1.jpg become WebP both
+        path = path.with_stem(f"{path.stem}_")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
     return len(content)
 
 

@@ -232,7 +232,12 @@ def test_options_are_digested_as_in_the_committed_results() -> None:
 
 
 def test_random_weights_are_warned_of_and_known_ones_are_not() -> None:
-    for spec, untrained in (("small_resnet", True), ("small_resnet(weights=imagenette)", False)):
+    random = "small_resnet", "torchvision/squeezenet1_1(weights=None)"
+    for spec, untrained in (
+        (random[0], True),
+        (random[1], True),
+        ("small_resnet(weights=imagenette)", False),
+    ):
         classifier = load_classifier(spec)
         with warnings.catch_warnings(record=True) as messages:
             warnings.simplefilter("always")
@@ -245,10 +250,14 @@ def test_files_that_a_spec_names_are_digested_wherever_they_lie(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "my runs" / "own.safetensors"
+    copy = tmp_path / "my runs" / "own+more (1).safetensors"
     path.parent.mkdir()
-    path.write_bytes(b"one")
+    copy.symlink_to(path)
     for spec in (
         f"ensemble(classifiers=small_resnet(weights={path}))",
+        f"ensemble(classifiers=small_resnet(weights={copy}))",
+        f"ensemble(classifiers=small_resnet+small_resnet(weights={copy}))",
+        f"worst(attacks=pgd+targeted(attack=ensemble(classifiers=small_resnet(weights={path}))))",
         "ensemble(classifiers='small_resnet(weights=~/my runs/own.safetensors)')",
     ):
         path.write_bytes(b"one")

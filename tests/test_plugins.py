@@ -1,6 +1,7 @@
 """What the bench holds defences and attacks of other packages to."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -212,10 +213,13 @@ def test_the_example_of_the_docs_works(
     text = (Path(__file__).parents[1] / "docs" / "guide" / "plugin.md").read_text()
     source = text.partition("```python\n")[2].partition("```")[0]
     plugged(source + "\n\ntheirs = signs\n", tmp_path, monkeypatch)
-    monkeypatch.setitem(DEFENSES._entries, "noise", sys.modules["theirs"].Noise)
+    names = re.findall(r'^(\w+) = "mine:Noise"$', text, re.MULTILINE)
+    assert names
+    assert names[0] not in DEFENSES.names(), "no name of a built-in"
+    monkeypatch.setitem(DEFENSES._entries, names[0], sys.modules["theirs"].Noise)
     wanted = grid(
         pictures,
-        defenses=["none", "noise(sigma=0.05)"],
+        defenses=["none", f"{names[0]}(sigma=0.05)"],
         attacks=[{"attack": "theirs", "access": "adaptive", "eps": "8/255"}],
     )
     assert all(result.complete for result in runners.run(wanted, tmp_path / "out"))

@@ -1,9 +1,11 @@
 """Specs, and how names become definitions."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,13 +267,25 @@ def test_the_registries_are_told_apart() -> None:
     ]
 
 
+def take_pgd(fresh: Registry, import_module: Callable[..., Any]) -> Callable[[str], Any]:
+    """What imports rain.attacks.pgd, which was imported before, registers it in a fresh registry, too."""
+
+    def importing(name: str) -> Any:
+        if name == "rain.attacks.pgd":
+            fresh._entries["pgd"] = ATTACKS.get("pgd")
+        return import_module(name)
+
+    return importing
+
+
 def test_no_plug_in_takes_the_name_of_a_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results would call another attack pgd."""
     entry = EntryPoint("pgd", "models:tiny", "rain.attacks")
     monkeypatch.setattr(entries, "entry_points", lambda group: [entry] if group == "rain.attacks" else [])
     fresh = Registry("attack", "rain.attacks")
-    fresh._entries["pgd"] = ATTACKS.get("pgd")
-    assert fresh.get("pgd").__module__ == "rain.attacks.pgd"
+    monkeypatch.setattr(entries.importlib, "import_module", take_pgd(fresh, entries.importlib.import_module))
+    with pytest.warns(UserWarning, match="models:tiny registers the attack 'pgd', which is built in"):
+        assert fresh.get("pgd").__module__ == "rain.attacks.pgd"
     assert fresh.names().count("pgd") == 1
 
     def other() -> None: ...

@@ -6,7 +6,6 @@ Nothing is ever unpickled: a pickle can run code when it is opened.
 import hashlib
 import json
 import os
-import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rain import specs
 from rain.errors import LONGEST_SHOWN, OptionError, WeightsError, did_you_mean, shown
 from rain.files import is_file, is_text, to_path, write_atomically
 
@@ -361,10 +361,22 @@ def digest_files(spec: str) -> str:
 
     Returns: the first 16 hex digits of a SHA-256; "none" where the spec names no file that is there.
     """
-    parts = (part.strip(" '\"") for part in re.split(r"[()=,+]", spec))
-    paths = [to_path(part) for part in parts if part.endswith(".safetensors")]
-    digests = [hashlib.sha256(path.read_bytes()).digest() for path in paths if is_file(path)]
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in _files_in(spec) if is_file(path)]
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16] if digests else "none"
+
+
+def _files_in(spec: str) -> list[Path]:
+    """The safetensors files in a spec and in those within it, in their order, whatever they are called."""
+    name, options = specs.parse(spec)
+    texts = [specs.split(name)[2], *(value for value in options.values() if isinstance(value, str))]
+    paths: list[Path] = []
+    for text in texts:
+        if text.endswith(".safetensors"):
+            paths.append(to_path(text))
+        elif "(" in text:
+            for part in specs.apart(text):
+                paths += _files_in(part)
+    return paths
 
 
 def _plain_attributes(part: nn.Module) -> dict[str, object]:

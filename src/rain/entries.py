@@ -6,6 +6,7 @@
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -184,6 +185,7 @@ class Registry:
                 self._entries[name] = self._wrapped(self._load(name, others[name]))
             elif name in self._own():
                 importlib.import_module(f"{self.folder}.{name}")
+                self._warn_of_namesake(name)
         if name not in self._entries:
             names = [*self.names_and_makers(), *self.presets]
             raise UnknownNameError(unknown(self.kind, spec or name, name, names))
@@ -300,6 +302,13 @@ class Registry:
         return {
             entry.name: entry for entry in entry_points(group=self.folder) if entry.name not in self._own()
         }
+
+    def _warn_of_namesake(self, name: str) -> None:
+        """Warn where another package has an entry of a built-in's name, which counts for nothing."""
+        for entry in entry_points(group=self.folder):
+            if entry.name == name:
+                what = f"{entry.value} registers the {self.kind} {name!r}, which is built in"
+                warnings.warn(f"{what}: the built-in is taken; give yours another name", stacklevel=4)
 
 
 def _at(place: str) -> Any:

@@ -119,6 +119,11 @@ def libraries_of(attack: str) -> list[str]:
     return sorted(set(filter(None, packages)))
 
 
+def attacks_within(attack: str) -> list[str]:
+    """The spec of an attack, and of those that it makes use of."""
+    return [spec for kind, spec in _nested(ATTACKS, spelled_out(attack)) if kind is ATTACKS]
+
+
 def own_traits(spec: str) -> Traits:
     """The traits that an attack itself declares, whatever attack is within it."""
     return _declared(ATTACKS.get(specs.parse(spelled_out(spec))[0]), options_in_full(spec))

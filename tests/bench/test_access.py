@@ -7,11 +7,12 @@ import pytest
 import torch
 from measuring import grid
 from models import tiny
-from torch import Tensor
+from synthetic import cell
+from torch import Generator, Tensor
 
 import rain
 from rain.bench import access
-from rain.bench.access import attacker_view, crafted_by
+from rain.bench.access import attack_in_pieces, attacker_view, crafted_by
 from rain.bench.assets import Assets
 from rain.bench.cells import load
 from rain.bench.first_gradient import FirstGradient
@@ -300,3 +301,35 @@ def test_a_gradient_that_is_not_the_models_does_not_hide_that_its_own_is_0() -> 
     assert watched.flat == [True, True]
     assert points.grad is not None
     assert points.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "fgsm",
+        "eight_bit(attack=fgsm)",
+        "eot(attack=fgsm, draws=2)",
+        "worst(attacks=fgsm, judge=1)",
+        "targeted(attack=fgsm, target=0)",
+        "worst(attacks=pgd(steps=1)+eight_bit(attack=fgsm), judge=1)",
+    ],
+)
+def test_what_draws_from_the_global_generators_is_repeatable_wherever_it_stands(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def theirs(model: Any, images: Tensor, labels: Tensor, *, eps: float, norm: str) -> Tensor:
+        return (images + eps * torch.rand_like(images)).clamp(0, 1)
+
+    monkeypatch.setitem(ATTACKS._entries, "fgsm", theirs)
+    about = cell(attack=spec, access="adaptive", eot=1, eps=8 / 255)
+    model, images, labels = tiny().eval(), torch.rand(4, 3, 8, 8), torch.ones(4, dtype=torch.int64)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    made = [
+        attack_in_pieces(model, images, labels, about, Generator().manual_seed(0)).images for _ in range(2)
+    ]
+    assert torch.equal(*made)
+    assert torch.equal(torch.rand(3), expected), "the global generator is left as it was"
+    other = attack_in_pieces(model, images, labels, about, Generator().manual_seed(1)).images
+    assert not torch.equal(made[0], other)

@@ -137,6 +137,12 @@ def test_bfloat16_is_computed_told_and_not_mixed_with_float32(
     assert not plan.work
     with pytest.raises(ResultError, match="made with another precision than now"):
         prepare(cells(pictures), tmp_path, FEW, device="cpu")
+    for path in path_of(tmp_path, result.cell, 0).parent.iterdir():
+        content = json.loads(path.read_text())
+        del content["made_by"]["precision"]
+        path.write_text(json.dumps(content))
+    with pytest.raises(ResultError, match="made with another precision than now"):
+        prepare(cells(pictures), tmp_path, FEW, device="cpu", precision="auto")
     (section,) = certificate_sections([result], [], {SMOOTH: "smooth"})
     assert "as it computes in bfloat16" in section.sentences[0]
 
@@ -220,6 +226,8 @@ def test_the_numbers_are_of_all_images():
         (lambda file: file["images"][0].update(votes=99), "that cannot be"),
         (lambda file: file["images"][0].update(answer=3, guess=1), "that cannot be"),
         (lambda file: file["images"][0].update(answer=-1, radius=0.5), "a radius where it abstains"),
+        (lambda file: file["images"][0].update(radius=1000.0), "a radius that its votes do not prove"),
+        (lambda file: file["images"][0].update(votes=25, radius=0.0), "that its votes do not prove"),
         (lambda file: file["images"][0].update(radius="far"), "radius is 'far'"),
         (lambda file: file["certified"].update(n0=0), "n0 is 0, not an integer"),
         (lambda file: file["certified"].update(alpha=2.0), "alpha is 2.0"),

@@ -185,3 +185,26 @@ def test_of_chunks_that_are_claimed_together_a_dead_ones_rest_is_inherited(tmp_p
     dead.close()
     with Leases(tmp_path) as heir:
         assert list(Share(tmp_path, chunks, names, heir, Board(), sleep=never)) == list(range(1, 256))
+
+
+def test_a_chunk_that_others_finish_in_the_middle_of_a_round_is_passed_over(tmp_path: Path) -> None:
+    """A bundle is struck off at once, with chunks that this round has yet to come to."""
+    dear = cell(examples=1, chunk=1)
+    many = [(cell(attack="none", access="none", eps=0.0, examples=6, chunk=1), chunk) for chunk in range(6)]
+    chunks = [(dear, 0), *many]
+    names = ["dear", *(f"bundle {chunk // 3}" for _, chunk in many)]
+    done = []
+
+    def finish(number: int) -> None:
+        path = path_of(tmp_path, *chunks[number])
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    with Leases(tmp_path) as leases:
+        for number in Share(tmp_path, chunks, names, leases, Board(), sleep=never):
+            if number == 0:
+                for other in (1, 2, 3):
+                    finish(other)
+            done.append(number)
+            finish(number)
+    assert done == [0, 4, 5, 6]

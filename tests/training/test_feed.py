@@ -126,3 +126,13 @@ def test_validation_images_are_spread_over_a_folder_and_never_move(folder: Path)
     again, _ = validation_batch(Sources((str(folder),)), config(validation_images=3, seed=5))
     assert torch.equal(images, again)
     assert len(validation_batch(Sources((str(folder),)), config(validation_images=100))[0]) == 6
+
+
+@pytest.mark.parametrize("name", ["pics (1)", "samples", "csv:odd"])
+def test_a_folder_that_is_there_is_one_whatever_it_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(Sources((name,))) == 1

@@ -19,7 +19,7 @@ from rain.errors import AttackError, OptionError, RainError, shown
 from rain.hardened import Hardened
 from rain.images import Images, distance
 from rain.own_code import ENDINGS
-from rain.registry import Traits, load_attack, options_in_full, own_traits, traits_of
+from rain.registry import Traits, attacks_within, load_attack, options_in_full, own_traits, traits_of
 from rain.runtime.memory import Batches
 from rain.runtime.progress import Tick
 from rain.seeding import keyword_for, takes_generator
@@ -202,16 +202,23 @@ class Ticking(View):
         return logits
 
 
+def _draws_globally(attack: str) -> bool:
+    """Whether an attack, or one within it, takes no generator: what it draws comes from the global ones."""
+    return any(not takes_generator(load_attack(spec)) for spec in attacks_within(attack))
+
+
 @contextmanager
-def _repeatable(attack: Callable[..., Any], generator: Generator, device: torch.device) -> Iterator[None]:
-    """For an attack that takes no generator, seed the global ones, and leave them afterwards as they were."""
-    if takes_generator(attack):
+def _repeatable(attack: str, generator: Generator, device: torch.device) -> Iterator[None]:
+    """For an attack that draws from the global generators, seed them, and leave them as they were."""
+    if not _draws_globally(attack):
         yield
         return
+    # One that takes the generator, around one that takes none, draws from it what it draws without this.
+    source = generator.clone_state() if takes_generator(load_attack(attack)) else generator
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            seed = int(torch.randint(2**62, (), generator=generator))
+            seed = int(torch.randint(2**62, (), generator=source))
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)
@@ -244,7 +251,7 @@ def attack_in_pieces(
     flat: list[bool | None] = []
     for piece, targets in zip(images.split(size), labels.split(size), strict=True):
         watched = FirstGradient(model, piece)
-        with _repeatable(attack, generator, images.device):
+        with _repeatable(cell.attack, generator, images.device):
             adversarial = attack(watched, piece, targets)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
         pieces.append(adversarial.detach())
@@ -294,10 +301,9 @@ def attack_each(
         return attack_one
 
     tasks = [task(row) for row in range(len(images))]
-    attack = load_attack(cell.attack)
-    with _repeatable(attack, generator, images.device):
+    with _repeatable(cell.attack, generator, images.device):
         # What threads draw from a global generator, they draw in any order.
-        at_once = AT_ONCE if takes_generator(attack) else 1
+        at_once = 1 if _draws_globally(cell.attack) else AT_ONCE
         done = together(tasks, model, at_once=at_once, batch=batch)
     return Attacked(
         torch.cat([image for image, _ in done]), [queries for _, queries in done], [None] * len(images)

@@ -7,7 +7,7 @@ finished chunk is one file that nothing rewrites.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 from rain.bench.beside import Chunk, Indexed, Shelf
 from rain.bench.cells import Chunked, Result, gathered, load
@@ -105,7 +105,16 @@ def _fault_of_image(image: CertifiedImage, cell: CertifiedCell) -> str:
         return f"image {image.index}: votes or answer that cannot be"
     if image.answer == ABSTAINED and image.radius:
         return f"image {image.index}: a radius where it abstains"
+    if image.answer != ABSTAINED and image.radius > _farthest(image.votes, cell):
+        return f"image {image.index}: a radius that its votes do not prove"
     return ""
+
+
+def _farthest(votes: int, cell: CertifiedCell) -> float:
+    """A radius that no certificate of so many votes exceeds; below 0 where they prove no answer."""
+    # The exact bound of the share needs scipy. It is below the share that was seen, and for all votes this.
+    share = cell.alpha ** (1 / cell.n) if votes == cell.n else votes / cell.n
+    return cell.sigma * NormalDist().inv_cdf(share) if share > 0.5 else -1.0
 
 
 SHELF = Shelf(

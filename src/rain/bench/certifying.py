@@ -196,7 +196,11 @@ def _refuse_others(assets: Assets, folder: Path, cells: dict[CertifiedCell, Cell
     now = {cell: assets.made_by(cell) for cell in cells.values()}
     for result in load_certified(folder):
         fact = refused_fact(_as_result(result), now)
-        if not fact and result.cell in cells and set(result.made_by["precision"]) != {_precision(assets)}:
+        if (
+            not fact
+            and result.cell in cells
+            and set(result.made_by.get("precision", ())) != {_precision(assets)}
+        ):
             fact = "precision"
         if fact:
             why = CHANGED.get(fact, f"another {fact} than now")

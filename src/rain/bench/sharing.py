@@ -94,7 +94,8 @@ class Share:
         Args:
             helps: whether also where others are at work on it; otherwise it is left to them.
         """
-        self._leave_out(list(self._rows[chunk]))
+        # Others may have done it since the round began.
+        self._leave_out(list(self._rows.get(chunk, ())))
         numbers = list(self._rows.get(chunk, ()))
         if not helps and not self._of_chunk[chunk].isdisjoint(self._leases.others()):
             return

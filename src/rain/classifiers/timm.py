@@ -69,7 +69,7 @@ def timm(
     categories = checkpoints.categories(card)
     if not categories and count == 1000:
         categories = imagenet.categories()
-    return Preprocessed(
+    classifier = Preprocessed(
         network,
         resize=resize if resize is not None else max(crop, math.floor(crop / config["crop_pct"])),
         crop=crop,
@@ -77,7 +77,12 @@ def timm(
         std=tuple(config["std"]),
         categories=categories,
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-    ).eval()
+    )
+    if file:
+        classifier.card = card
+    if weights is None:
+        classifier.untrained = True  # set only where it is: all that is set is digested
+    return classifier.eval()
 
 
 def _create(library: ModuleType, name: str, pretrained: bool, classes: int | None) -> nn.Module:

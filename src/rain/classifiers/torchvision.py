@@ -77,7 +77,7 @@ def torchvision(
     categories = checkpoints.categories(card)
     if not categories and count == 1000:
         categories = imagenet.categories()
-    return Preprocessed(
+    classifier = Preprocessed(
         network,
         resize=resize if resize is not None else preprocessing.resize_size[0],
         crop=crop,
@@ -85,7 +85,12 @@ def torchvision(
         std=tuple(preprocessing.std),
         categories=categories,
         interpolation=preprocessing.interpolation.value,
-    ).eval()
+    )
+    if file:
+        classifier.card = card
+    if weights is None:
+        classifier.untrained = True  # set only where it is: all that is set is digested
+    return classifier.eval()
 
 
 def _arguments(name: str, side: int) -> dict[str, bool | int]:

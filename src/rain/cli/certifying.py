@@ -9,6 +9,7 @@ from rain.cli.errors import clean_errors, print_aside
 from rain.cli.measuring import SkipDamaged
 from rain.cli.options import MOST_AT_ONCE, MOST_SIDE, Device
 from rain.cli.reporting import COLUMNS, print_certificates
+from rain.files import to_path
 
 if TYPE_CHECKING:
     from rain.bench.cells import Cell
@@ -64,6 +65,7 @@ def certify(
     The radius is an l2 distance. For a small change of every pixel (linf) it is far too short. Ctrl-C keeps
     what is finished; the same command goes on from there. rain report DIR tells it beside the attacks.
     """
+    out = to_path(out)
     with clean_errors(out):
         from rain.bench import certifying
         from rain.bench.cost import dataset_of

@@ -98,8 +98,10 @@ def _is_folder(spec: str) -> bool:
     A folder that is there is one, whatever it is called. What is not there and has a colon is a dataset, if
     one that was typed wrong.
     """
+    if is_folder(to_path(spec)):
+        return True
     name, _, _ = DATASETS.look_up(spec)
-    return is_folder(to_path(spec)) or (name not in DATASETS.names() and ":" not in name)
+    return name not in DATASETS.names() and ":" not in name
 
 
 def _has_labels(dataset: "Dataset") -> bool:
