@@ -105,6 +105,22 @@ def test_a_sliver_is_not_enlarged_until_memory_ends() -> None:
         resize_shorter(torch.zeros(1, 3, 2, 400_000), 224)
 
 
+def test_what_enters_is_not_scaled_up_without_bounds() -> None:
+    with pytest.raises(ImageError, match="1 pixels high and 1275 wide is too long and narrow: scaled up it"):
+        enter(torch.zeros(3, 1, 1275), 224)
+    assert enter(torch.zeros(3, 2, 128), 16).shape == (3, 16, 16)
+    with pytest.raises(ImageError, match="would be 1040 x 16; cut a part out of it first"):
+        enter(torch.zeros(3, 130, 2), 16)
+    # What is not scaled up takes no more memory than it has already.
+    assert enter(torch.zeros(3, 16, 2000), 16).shape == (3, 16, 16)
+
+
+def test_what_entered_does_not_hold_the_whole_picture_in_memory() -> None:
+    for side in (16, 8):
+        square = enter(torch.rand(3, 16, 400), side)
+        assert square.untyped_storage().nbytes() == 3 * side * side * 4
+
+
 # --- 8 bits
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rain.errors import ImageError, OptionError
+from rain.limits import check_growth
 from rain.specs import NORMS
 from rain.tracing import value_of
 
@@ -185,11 +186,17 @@ def enter(image: Tensor, size: int | None) -> Tensor:
     Shape: returns (3, size, size), or (3, H, W).
 
     Raises:
-        ImageError: more pixels than any image may have.
+        ImageError: more pixels than any image may have, or so long and narrow that it would be scaled up
+            without bounds.
     """
     if size is None:
         return image
-    return centre_crop(resize_shorter(image[None], size), size)[0]
+    height, width = image.shape[1:]
+    shorter = min(height, width)
+    resized = (size * height // shorter, size * width // shorter)
+    check_growth((height, width), resized, (size, size))
+    # A view would hold the whole picture in memory.
+    return centre_crop(resize_shorter(image[None], size), size)[0].contiguous()
 
 
 def quantize(images: Images) -> Images:

@@ -16,6 +16,7 @@ from torch import Tensor
 from rain.errors import ImageError, OptionError
 from rain.files import open_regular, to_path, write_named
 from rain.images import MAX_PIXELS, Images, check_images, quantize
+from rain.limits import USUAL, check_header, list_formats
 from rain.pixels import decode, read_header, read_orientation
 
 if TYPE_CHECKING:
@@ -37,23 +38,6 @@ LOSSLESS = {
     **{".ppm": "PPM", ".tga": "TGA", ".webp": "WEBP"},
 }
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG"}
-
-USUAL = ("BMP", "GIF", "JPEG", "PNG", "PPM")
-"""Formats, as Pillow calls them, that it knows from the start."""
-
-OTHERS = ("AVIF", "DIB", "EPS", "HEIF", "JPEG2000", "MPO", "PCX", "QOI", "SGI", "TGA", "TIFF", "WEBP")
-
-FORMATS = (*USUAL, *OTHERS)
-"""What is read, and PostScript, to say why it is not. Of Pillow's other readers some inflate without end."""
-
-MOST_BYTES = 980_000_000
-"""What reading a picture may take, in memory."""
-
-PIXEL_BYTES = 12 + 4
-"""What a pixel takes: three floats, and what Pillow holds."""
-
-TWICE = ("AVIF", "HEIF", "JPEG2000", "WEBP")
-"""Formats whose decoders hold all pixels once more."""
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """How the content of such a file says what it is, from its ninth byte on."""
@@ -101,7 +85,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
     smaller = "scale the picture down first"
     try:
         with _opened(source, name, remarks) as picture:
-            _check_header(picture, name, max_pixels)
+            check_header(picture, name, max_pixels)
             header = read_header(picture)
             picture.load()
             with _recorded(remarks):
@@ -114,6 +98,8 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> Tensor:
     except Image.DecompressionBombError as error:
         what = f"far more pixels than the limit of {max_pixels:,}"
         raise ImageError(f"{name}: {what}; {smaller} ({error})") from None
+    except MemoryError:
+        raise ImageError(f"{name}: there is not enough memory for it; {smaller}") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise whatever they stumble over
         raise ImageError(f"{name}: cannot be read, the file is truncated or damaged ({error})") from None
     for remark in dict.fromkeys(remarks):
@@ -200,20 +186,12 @@ def _identified(file: IO[bytes], name: str, remarks: list[str]) -> "Image":
     with _recorded(remarks):
         with suppress(UnidentifiedImageError):
             return Image.open(file, formats=USUAL)
-        Image.init()
         with suppress(UnidentifiedImageError):
             file.seek(0)
-            return Image.open(file, formats=_known_formats())
+            return Image.open(file, formats=list_formats())
         _teach_format(file, name)
         file.seek(0)
-        return Image.open(file, formats=_known_formats())
-
-
-def _known_formats() -> list[str]:
-    """Those of ``FORMATS`` that this Pillow has."""
-    from PIL import Image
-
-    return [name for name in FORMATS if name in Image.OPEN]
+        return Image.open(file, formats=list_formats())
 
 
 def _teach_format(file: IO[bytes], name: str) -> None:
@@ -257,22 +235,6 @@ def _recorded(remarks: list[str]) -> Iterator[None]:
     for message in messages:
         if not issubclass(message.category, Image.DecompressionBombWarning):
             remarks.append(str(message.message).strip())
-
-
-def _check_header(picture: "Image", name: str, max_pixels: int) -> None:
-    """Raise ``ImageError`` if a picture is too large, empty, or a program."""
-    if picture.width * picture.height > max_pixels:
-        what = f"{picture.width} x {picture.height} pixels is more than the limit of {max_pixels:,}"
-        raise ImageError(f"{name}: {what}; scale the picture down first")
-    needed = picture.width * picture.height * (PIXEL_BYTES + (16 if picture.format in TWICE else 0))
-    if needed > MOST_BYTES:
-        what = f"{picture.width} x {picture.height} pixels of {picture.format} take {needed / 1e9:.2f} GB"
-        raise ImageError(f"{name}: {what}, and more than {MOST_BYTES / 1e9:.2f} are not spent on a picture")
-    if not picture.width * picture.height:
-        raise ImageError(f"{name}: a picture of {picture.width} x {picture.height} pixels shows nothing")
-    if picture.format == "EPS":
-        what = "PostScript is a program, which is not run here"
-        raise ImageError(f"{name}: {what}; save the picture as PNG")
 
 
 def save_image(image: Tensor, path: str | os.PathLike[str], *, lossy: bool = False) -> None:

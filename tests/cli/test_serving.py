@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from serving import SMALL, Place, png
+from typer.testing import CliRunner
 
+from rain.cli.main import app
 from rain.cli.serving import _check_reach, _is_loopback, _token
 from rain.errors import OptionError
 
@@ -106,3 +108,31 @@ def test_a_secret_is_a_line_of_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
             _token(file)
     with pytest.raises(OptionError, match="cannot be read"):
         _token(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model m --gate 0.02", "for which --gate cannot be chosen any more: leave out either"),
+        ("--model m --gate 0", "for which --gate cannot"),
+        ("--model m --calibration c.json", "for which --calibration cannot"),
+        ("--model m --size 96", "for which --size cannot"),
+        ("--model m --device cpu", "for which --device cannot"),
+        ("--model m --classifier efficientnet_lite0", "for which --classifier cannot"),
+        ("--defense rain --size 9 --model m", "for which --defense, --size cannot"),
+        ("--model m --page", "--page attacks by gradients"),
+        ("--gate 0 --calibration c.json", "--calibration is of a gate, and --gate 0 is none"),
+        ("--token-file t --insecure", "--token-file asks for a secret, and --insecure for none"),
+    ],
+)
+def test_options_of_which_one_would_be_ignored_are_refused(options: str, message: str) -> None:
+    answer = CliRunner().invoke(app, ["serve", *options.split()])
+    assert answer.exit_code == 1
+    assert message in " ".join(answer.output.split())
+
+
+@pytest.mark.parametrize("options", ["--draws 2", "--no-page", "--queue 99 --workers 1"])
+def test_options_that_go_together_are_taken(options: str, tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["serve", "--model", str(tmp_path / "nowhere"), *options.split()])
+    assert answer.exit_code == 1
+    assert "nowhere" in "".join(answer.output.split())

@@ -37,7 +37,12 @@ CONNECTIONS = 1024
 SIZE_HELP = "Side of the images in pixels; by default what the classifier sees, 0 for their own size."
 
 
+REPLACED = ("classifier", "defense", "gate", "calibration", "size", "device")
+"""Options of what an exported model holds already."""
+
+
 def serve(
+    context: typer.Context,
     model: Annotated[Path | None, typer.Option(help=MODEL_HELP, metavar="DIR")] = None,
     classifier: Annotated[str, typer.Option(help="See: rain list classifiers.")] = "efficientnet_lite0",
     defense: Annotated[str, typer.Option(help="See: rain list defenses.")] = "rain",
@@ -74,6 +79,7 @@ def serve(
     with clean_errors():
         from rain.deploy.settings import Settings
 
+        _check_together(context)
         token = _token(token_file)
         _check_reach(host, token, insecure)
         settings = Settings(
@@ -98,6 +104,31 @@ def serve(
             token=token,
         )
         _run(settings, host, port, trusted_proxy)
+
+
+def _check_together(context: typer.Context) -> None:
+    """Raise ``OptionError`` for options of which one would be ignored."""
+    own = [name for name in context.params if _is_typed(context, name)]
+    if "model" in own:
+        ignored = [f"--{name}" for name in REPLACED if name in own]
+        if ignored:
+            what = (
+                f"--model DIR is an exported model, for which {', '.join(ignored)} cannot be chosen any more"
+            )
+            raise OptionError(f"{what}: leave out either, or export another model")
+        if "page" in own and context.params["page"]:
+            what = "--page attacks by gradients, which an exported model (--model) does not have"
+            raise OptionError(f"{what}: leave out either")
+    if "calibration" in own and context.params["gate"] == 0:
+        raise OptionError("--calibration is of a gate, and --gate 0 is none: leave one of them out")
+    if "token_file" in own and context.params["insecure"]:
+        raise OptionError("--token-file asks for a secret, and --insecure for none: leave one of them out")
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a user typed an option, whatever its value is."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _token(path: Path | None) -> str:
@@ -169,6 +200,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         import uvicorn
 
         from rain.deploy.measures import SHARED
+        from rain.deploy.patience import Patient
         from rain.deploy.service import app_of_environment, build_app
         from rain.deploy.settings import hand_over
     except ImportError as error:
@@ -176,6 +208,8 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
     options: dict[str, Any] = {
         "host": host,
         "port": port,
+        "http": Patient,
+        "ws": "none",
         "server_header": False,
         "proxy_headers": bool(trusted_proxy),
         "forwarded_allow_ips": trusted_proxy or None,

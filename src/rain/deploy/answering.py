@@ -7,7 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+from rain import specs
 from rain.deploy.settings import Settings
+from rain.errors import ImageError, OptionError
+from rain.registry import WITHIN
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ class Answerer(ABC):
         Raises:
             ImageError: it is none, damaged, or too large.
         """
-        return Question(self.decode(content), secrets.randbits(62) if seed is None else seed, top)
+        try:
+            image = self.decode(content)
+        except MemoryError:
+            raise ImageError("there is not enough memory for it: send a smaller picture") from None
+        return Question(image, secrets.randbits(62) if seed is None else seed, top)
 
     def answer(self, questions: list[Question]) -> list[dict[str, Any] | Exception]:
         """Classify pictures together, where the defence draws for each apart; else one after the other.
@@ -123,9 +130,45 @@ class Answerer(ABC):
 
 
 def without_paths(spec: str) -> str:
-    """A spec in which paths are only the names of their files: what stands behind an equals sign or a colon.
+    """A spec in which paths are only the names of their files; one with a path comes in its canonical form.
 
-    The name of a plug-in, torchvision/resnet50, stands at the beginning, and stays.
+    The name of a maker stays, as in ``torchvision/resnet50`` and ``spandrel:x.pth``. Of a text that is no
+    spec, what follows the last slash is left.
     """
-    quoted = re.sub(r"(?<=[=:])(['\"])[^'\"]*[/\\]([^'\"/\\]*)\1", r"\2", spec)
-    return re.sub(r"(?<=[=:])[^\s,()+=]*[/\\]([^\s,()+=/\\]+)", r"\1", quoted)
+    try:
+        head, options = specs.parse(spec)
+        own_head = _head_without_folders(head)
+        own_options = {key: _without_folders(key, value) for key, value in options.items()}
+        if (own_head, own_options) == (head, options):
+            return spec
+        return specs.write(own_head, own_options)
+    except OptionError:
+        return _file_name(spec)
+
+
+def _without_folders(option: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if option in WITHIN:
+        return "+".join(without_paths(part) for part in specs.apart(value))
+    # An option of somebody's own plug-in may hold a spec, too.
+    return without_paths(value) if value.endswith(")") else _path_without_folders(value)
+
+
+def _head_without_folders(head: str) -> str:
+    maker, separator, argument = specs.split(head)
+    if separator == "/" and maker.isidentifier():
+        return f"{maker}/{_path_without_folders(argument)}"
+    return _path_without_folders(head)
+
+
+def _path_without_folders(path: str) -> str:
+    """A path, perhaps with a maker and a colon before it; one letter before a colon is a drive."""
+    maker, separator, argument = specs.split(path)
+    if separator == ":" and len(maker) > 1:
+        return f"{maker}:{_file_name(argument)}"
+    return _file_name(path)
+
+
+def _file_name(path: str) -> str:
+    return re.split(r"[/\\]", path)[-1]

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
@@ -21,7 +22,7 @@ class Batcher(Generic[Job, Answer]):
         work: does a batch; it gives one answer for each job, or an exception in the place of one.
         most: jobs of a batch.
         wait_seconds: that a job waits for others where nothing else is to be done.
-        room: jobs that may wait.
+        room: jobs that may wait, those included whose places are kept.
         note: told of the size of each batch.
     """
 
@@ -37,6 +38,7 @@ class Batcher(Generic[Job, Answer]):
         self.work, self.most, self.wait_seconds, self.room, self.note = work, most, wait_seconds, room, note
         self.waiting: deque[tuple[Job, asyncio.Future[Answer]]] = deque()
         self.arrived = asyncio.Event()
+        self.kept = 0
         self.is_closing = False
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="rain-batches")
         self.task: asyncio.Task[None] | None = None
@@ -53,6 +55,26 @@ class Batcher(Generic[Job, Answer]):
             await self.task
         self.thread.shutdown()
 
+    @property
+    def crowd(self) -> int:
+        """How many jobs wait, those included whose places are kept."""
+        return len(self.waiting) + self.kept
+
+    @contextmanager
+    def places(self, count: int) -> Iterator[None]:
+        """Keep places for jobs that are still being made; ``ask`` right after it finds them free.
+
+        Raises:
+            BusyError: there is no room for so many, or the service stops.
+        """
+        if self.is_closing or self.crowd + count > self.room:
+            raise BusyError
+        self.kept += count
+        try:
+            yield
+        finally:
+            self.kept -= count
+
     async def ask(self, jobs: Sequence[Job]) -> list[Answer]:
         """Have jobs done, all or none.
 
@@ -60,7 +82,7 @@ class Batcher(Generic[Job, Answer]):
             BusyError: there is no room for them, or the service stops.
             Exception: what ``work`` gave, or raised, for one of them.
         """
-        if self.is_closing or len(self.waiting) + len(jobs) > self.room:
+        if self.is_closing or self.crowd + len(jobs) > self.room:
             raise BusyError
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in jobs]

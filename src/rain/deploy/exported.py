@@ -10,7 +10,14 @@ from rain.deploy.answering import Answerer, without_paths
 from rain.deploy.runtime import Runtime
 from rain.deploy.settings import Settings
 from rain.errors import ImageError
+from rain.limits import check_growth, check_header, list_formats
 from rain.plans import Array
+
+PHOTOMETRIC, BITS = 262, 258
+"""TIFF tags."""
+
+WHITE = 65535
+"""White, where grey has more than 8 bits."""
 
 
 class Exported(Answerer):
@@ -79,39 +86,77 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
         max_pixels: a larger picture is refused from its header, before anything is decoded.
 
     Raises:
-        ImageError: it is no picture, truncated or too large.
+        ImageError: it is no picture of a format that is read, truncated or too large, or its grey has more
+            than 8 bits and its white is not known.
 
     Convention: EXIF rotation is applied, transparency laid over white, of an animation the first frame taken.
+    Grey of 16 bits is brought to 8, in PNG, PPM and TIFF.
 
-    Differs: ``rain.read_image`` also looks at colour profiles and at more than 8 bits.
+    Differs: ``rain.read_image`` also looks at colour profiles, and keeps more than 8 bits of grey.
     """
+    name = f"{len(content)} bytes"
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > max_pixels:
-                what = f"{picture.width} x {picture.height} pixels"
-                raise ImageError(f"{len(content)} bytes: {what}, and {max_pixels:,} are allowed")
+        with Image.open(io.BytesIO(content), formats=list_formats()) as picture:
+            check_header(picture, name, max_pixels)
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-            if upright.has_transparency_data:
-                clear = upright.convert("RGBA")
-                white = Image.new("RGBA", clear.size, "white")
-                return Image.alpha_composite(white, clear).convert("RGB")
-            return upright.convert("RGB")
-    except ImageError:
+            if picture.mode[0] in "IF":
+                upright = _eight_bits(upright, name, has_white=_has_white(picture))
+            return _rgb(upright)
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{len(content)} bytes: not an image that Pillow can read") from None
+        raise ImageError(f"{name}: not an image of a format that is read here") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: far more pixels than the {max_pixels:,} that are allowed") from None
     except Exception as error:  # a damaged file makes decoders raise whatever they stumble over
         what = "cannot be read, the file is truncated or damaged"
-        raise ImageError(f"{len(content)} bytes: {what} ({error})") from None
+        raise ImageError(f"{name}: {what} ({error})") from None
+
+
+def _has_white(picture: Image.Image) -> bool:
+    """Whether the largest number of 16 bits is white in a file of grey with more than 8 bits."""
+    if picture.format == "TIFF":
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        return tags.get(BITS) == (16,) and tags.get(PHOTOMETRIC) == 1
+    return picture.format in ("PNG", "PPM")
+
+
+def _eight_bits(picture: Image.Image, name: str, *, has_white: bool) -> Image.Image:
+    """Bring grey of more than 8 bits to 8: Pillow would cut off what is above 255.
+
+    Raises:
+        ImageError: it is floating point, or the file does not say what is white.
+    """
+    values = np.asarray(picture)
+    if picture.mode[0] == "F" or not has_white or values.min() < 0 or values.max() > WHITE:
+        raise ImageError(f"{name}: grey of more than 8 bits, without a known white; save the picture as PNG")
+    levels = (values / (WHITE / 255)).round().astype(np.uint8)
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        levels[values == clear] = 255
+    return Image.fromarray(levels)
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    clear = picture.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")
 
 
 def cut(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize a picture so that it covers ``size`` (height, width), and cut out the middle."""
+    """Resize a picture so that it covers ``size`` (height, width), and cut out the middle.
+
+    Raises:
+        ImageError: it is so long and narrow that it would be scaled up without bounds.
+    """
     height, width = size
     scale = max(height / picture.height, width / picture.width)
     if scale != 1:
-        sides = max(width, int(scale * picture.width)), max(height, int(scale * picture.height))
-        picture = picture.resize(sides, Image.Resampling.BICUBIC)
+        columns, rows = max(width, int(scale * picture.width)), max(height, int(scale * picture.height))
+        check_growth((picture.height, picture.width), (rows, columns), size)
+        picture = picture.resize((columns, rows), Image.Resampling.BICUBIC)
     left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
     return picture.crop((left, top, left + width, top + height))

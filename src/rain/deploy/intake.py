@@ -16,6 +16,9 @@ TOP = 5
 MOST = 1000
 """Classes that are told of an image, by default and at most."""
 
+FIELDS = 16
+"""Values of a form that are no files, at most."""
+
 LONGEST = 200
 """Letters of a file's name that come back."""
 
@@ -52,8 +55,8 @@ async def read_order(request: Request, settings: Settings) -> Order:
     """Read what a request asks: a form with files, or JSON with base64.
 
     Raises:
-        HTTPException: 422 for what is neither, or out of range; 413 for too many files; 403 for a seed where
-            none is taken.
+        HTTPException: 422 for what is neither, or out of range; 413 for too many files or values; 403 for a
+            seed where none is taken.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -76,13 +79,31 @@ async def read_order(request: Request, settings: Settings) -> Order:
 
 async def _read_form(request: Request, settings: Settings) -> tuple[list[Upload], dict[str, Any]]:
     uploads, values = [], {}
-    async with request.form(max_files=settings.max_files + 1, max_fields=16) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                uploads.append(Upload((value.filename or "")[:LONGEST], await value.read()))
-            else:
-                values[name] = value
+    try:
+        async with request.form(max_files=settings.max_files, max_fields=FIELDS) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    uploads.append(Upload((value.filename or "")[:LONGEST], await value.read()))
+                else:
+                    values[name] = value
+    except HTTPException as error:
+        raise _own_limit(error, settings) from None
     return uploads, values
+
+
+def _own_limit(error: HTTPException, settings: Settings) -> HTTPException:
+    """The form's parser calls every fault a bad request (400); what is too much has a status of its own."""
+    if error.status_code != 400:
+        return error
+    limits = {
+        "Too many files": f"the request holds more files than the {settings.max_files} that are allowed",
+        "Too many fields": f"the form holds more values than the {FIELDS} that are allowed",
+        "Part exceeded": "a value in the form is too long: send pictures as files, with a filename",
+    }
+    for beginning, message in limits.items():
+        if error.detail.startswith(beginning):
+            return HTTPException(413, message)
+    return error
 
 
 def _read_json(body: bytes) -> tuple[list[Upload], dict[str, Any]]:

@@ -62,18 +62,24 @@ class Service:
         Raises:
             HTTPException: 422 for a picture that cannot be read; 503 where too many wait, or time is over.
         """
-        questions = [await self._read(upload, order) for upload in order.uploads]
         try:
-            answers = await asyncio.wait_for(self.batcher.ask(questions), self.settings.timeout_seconds)
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                # Pictures count from here on: those that wait for a decoder are in the queue, too.
+                with self.batcher.places(len(order.uploads)):
+                    questions = [await self._read(upload, order) for upload in order.uploads]
+                answers = await self.batcher.ask(questions)
+        except HTTPException:
+            raise
         except BusyError:
             raise HTTPException(503, "too many pictures wait: come again", {"retry-after": "1"}) from None
         except TimeoutError:
             limit = f"{self.settings.timeout_seconds:g} seconds"
-            raise HTTPException(503, f"there was no answer within {limit}", {"retry-after": "5"}) from None
+            what = f"there was no answer within {limit}: come again, or send fewer or smaller pictures"
+            raise HTTPException(503, what, {"retry-after": "5"}) from None
         except ImageError as error:
             raise HTTPException(422, str(error)) from None
         except Exception:
-            LOG.exception("a batch failed")
+            LOG.exception("a request failed")
             raise HTTPException(500, "the model failed; the server's log says why") from None
         self.measures.images.inc(len(answers))
         self.measures.flagged.inc(sum(bool(answer.get("flagged")) for answer in answers))
@@ -82,14 +88,12 @@ class Service:
 
     async def _read(self, upload: Upload, order: Order) -> Question:
         loop = asyncio.get_running_loop()
-        reading = loop.run_in_executor(self.decoders, self.model.read, upload.content, order.seed, order.top)
         try:
-            return await asyncio.wait_for(reading, self.settings.timeout_seconds)
+            return await loop.run_in_executor(
+                self.decoders, self.model.read, upload.content, order.seed, order.top
+            )
         except ImageError as error:
             raise HTTPException(422, f"{upload.name or 'the file'}: {error}") from None
-        except TimeoutError:
-            what = f"{upload.name or 'the file'} took too long to decode"
-            raise HTTPException(422, f"{what}: send a smaller picture") from None
 
 
 def open_model(settings: Settings) -> Answerer:
@@ -169,13 +173,13 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def ready() -> JSONResponse:
         """Say whether a picture would be taken now."""
         batcher = service.batcher
-        is_ready = not batcher.is_closing and len(batcher.waiting) < batcher.room
+        is_ready = not batcher.is_closing and batcher.crowd < batcher.room
         return JSONResponse({"status": "ready" if is_ready else "busy"}, 200 if is_ready else 503)
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Give counts for Prometheus."""
-        service.measures.waiting.set(len(service.batcher.waiting))
+        service.measures.waiting.set(service.batcher.crowd)
         return Response(service.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

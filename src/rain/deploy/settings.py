@@ -43,11 +43,12 @@ class Settings:
         draws: that are averaged for an image.
         batch: images that are computed together at most.
         wait_seconds: how long an image waits for others.
-        queue: images that may wait; who comes then is told to come later.
+        queue: images that may wait, to be decoded or to be computed; who comes then is told to come later. At
+            least ``max_files``: a larger request would find no room at any time.
         max_megabytes: of one request.
         max_megapixels: of one picture.
         max_files: of one request.
-        timeout_seconds: for a request to arrive, and then for its answer.
+        timeout_seconds: for a request to arrive, and then for the answer to all of its pictures.
         page: whether there is a page for people at /.
         page_seconds: for one attack that it makes.
         seeds: whether a request may say the seed of its draws: who may can try until one is wrong.
@@ -55,7 +56,7 @@ class Settings:
         token: secret of those who may ask; "" for everybody.
 
     Raises:
-        OptionError: a number out of range.
+        OptionError: a number out of range, or a queue that is too short for a request.
     """
 
     model: str = ""
@@ -84,6 +85,10 @@ class Settings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise OptionError(f"{name} must be from {low:g} to {high:g}, got {value}")
+        if self.queue < self.max_files:
+            got = f"got {self.queue} and {self.max_files}"
+            why = f"a request of {self.max_files} files would never find room"
+            raise OptionError(f"queue must be at least max_files, {got}: {why}")
 
     @property
     def max_bytes(self) -> int:
