@@ -80,11 +80,12 @@ def result(
     An answer is 1 or 0, right or wrong on every draw, or a tuple of labels, one a draw; the right label is 0.
     """
     clean = clean if clean is not None else [1] * len(robust)
+    flat = None if about.attack == "none" else False
     outcomes = []
     for index, answers in enumerate(zip(clean, robust, strict=True)):
         before, after = (_on_each_draw(answer, about.draws) for answer in answers)
         robust_mean = mean[index] if mean else after[0]
-        outcomes.append(Outcome(index, 0, before, before[0], after, robust_mean, about.eps))
+        outcomes.append(Outcome(index, 0, before, before[0], after, robust_mean, about.eps, flat=flat))
     if complete:
         about = replace(about, examples=max(1, len(robust)))
     return Result(about, tuple(outcomes), complete, gathered([facts(about)]))

@@ -63,7 +63,7 @@ def spec_cell(attack: str) -> cells.Cell:
 def result(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> Path:
     """A result file of two images, and what a change makes of it."""
     cell = spec_cell("pgd")
-    outcomes = [cells.Outcome(number, 1, (1,), 1, (0,), 0, 0.05) for number in range(2)]
+    outcomes = [cells.Outcome(number, 1, (1,), 1, (0,), 0, 0.05, flat=False) for number in range(2)]
     path = cells.save(folder, cell, 0, outcomes, {"rain": "1"})
     if change:
         content = json.loads(path.read_text())

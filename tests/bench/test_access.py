@@ -15,6 +15,7 @@ from rain.bench import access
 from rain.bench.access import attack_in_pieces, attacker_view, crafted_by
 from rain.bench.assets import Assets
 from rain.bench.cells import load
+from rain.bench.first_gradient import FirstGradient
 from rain.bench.runners import run
 from rain.errors import (
     AttackError,
@@ -243,11 +244,63 @@ def test_the_first_gradient_of_copies_is_that_of_their_image() -> None:
         rows = torch.arange(len(images)) % (len(images) // copies)
         return (images * (rows > 0)[:, None, None, None]).flatten(1)[:, :2]
 
-    watched = access.FirstGradient(answer, 2)
     images = torch.rand(6, 3, 4, 4, requires_grad=True)
+    watched = FirstGradient(answer, images[:2])
     watched(images, copies=3).sum().backward()
-    assert watched.flat is not None
-    assert watched.flat.tolist() == [True, False]
+    assert watched.flat == [True, False]
+
+
+def masked(images: Tensor) -> Tensor:
+    """Whoever asks for a gradient has one, and it is 0."""
+    return (
+        images.new_tensor([1000.0, 0, 0, 0, 0]).repeat(len(images), 1) + 0 * images.mean((1, 2, 3))[:, None]
+    )
+
+
+@pytest.mark.parametrize("attack", ["targeted(attack=pgd(steps=2))", "deepfool(steps=2)", "autoattack"])
+@pytest.mark.parametrize("model", [masked, lambda images: 50 * images.flatten(1)[:, :5]])
+@pytest.mark.filterwarnings("ignore:there are")
+def test_the_first_gradient_is_seen_where_an_attack_asks_about_some_of_the_images(
+    pictures: Path, attack: str, model: Callable[[Tensor], Tensor]
+) -> None:
+    cell = replace(grid(pictures).cells[0], attack=attack, access="adaptive", eps=0.03)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(1)
+    labels[3] = (labels[3] + 1) % 5
+    made = access.attack_in_pieces(model, images, labels, cell, torch.Generator().manual_seed(0))
+    assert made.flat[:3] == [model is masked] * 3
+
+
+def test_the_first_gradient_is_seen_row_by_row(pictures: Path) -> None:
+    cell = replace(grid(pictures).cells[0], attack="lbfgs(steps=2, searches=1)", norm="l2", access="adaptive")
+    images, labels = torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 0])
+    made = access.attack_in_pieces(masked, images, labels, cell, torch.Generator())
+    assert made.flat == [True, None, True]
+
+
+def test_what_no_gradient_was_seen_of_is_not_taken_for_one() -> None:
+    """Nor is a point that may belong to several images, or one of another size."""
+    clean = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4), torch.full((3, 4, 4), 0.1)])
+    watched = FirstGradient(masked, clean)
+    watched(clean)
+    assert watched.flat == [None, None, None]
+    points = torch.full((2, 3, 4, 4), 0.05).requires_grad_()
+    watched(points).sum().backward()
+    smaller = torch.zeros(3, 3, 2, 2, requires_grad=True)
+    watched(smaller).sum().backward()
+    assert watched.flat == [None, None, None]
+    watched(torch.full((1, 3, 4, 4), 0.9, requires_grad=True)).sum().backward()
+    assert watched.flat == [None, True, None]
+
+
+def test_a_gradient_that_is_not_the_models_does_not_hide_that_its_own_is_0() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    points = (images + 0.1).requires_grad_()
+    watched = FirstGradient(masked, images)
+    (watched(points).sum() + (points - images).square().sum()).backward()
+    assert watched.flat == [True, True]
+    assert points.grad is not None
+    assert points.grad.abs().min() > 0
 
 
 @pytest.mark.parametrize(

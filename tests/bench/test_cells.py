@@ -44,6 +44,19 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert result.outcomes == tuple(outcome(index) for index in range(5))
 
 
+@pytest.mark.parametrize("flat", [None, False, True])
+def test_whether_a_gradient_was_observed_is_kept_where_older_versions_can_read_it(
+    tmp_path: Path, flat: bool | None
+) -> None:
+    outcomes = [replace(outcome(index), flat=flat) for index in CELL.indices(0)]
+    path = save(tmp_path, CELL, 0, outcomes, {"rain": "1"})
+    (row, _) = json.loads(path.read_text())["outcomes"]
+    assert row.get("flat") is flat
+    assert ("flat" in row) is (flat is not None)
+    (result,) = load(tmp_path)
+    assert list(result.outcomes) == outcomes
+
+
 def test_saving_leaves_no_other_file(tmp_path: Path) -> None:
     path = finish(tmp_path, CELL, 0)
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]

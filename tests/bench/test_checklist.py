@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from synthetic import cell, result, share, unattacked, with_facts
 
-from rain.bench.cases import Verdict
+from rain.bench.cases import LEAST_OF_NONE, Verdict
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS, Checked, checklist, checklist_rows
-from rain.bench.proofs import Proof
+from rain.bench.proofs import LEAST_FIT, Proof
 
 PGD = "pgd(confidence=inf)"
 
@@ -86,7 +86,7 @@ def test_a_proof_of_an_attack_that_was_run() -> None:
     verdict = of("Attack proven", attacked(0.1), proofs=(proof(),))
     assert verdict[:2] == ("passed", "98.0 % found on 50 images; random points 10.0 %")
     assert of("Attack proven", attacked(0.1), proofs=(proof(found=0.9),)).state == "failed"
-    # Of several attacks one that is fit is enough.
+    # One that leaves more than another decides nothing, whether or not it finds what is there.
     weak = proof(attack="fgsm", found=0.1)
     both = [attacked(0.1), attacked(0.4, attack="fgsm")]
     assert of("Attack proven", *both, proofs=(weak, proof())).state == "passed"
@@ -101,12 +101,56 @@ def test_a_proof_of_an_attack_that_was_run() -> None:
         {"norm": "l2"},
         {"size": 96},
         {"classifier": "other"},
+        {"access": "static"},
+        {"eot": 1},
+        {"dataset": "csv:elsewhere"},
+        {"complete": False},
         {"images": 0, "found": 0.0},
+        {"images": LEAST_FIT - 1, "found": 1.0},
         {"random_found": 0.6},
     ],
 )
 def test_a_proof_of_something_else_or_of_nothing(changes: dict[str, Any]) -> None:
     assert of("Attack proven", attacked(0.1), proofs=(proof(**changes),)).state == "not run"
+
+
+def test_of_several_proofs_the_worst_counts() -> None:
+    # As many images as a claim needs are enough of one of them; a miss counts on few images, too.
+    small = proof(seed=1, images=5, found=1.0)
+    assert of("Attack proven", attacked(0.1), proofs=(small, proof())).state == "passed"
+    lucky = proof(seed=1, found=1.0)
+    verdict = of("Attack proven", attacked(0.1), proofs=(lucky, proof()))
+    assert verdict.figure.startswith("98.0 % found on 50")
+    for missing in (proof(seed=2, found=0.9), proof(seed=2, images=5, found=0.8)):
+        assert of("Attack proven", attacked(0.1), proofs=(lucky, missing, proof())).state == "failed"
+    # What random points find, too, says nothing of the attack: it neither proves it nor forbids the claim.
+    easy = proof(seed=3, found=0.5, random_found=0.9)
+    assert of("Attack proven", attacked(0.1), proofs=(lucky, easy)).state == "passed"
+
+
+def test_a_proof_is_of_the_attack_that_decides_at_its_strongest() -> None:
+    both = [attacked(0.1), attacked(0.4, attack="fgsm")]
+    assert of("Attack proven", *both, proofs=(proof(attack="fgsm", found=1.0),)).state == "not run"
+    # But for noise both decide: what one of them misses counts.
+    equal = [attacked(0.1), attacked(0.105, attack="fgsm")]
+    missing = proof(attack="fgsm", found=0.2)
+    assert of("Attack proven", *equal, proofs=(missing,)).state == "failed"
+    assert of("Attack proven", *equal, proofs=(missing, proof())).state == "failed"
+    # Of a curve over draws the point of most draws stands for the attack.
+    curve = [attacked(0.1, eot=5), attacked(0.1, eot=20)]
+    assert of("Attack proven", *curve, proofs=(proof(eot=5),)).state == "not run"
+    assert of("Attack proven", *curve, proofs=(proof(eot=20),)).state == "passed"
+
+
+@pytest.mark.parametrize(
+    "fact", ["plugin_code", "attack_files", "attack_library", "data_digest", "classifier_options"]
+)
+def test_a_proof_is_made_with_what_the_results_were_made_with(fact: str) -> None:
+    measured = with_facts(attacked(0.1), **{fact: "a"})
+    for values, state in ((("a",), "passed"), (("b",), "not run"), (("a", "b"), "not run")):
+        verdict = of("Attack proven", measured, proofs=(proof(made_by={fact: values}),))
+        assert verdict.state == state
+    assert "not of the attack that decides, as it was run" in verdict.advice
 
 
 def test_who_knows_the_draw_is_no_weaker() -> None:
@@ -131,6 +175,8 @@ def test_frozen_randomness() -> None:
     assert of("Randomness frozen", bare(), attacked(0.1), far).state == "failed"
     # The network behind it may be robust: then the bare classifier, or a proof, says so.
     assert of("Randomness frozen", bare(0.4), attacked(0.4), far).state == "passed"
+    few = attacked(0.0, count=5, access="known"), attacked(0.0, count=5, access="frozen")
+    assert [of("Randomness frozen", attacked(0.1), one).state for one in few] == ["not run", "not run"]
     assert of("Randomness frozen", bare(), attacked(0.4), far, proofs=(proof(),)).state == "passed"
 
 
@@ -173,6 +219,37 @@ def test_twice_the_steps_leave_no_less() -> None:
     assert of("Steps doubled", *others).state == "not run"
 
 
+def climbed(attack: str, *pairs: tuple[int, float]) -> list[Result]:
+    """An attack with several numbers of steps, and what it leaves with each."""
+    return [attacked(left, attack=f"{attack}(steps={steps}, confidence=inf)") for steps, left in pairs]
+
+
+def test_each_attack_that_decides_is_flat_where_its_steps_are_doubled() -> None:
+    name = "Steps doubled"
+    longest = climbed("pgd", (20, 0.6), (40, 0.6), (80, 0.6))
+    verdict = of(name, *longest, *climbed("apgd", (20, 0.5), (40, 0.2)))
+    assert verdict[:2] == ("failed", "20: 50.0 %, 40: 20.0 %")
+    assert verdict.advice.startswith("apgd(steps=40, confidence=inf) still falls")
+    # The curve of an attack that leaves more says nothing, whether it is flat or falls.
+    assert of(name, *longest, *climbed("apgd", (40, 0.2))).state == "not run"
+    assert of(name, *longest, *climbed("apgd", (20, 0.9), (40, 0.8))).state == "passed"
+    # Of several that decide one that still falls is enough, and one that is long enough.
+    equal = climbed("apgd", (20, 0.8), (40, 0.6))
+    assert of(name, *longest, *equal).state == "failed"
+    assert of(name, *longest, *climbed("apgd", (20, 0.8), (22, 0.6))).state == "not run"
+    assert of(name, *longest, *climbed("apgd", (10, 0.6), (11, 0.6))).state == "passed"
+
+
+def test_each_attack_that_decides_is_flat_where_its_draws_grow() -> None:
+    name = "Draws (EOT) grow"
+    flat = ladder(0.6, 0.6, 0.6, 0.6, 0.6)
+    falling = [attacked(left, attack="apgd", eot=eot) for eot, left in ((10, 0.5), (20, 0.2))]
+    assert of(name, *flat, *falling).state == "failed"
+    assert of(name, *flat, falling[-1]).state == "not run"
+    weaker = [attacked(left, attack="apgd", eot=eot) for eot, left in ((10, 0.9), (20, 0.8))]
+    assert of(name, *flat, *weaker).state == "passed"
+
+
 def curve(*pairs: tuple[float, float]) -> list[Result]:
     """An adaptive attack at several eps in grey levels, and a second one at 4, so that 4 is the case."""
     more = [attacked(0.5, access="transfer")]
@@ -204,6 +281,31 @@ def test_nothing_is_left_without_a_budget() -> None:
     assert of("No budget", attacked(0.1), unlimited(0.05, count=20)).state == "passed"
     assert of("No budget", attacked(0.1), unlimited(0.1, attack="deepfool")).state == "not run"
     assert of("No budget", attacked(0.1), unlimited(0.0, access="transfer")).state == "not run"
+
+
+def test_no_budget_on_few_images_or_in_another_norm() -> None:
+    def unlimited(left: float, count: int, **changes: Any) -> Result:
+        return attacked(left, count=count, **{"eps": 1.0, "attack": "bim", **changes})
+
+    for count, state in ((1, "not run"), (LEAST_OF_NONE - 1, "not run"), (LEAST_OF_NONE, "passed")):
+        verdict = of("No budget", attacked(0.1), unlimited(0.0, count))
+        assert verdict.state == state
+    assert "on 20 images at least" in of("No budget", attacked(0.1), unlimited(0.0, 1)).advice
+    # Few images do not stand in the way of many, and neither do they hide what many say.
+    assert (
+        of("No budget", attacked(0.1), unlimited(0.0, 1), unlimited(0.0, 50, attack="mifgsm")).state
+        == "passed"
+    )
+    assert (
+        of("No budget", attacked(0.1), unlimited(0.0, 1), unlimited(0.5, 50, attack="mifgsm")).state
+        == "failed"
+    )
+    assert of("No budget", attacked(0.1), unlimited(1.0, 5)).state == "failed"
+    other = of("No budget", attacked(0.1), unlimited(0.0, 50, norm="l2", eps=100.0))
+    assert other[:2] == ("not run", "")
+    in_l2 = attacked(0.1, norm="l2", eps=2.0), attacked(0.1, norm="l2", eps=2.0, access="static")
+    assert of("No budget", *in_l2, unlimited(0.0, 50, norm="l2", eps=100.0)).state == "passed"
+    assert "eps = 100.0 (l2)" in of("No budget", *in_l2).advice
 
 
 def test_many_steps_against_one() -> None:
@@ -268,6 +370,26 @@ def test_gradients_that_are_0() -> None:
     assert of("Gradients", attacked(0.5, attack="square")).state == "not run"
 
 
+def test_gradients_that_nobody_observed() -> None:
+    def unseen(one: Result, images: int) -> Result:
+        outcomes = [
+            replace(outcome, flat=None if outcome.index < images else outcome.flat)
+            for outcome in one.outcomes
+        ]
+        return replace(one, outcomes=tuple(outcomes))
+
+    masked = replace(
+        attacked(0.5), outcomes=tuple(replace(outcome, flat=True) for outcome in attacked(0.5).outcomes)
+    )
+    other = attacked(0.5, attack="bim")
+    assert of("Gradients", unseen(other, 200)).state == "not run"
+    # It does not make up for one that was observed, and failed.
+    assert of("Gradients", masked, unseen(other, 200)).state == "failed"
+    # The first 100 hold: too many of them go unseen. Those that were wrong are not attacked at all.
+    assert of("Gradients", masked, unseen(other, 30)).state == "failed"
+    assert of("Gradients", masked, unseen(other, 10)).state == "passed"
+
+
 def test_one_class_and_any() -> None:
     targeted = attacked(0.4, attack="targeted(attack=pgd)")
     assert of("Targets", attacked(0.1), targeted) == ("passed", "targeted 40.0 %, any 10.0 %", "")
@@ -313,6 +435,20 @@ def test_right_on_all_beside_the_mean() -> None:
     half = result(cell(draws=4), [(0, 0, 0, 1)] * 100)
     assert of("Submitted again", half) == ("passed", "mean 75.0 %, on all of 4: 0.0 %", "")
     assert of("Submitted again", attacked(0.1, draws=1)).state == "not run"
+
+
+def test_of_a_curve_over_draws_the_strongest_point_is_submitted_again() -> None:
+    """The smallest of several noisy points is below each of them, by luck alone."""
+
+    def point(eot: int, first: int) -> Result:
+        answers = [(0, 0) if (index + first) % 100 < 50 else (1, 1) for index in range(100)]
+        return result(cell(draws=2, eot=eot), answers)
+
+    curve = [point(eot, first) for eot, first in ((1, 0), (5, 25), (20, 50))]
+    assert of("Submitted again", *curve).figure == "mean 50.0 %, on all of 2: 50.0 %"
+    # Fewer draws of a weaker point do not shorten what is told of the strongest.
+    short = [attacked(0.5, draws=1, eot=1), attacked(0.5, draws=8, eot=20)]
+    assert of("Submitted again", *short).figure == "mean 50.0 %, on all of 8: 50.0 %"
 
 
 def test_what_is_about_draws_does_not_apply_to_what_is_not_random() -> None:

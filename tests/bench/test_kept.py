@@ -151,7 +151,7 @@ def test_exact_images_and_the_same_draws_give_the_same_answers(runs: dict[str, P
             and f"access={source}," in each.cell.attack
             and f"defense={made_on}," in each.cell.attack
         ]
-        strip = [replace(outcome, flat=False) for outcome in result.outcomes]
+        strip = [replace(outcome, flat=None) for outcome in result.outcomes]
         assert list(one.outcomes) == strip
 
 

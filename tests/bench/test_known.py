@@ -10,6 +10,7 @@ from measuring import cell_of, grid
 from synthetic import cell, of_cell, result, share, unattacked, with_facts
 from torch import Tensor
 
+from rain.bench import known
 from rain.bench.assets import Assets
 from rain.bench.cells import Result
 from rain.bench.checks import check
@@ -84,6 +85,13 @@ def test_the_farthest_image_is_told(pictures: Path, tmp_path: Path) -> None:
     known = of(pictures, tmp_path, RAIN, "pgd(steps=2)", "known")["known"]
     assert all(0 < one.distance <= 8 / 255 + 1e-6 for one in known.outcomes)
     assert all(len(one.robust) == 3 for one in known.outcomes)
+
+
+def test_of_several_draws_those_count_that_a_gradient_was_observed_behind() -> None:
+    clean = torch.zeros(4, 3, 2, 2)
+    flat: list[list[bool | None]] = [[True, True, None, None], [True, False, True, None]]
+    each = [known.Attacked(clean, None, values) for values in flat]
+    assert known._farthest(cell(), clean, each).flat == [True, False, True, None]
 
 
 def test_attacks_that_ask_about_copies_can_know_the_draw(pictures: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,12 @@ from measuring import contents, grid
 from synthetic import proof_cell
 
 from rain.bench import certificates, proofs
-from rain.bench.cells import load
+from rain.bench.cells import Cell, load
 from rain.bench.certificates import CertifiedCell, CertifiedImage
 from rain.bench.merging import merge
 from rain.bench.proofs import ProvenImage
 from rain.bench.runners import run
 from rain.errors import ResultError
-
-CELL = proof_cell(examples=1, chunk=1)
 
 
 @pytest.fixture(scope="module")
@@ -144,16 +143,20 @@ def test_a_folder_without_results_is_told(parts: tuple[Path, Path], tmp_path: Pa
         merge([tmp_path / "empty", parts[0]], tmp_path / "all")
 
 
-def proven(folder: Path, **facts: str) -> Path:
+def proven(folder: Path, of: Cell | None = None, **facts: str) -> Path:
     """Put a finished proof into a folder."""
+    place = {"dataset": of.dataset, "classifier": of.classifier, "defense": of.defense} if of else {}
+    about = proof_cell(**place, examples=1, chunk=1)
     image = ProvenImage(0, fit=True, found=True, random_found=False)
-    proofs.save(folder, CELL, 0, [image], facts)
+    proofs.save(folder, about, 0, [image], facts)
     return folder
 
 
-def certified(folder: Path, **facts: str) -> Path:
+def certified(folder: Path, of: Cell | None = None, **facts: str) -> Path:
     """Put a finished certificate into a folder."""
     cell = CertifiedCell("samples", 32, "small_resnet", "gaussian", 0.25, 10, 100, 0.001, 0, 1, 1)
+    if of:
+        cell = replace(cell, dataset=of.dataset, classifier=of.classifier, defense=of.defense)
     image = CertifiedImage(index=0, label=0, answer=-1, radius=0.0, guess=0, votes=0)
     certificates.save(folder, cell, 0, [image], facts)
     return folder
@@ -178,3 +181,35 @@ def test_of_other_weights_it_is_refused(
     with pytest.raises(ResultError, match=r"differ|more than one classifier weights: 'a' in .*1, 'b' in .*2"):
         merge(parts, tmp_path / "all")
     assert not (tmp_path / "all").exists()
+
+
+def beside(put: Callable[..., Path], results: Path, folder: Path, **changes: str) -> Path:
+    """A folder of a proof or a certificate, made with what the results were made with but for this."""
+    one = next(result for result in load(results) if result.cell.defense == "jpeg")
+    return put(folder, of=one.cell, **{name: value for name, (value, *_) in one.made_by.items()} | changes)
+
+
+@pytest.mark.parametrize("put", [proven, certified])
+def test_what_stands_beside_results_was_made_with_what_they_were_made_with(
+    put: Callable[..., Path], parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    merge([parts[0], beside(put, parts[0], tmp_path / "same")], tmp_path / "all")
+    # It may be made later.
+    later = beside(put, parts[0], tmp_path / "later", revision="later")
+    with pytest.warns(match=r"more than one revision: .* in .*1, 'later' in .*later"):
+        merge([parts[0], later], tmp_path / "later all")
+    for fact in ("classifier_weights", "defense_weights", "data_digest"):
+        other = beside(put, parts[0], tmp_path / fact, **{fact: "other"})
+        words = fact.replace("_", " ")
+        with pytest.raises(ResultError, match=rf"more than one {words}.*belong together"):
+            merge([parts[0], other], tmp_path / "other all")
+        with pytest.raises(ResultError, match=rf"more than one {words}.*belong together"):
+            merge([other], parts[0])
+    assert not (tmp_path / "other all").exists()
+
+
+def test_what_is_left_out_of_more_images_than_a_proof_takes_is_no_difference(
+    parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    few = beside(proven, parts[0], tmp_path / "few", left_out="7")
+    merge([parts[0], few, proven(tmp_path / "more", left_out="7, 9")], tmp_path / "all")

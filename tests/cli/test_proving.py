@@ -1,10 +1,14 @@
 """``rain prove``: what it takes, what it prints, and what it refuses."""
 
+import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from rain.bench import proofs
+from rain.bench.grid import read
+from rain.bench.runners import run
 from rain.cli.main import app
 
 GRID = """
@@ -49,3 +53,22 @@ def test_a_grid_without_adaptive_attacks_is_refused(pictures: Path, tmp_path: Pa
     path = tmp_path / "grid.toml"
     path.write_text(GRID.format(pictures=pictures, access="transfer"))
     assert "nothing to prove: the grid needs an adaptive attack" in call(path, "--out", tmp_path, status=1)
+
+
+@pytest.mark.parametrize("within", ["", "proofs/"])
+def test_a_folder_of_results_or_proofs_of_other_weights_is_refused(
+    within: str, pictures: Path, tmp_path: Path
+) -> None:
+    """Of a proof, too, that this grid does not ask for."""
+    path, out = tmp_path / "grid.toml", tmp_path / "out"
+    path.write_text(GRID.format(pictures=pictures, access="adaptive"))
+    if within:
+        call(path, "--out", out, "--examples", 1, "--inside", 5, "--device", "cpu")
+    else:
+        run(read(path), out)
+    for file in out.glob(f"{within}*/0*.json"):
+        content = json.loads(file.read_text())
+        content["made_by"] |= {"classifier_weights": "other"}
+        file.write_text(json.dumps(content))
+    text = call(path, "--out", out, "--examples", 2, "--inside", 5, "--device", "cpu", status=1)
+    assert "made with another classifier weights than now: choose a fresh folder" in " ".join(text.split())

@@ -5,14 +5,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from rain.adaptive import Expectation, Frozen, Model, RandomModel, Seeded, View, attackable
+from rain.adaptive import Expectation, Frozen, Model, Seeded, View, attackable
 from rain.bench.cells import Cell
+from rain.bench.first_gradient import FirstGradient, ask
 from rain.bench.lockstep import Task, together
 from rain.errors import AttackError, OptionError, RainError, shown
 from rain.hardened import Hardened
@@ -38,12 +39,13 @@ class Attacked:
     Args:
         images: (N, 3, H, W).
         queries: how many images were sent through the model for each; None without access query.
-        flat: for each, whether the first gradient that the attack was given was exactly 0.
+        flat: for each, whether the first gradient that the attack was given was exactly 0; None where no
+            gradient was observed.
     """
 
     images: Images
     queries: list[int] | None
-    flat: list[bool]
+    flat: list[bool | None]
 
 
 def crafted_by(cell: Cell, *, random: bool) -> Cell:
@@ -195,35 +197,9 @@ class Ticking(View):
 
     def forward(self, images: Images, *, copies: int = 1) -> Tensor:
         """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
-        logits = _asked(self.model, images, copies)
+        logits = ask(self.model, images, copies)
         self.tick(self.units * len(images))
         return logits
-
-
-class FirstGradient(View):
-    """A model that notices, image by image, whether the first gradient an attack is given is exactly 0.
-
-    Attributes:
-        flat: (N,), booleans; None as long as nobody asked for a gradient of all N images.
-    """
-
-    def __init__(self, model: Model, count: int):
-        super().__init__(model)
-        self.count = count
-        self.independent: bool = getattr(model, "independent", False)
-        self.turn: int = getattr(model, "turn", 1)
-        self.flat: Tensor | None = None
-
-    def forward(self, images: Images, *, copies: int = 1) -> Tensor:
-        """Classify images, or a batch that is one batch ``copies`` times; logits (N, classes)."""
-        if self.flat is None and images.requires_grad and len(images) == self.count * copies:
-            images.register_hook(self._see)
-        return _asked(self.model, images, copies)
-
-    def _see(self, gradient: Tensor) -> None:
-        if self.flat is None:
-            flat_copies = (gradient == 0).flatten(1).all(1)
-            self.flat = flat_copies.unflatten(0, (-1, self.count)).all(0)
 
 
 def _draws_globally(attack: str) -> bool:
@@ -272,14 +248,14 @@ def attack_in_pieces(
     attack = bound_attack(cell, generator)
     size = max(1, batch // (cell.eot * traits_of(cell.attack).averages))
     pieces: list[Images] = []
-    flat: list[bool] = []
+    flat: list[bool | None] = []
     for piece, targets in zip(images.split(size), labels.split(size), strict=True):
-        watched = FirstGradient(model, len(piece))
+        watched = FirstGradient(model, piece)
         with _repeatable(cell.attack, generator, images.device):
             adversarial = attack(watched, piece, targets)
         check_promise(cell.attack, piece, adversarial, cell.norm, cell.eps)
         pieces.append(adversarial.detach())
-        flat += [False] * len(piece) if watched.flat is None else watched.flat.tolist()
+        flat += watched.flat
     return Attacked(torch.cat(pieces), None, flat)
 
 
@@ -330,7 +306,7 @@ def attack_each(
         at_once = 1 if _draws_globally(cell.attack) else AT_ONCE
         done = together(tasks, model, at_once=at_once, batch=batch)
     return Attacked(
-        torch.cat([image for image, _ in done]), [queries for _, queries in done], [False] * len(images)
+        torch.cat([image for image, _ in done]), [queries for _, queries in done], [None] * len(images)
     )
 
 
@@ -363,8 +339,3 @@ def check_promise(attack: str, images: Images, adversarial: Any, norm: str, eps:
         raise AttackError(
             f"{attack} moved an image by {moved:.6g} in {norm}, more than its budget of {eps:.6g}"
         )
-
-
-def _asked(model: Model, images: Images, copies: int) -> Tensor:
-    """Ask a model; only one that is ``independent`` is asked about copies."""
-    return cast(RandomModel, model)(images, copies=copies) if copies > 1 else model(images)

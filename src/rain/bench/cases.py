@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import Budget, Column, budget_of, by_budget, grouped, is_adaptive, settings, traits
-from rain.bench.metrics import interval, percent_text, place_text, worst_images
+from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest, worst_images
 from rain.bench.proofs import Proof
+from rain.bench.provenance import FACTS, Fact
 from rain.bench.weak_attacks import above
 
 Scores = Mapping[int, float]
@@ -18,6 +19,9 @@ Scores = Mapping[int, float]
 
 NEARLY_NONE = 0.02
 """What may be left of an accuracy that is to fall to 0, at the lower end of its interval."""
+
+LEAST_OF_NONE = 20
+"""Images that must be lost before nothing is left: who leaves one in seven loses as many by luck in 5 %."""
 
 SEEING_THROUGH = ("adaptive", "static", "known")
 """The accesses of attackers who go through the defence."""
@@ -40,10 +44,6 @@ class Verdict(NamedTuple):
 
 
 NOT_RANDOM = Verdict("does not apply", "not random")
-
-
-MODEL_FACTS = ("classifier_weights", "classifier_options", "defense_weights")
-"""Facts in which a proof and the results that it stands for must agree."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,28 @@ class Case:
     def with_access(self, access: str) -> list[Result]:
         """The results of attacks with an access."""
         return [result for result in self.attacked if result.cell.access == access]
+
+
+def deciding(results: Iterable[Result]) -> list[Result]:
+    """Of these attacks, each at its strongest, those that none leaves less than: what is left is theirs."""
+    strong = strongest(results)
+    scores = [per_image(result) for result in strong]
+    return [
+        result
+        for result, own in zip(strong, scores, strict=True)
+        if not any(is_above(own, other) for other in scores)
+    ]
+
+
+def is_about(proof: Proof, result: Result) -> bool:
+    """Whether a proof is of the attack of a result: as strong, and on the same model.
+
+    Both are of one case.
+    """
+    cell = result.cell
+    if (proof.attack, proof.access, proof.eot) != (cell.attack, cell.access, cell.eot):
+        return False
+    return all(_agrees(proof, result, name, fact) for name, fact in FACTS.items())
 
 
 def attacked_at(column: Column, budget: Budget) -> list[Result]:
@@ -162,19 +184,20 @@ def _attempts(case: Case) -> int:
 
 
 def _proofs_of(column: Column, budget: Budget, proofs: Iterable[Proof]) -> tuple[Proof, ...]:
-    """The proofs of attacks on this defence, before this classifier, at this budget."""
+    """The proofs of attacks on this defence, in this place, at this budget."""
     cell = column.results[0].cell
-    place = cell.classifier, cell.defense, cell.size
-    own = [proof for proof in proofs if (proof.classifier, proof.defense, proof.size) == place]
-    about = [proof for proof in own if (proof.norm, proof.eps) == tuple(budget)]
-    return tuple(proof for proof in about if _is_of_same_model(proof, column))
+    place = cell.dataset, cell.size, cell.classifier, cell.defense, *budget
+    return tuple(
+        proof
+        for proof in proofs
+        if (proof.dataset, proof.size, proof.classifier, proof.defense, proof.norm, proof.eps) == place
+    )
 
 
-def _is_of_same_model(proof: Proof, column: Column) -> bool:
-    """Whether a proof was made with the weights of these results, as far as both say what they were."""
-    for name in MODEL_FACTS:
-        proven = set(proof.made_by.get(name, ()))
-        measured = {value for result in column.results for value in result.made_by.get(name, ())}
-        if proven and measured and proven != measured:
-            return False
-    return True
+def _agrees(proof: Proof, result: Result, name: str, fact: Fact) -> bool:
+    """Whether a proof and a result were made with the same of something, as far as both say what it was."""
+    # The images that are left out are those of more images than a proof takes.
+    if not fact.refused or not all(hasattr(proof, field) for field in fact.of):
+        return True
+    proven, measured = (set(one.made_by.get(name, ())) for one in (proof, result))
+    return not proven or not measured or proven == measured

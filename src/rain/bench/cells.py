@@ -117,10 +117,9 @@ class Outcome:
         queries: images that an attack with access query sent through the model for this one; None for the
             others.
         flat: whether the first gradient that the attack was given for this image was exactly 0, so that it
-            had nothing to go by.
-        clean_suspicion, robust_suspicion: of a defence with a gate, the gate's score of the clean and of the
-            attacked image, for each draw; empty of the others. The draw is flagged where it is above the
-            fact ``gate_threshold``.
+            had nothing to go by; None where no gradient was observed. Files of before may say False there.
+        clean_suspicion, robust_suspicion: of a gate, its score of the clean and of the attacked image, for
+            each draw; empty without one. The draw is flagged where it is above the fact ``gate_threshold``.
     """
 
     index: int
@@ -131,7 +130,7 @@ class Outcome:
     robust_mean: int
     distance: float
     queries: int | None = None
-    flat: bool = False
+    flat: bool | None = None
     clean_suspicion: tuple[float, ...] = ()
     robust_suspicion: tuple[float, ...] = ()
 
@@ -375,8 +374,9 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as a file holds it: without what a gate thought, where there is none."""
-    return {name: value for name, value in vars(outcome).items() if value or name not in SUSPICIONS}
+    """An outcome as a file holds it; older versions read it, too, without what there is nothing to say of."""
+    empty = {name for name in ("flat", *SUSPICIONS) if getattr(outcome, name) in (None, ())}
+    return {name: value for name, value in vars(outcome).items() if name not in empty}
 
 
 def _format_of(outcomes: Sequence[Outcome], made_by: Mapping[str, str]) -> int:

@@ -1,14 +1,24 @@
 """The points of the evaluation checklist about what grows: draws, steps and eps. Never imports torch."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 
-from rain.bench.cases import NOT_RANDOM, Case, Verdict, is_above, mean_text, nearly_none, worst_text
+from rain.bench.cases import (
+    LEAST_OF_NONE,
+    NOT_RANDOM,
+    Case,
+    Verdict,
+    deciding,
+    is_above,
+    mean_text,
+    nearly_none,
+    worst_text,
+)
 from rain.bench.cells import Result
-from rain.bench.columns import by_budget, grouped, is_adaptive, option, steps, traits
-from rain.bench.metrics import eps_text, per_image, unbounded, worst_images
+from rain.bench.columns import by_budget, grouped, option, steps, traits
+from rain.bench.metrics import NO_BUDGET, eps_text, per_image, unbounded, worst_images
 from rain.bench.weak_attacks import LEAST_EOT, LEAST_STEPS
 
 SMALL = 1 / 8
@@ -22,19 +32,16 @@ def flat_in_draws(case: Case) -> Verdict:
     """More draws a step leave no less."""
     if not case.random:
         return NOT_RANDOM
-    curves = grouped(case.with_access("adaptive"), lambda result: (result.cell.attack, result.cell.draws))
-    ladders = [_ladder(same, lambda result: result.cell.eot) for same in curves.values()]
-    advice = "take eot = 1, 5, 10, 20 and 40 of one attack"
+    advice = "take eot = 1, 5, 10, 20 and 40 of the attack that leaves least"
+    ladders = _ladders(case.with_access("adaptive"), _without_draws, lambda result: result.cell.eot)
     return _flat(ladders, LEAST_EOT, advice, "take more draws (eot)")
 
 
 def flat_in_steps(case: Case) -> Verdict:
     """Twice the steps leave no less, where there are enough of them: few may be as weak as half of them."""
     counted = [result for result in case.adaptive if option(result, "steps")]
-    curves = grouped(counted, _without_steps)
-    ladders = [_ladder(same, steps) for same in curves.values()]
-    advice = f"take one attack with twice the steps, too, {LEAST_STEPS} at least"
-    return _flat(ladders, LEAST_STEPS, advice, "double the steps again")
+    advice = f"take the attack that leaves least with twice the steps, too, {LEAST_STEPS} at least"
+    return _flat(_ladders(counted, _without_steps, steps), LEAST_STEPS, advice, "double the steps again")
 
 
 def small_budget(case: Case) -> Verdict:
@@ -65,15 +72,39 @@ def small_budget(case: Case) -> Verdict:
 
 def no_budget(case: Case) -> Verdict:
     """Without a budget nothing is left."""
-    unlimited = [result for result in case.column.attacked if unbounded(result.cell) and is_adaptive(result)]
+    own_norm = [result for result in case.column.adaptive if result.cell.norm == case.budget.norm]
+    unlimited = [result for result in own_norm if unbounded(result.cell)]
     # One that looks for the smallest perturbation has reasons of its own to end where a draw may still hold.
     fit = [result for result in unlimited if result.outcomes and traits(result).stops != "boundary"]
-    scores = worst_images(fit)
+    enough = [result for result in fit if len(result.outcomes) >= LEAST_OF_NONE] or fit
+    scores = worst_images(enough)
+    advice = f"attack adaptively with eps = {NO_BUDGET[case.budget.norm]} ({case.budget.norm}), by pgd"
     if not scores:
-        return Verdict("not run", "", "attack adaptively with eps = 1.0 (linf), by pgd")
-    if nearly_none(scores):
-        return Verdict("passed", worst_text(fit))
-    return Verdict("failed", worst_text(fit), "without a limit any image can be had: the attack fails")
+        return Verdict("not run", "", advice)
+    if not nearly_none(scores):
+        why = "without a limit any image can be had: the attack fails"
+        return Verdict("failed", worst_text(enough), why)
+    if len(scores) < LEAST_OF_NONE:
+        return Verdict("not run", worst_text(enough), f"{advice}, on {LEAST_OF_NONE} images at least")
+    return Verdict("passed", worst_text(enough))
+
+
+def _ladders(
+    results: Sequence[Result], kind: Callable[[Result], Hashable], value: Callable[[Result], float]
+) -> list[dict[float, Result]]:
+    """The curves of the attacks that decide, of two points at least, longest first.
+
+    An attack that leaves more than another says nothing of the figure, whether it falls or not.
+
+    Args:
+        kind: what the points of a curve share.
+        value: what grows in it.
+    """
+    reaching = set(map(kind, deciding(results)))
+    curves = grouped(results, kind)
+    ladders = [_ladder(same, value) for name, same in curves.items() if name in reaching]
+    several = [ladder for ladder in ladders if len(ladder) > 1]
+    return sorted(several, key=lambda ladder: (len(ladder), max(ladder)), reverse=True)
 
 
 def _ladder(results: Iterable[Result], value: Callable[[Result], float]) -> dict[float, Result]:
@@ -84,24 +115,43 @@ def _ladder(results: Iterable[Result], value: Callable[[Result], float]) -> dict
     return ladder
 
 
-def _flat(ladders: Iterable[dict[float, Result]], least: float, advice: str, more: str) -> Verdict:
-    """Whether the longest of these curves is flat at its end.
+def _flat(ladders: Sequence[dict[float, Result]], least: float, advice: str, more: str) -> Verdict:
+    """Whether every one of these curves is flat at its end, and one of them is long enough to say so.
 
     Args:
+        ladders: of two values at least each; the first one is shown.
         least: that the largest value must reach.
-        advice: where there is no curve.
-        more: what to do where it still falls.
+        advice: where no curve is long enough.
+        more: what to do where one still falls.
     """
-    longest = max(ladders, key=lambda ladder: (len(ladder), max(ladder)), default={})
-    if len(longest) < 2:
-        return Verdict("not run", "", advice)
-    figure = ", ".join(f"{value:g}: {mean_text(per_image(result))}" for value, result in longest.items())
-    (before, less), (last, most) = list(longest.items())[-2:]
-    if last < max(least, DOUBLED * before):
-        return Verdict("not run", figure, advice)
-    if is_above(per_image(less), per_image(most)):
-        return Verdict("failed", figure, f"it still falls: {more}")
-    return Verdict("passed", figure)
+    long = [ladder for ladder in ladders if _is_long(ladder, least)]
+    for ladder in long:
+        if _falls(ladder):
+            attack = ladder[max(ladder)].cell.attack
+            return Verdict("failed", _ladder_text(ladder), f"{attack} still falls: {more}")
+    if long and not any(map(_falls, ladders)):
+        return Verdict("passed", _ladder_text(long[0]))
+    return Verdict("not run", _ladder_text(ladders[0]) if ladders else "", advice)
+
+
+def _is_long(ladder: dict[float, Result], least: float) -> bool:
+    """Whether a curve goes far enough, and its last step is long enough, for its end to be called flat."""
+    before, last = list(ladder)[-2:]
+    return last >= max(least, DOUBLED * before)
+
+
+def _falls(ladder: dict[float, Result]) -> bool:
+    less, most = list(ladder.values())[-2:]
+    return is_above(per_image(less), per_image(most))
+
+
+def _ladder_text(ladder: dict[float, Result]) -> str:
+    return ", ".join(f"{value:g}: {mean_text(per_image(result))}" for value, result in ladder.items())
+
+
+def _without_draws(result: Result) -> tuple[str, int]:
+    """What tells an attack from those that differ in the draws that it averages over only."""
+    return result.cell.attack, result.cell.draws
 
 
 def _without_steps(result: Result) -> tuple[str, str, int, int]:

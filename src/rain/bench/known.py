@@ -4,7 +4,7 @@ For each judging draw of a cell the images are attacked behind that draw, and ju
 those that judge every other access.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -170,13 +170,18 @@ def _farthest(cell: Cell, clean: Images, attacked: list[Attacked]) -> Attacked:
     """Of the images that the draws made, for each the one that moved farthest.
 
     It stands for all of them where one picture, and one distance, is told. Its first gradient counts as
-    exactly 0 where each draw's was.
+    exactly 0 where each draw's was, of those where one was observed.
     """
     made = torch.stack([one.images for one in attacked])
     moved = torch.stack([distance(one.images.double(), clean.double(), cell.norm) for one in attacked])
     rows = torch.arange(len(clean), device=clean.device)
-    flat = [all(values) for values in zip(*(one.flat for one in attacked), strict=True)]
+    flat = [_all_flat(values) for values in zip(*(one.flat for one in attacked), strict=True)]
     return Attacked(made[moved.argmax(0), rows], None, flat)
+
+
+def _all_flat(values: Iterable[bool | None]) -> bool | None:
+    seen = [value for value in values if value is not None]
+    return all(seen) if seen else None
 
 
 def _row(draw: Draw, own: frozenset[str], row: int) -> Draw:

@@ -93,7 +93,7 @@ class Bench:
             answered = Counted(tick, 2 if cell.attack == "none" else 1)
             clean = self.clean_answers(cell, chunk, batch, answered)
             self.check_classes(cell, batch.labels, clean.classes)
-            attacked, answers = Attacked(batch.images, None, [False] * len(batch.images)), clean
+            attacked, answers = Attacked(batch.images, None, [None] * len(batch.images)), clean
             if cell.attack != "none":
                 attacked, answers = self.under_attack(cell, chunk, batch, tick, answered)
                 made.append((batch, attacked.images))

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rain.bench import certificates, kept_lists, planned, proofs
-from rain.bench.cells import Cell, Result, check_inside, chunk_files, make_folder, read_chunk, write_file
+from rain.bench.cells import (
+    Cell,
+    Result,
+    check_inside,
+    chunk_files,
+    make_folder,
+    read_chunk,
+    write_file,
+)
+from rain.bench.grid import clean_cell
 from rain.bench.kept_lists import Kept, fault_of_head, most_bytes_of, read_list, read_lists
 from rain.bench.provenance import FACTS, Difference, Fact, differences
 from rain.bench.schema import FILE_BYTES, GALLERY_BYTES
@@ -240,6 +249,37 @@ def _check_makers(makers: Iterable[_Maker], beside: Iterable[tuple[Path, Any]]) 
                 kept = Difference(name, "", tuple(sorted({*values, *other.made_by[name]})))
                 text = _text(kept, [(folder, result), (other_folder, other)])
                 raise ResultError(f"{text}: results that belong together have one")
+    _hold_together(list(different.values()), [(folder, _as_result(one)) for folder, one in beside])
+
+
+def _hold_together(results: Sequence[tuple[Path, Result]], beside: Sequence[tuple[Path, Result]]) -> None:
+    """Hold what stands beside results against them: it is of the same images and weights.
+
+    It may be of another revision, as where it was made later; that is warned of.
+
+    Raises:
+        ResultError: it is not.
+    """
+    of_results = set(differences(result for _, result in results))
+    both = [*results, *beside]
+    for difference in differences(result for _, result in both) if beside else ():
+        if difference in of_results:
+            continue
+        text = _text(difference, both)
+        if FACTS.get(difference.name, Fact()).refused:
+            raise ResultError(f"{text}: results and what stands beside them belong together")
+        warnings.warn(text, stacklevel=5)
+
+
+def _as_result(one: Any) -> Result:
+    """What made a proof or certificates, as results have it."""
+    if isinstance(one, proofs.Proof):
+        return proofs.as_result(one)
+    cell = one.cell
+    clean = clean_cell(
+        cell.dataset, cell.classifier, cell.defense, size=cell.size, seed=cell.seed, examples=cell.examples
+    )
+    return Result(clean, (), one.complete, one.made_by)
 
 
 def _is_refused(name: str) -> bool:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rain.bench.cases import (
+    LEAST_OF_NONE,
     NOT_RANDOM,
     SEEING_THROUGH,
     Case,
     Verdict,
     attacked_at,
+    deciding,
+    is_about,
     is_above,
     mean_text,
     nearly_none,
@@ -21,10 +24,10 @@ from rain.bench.cases import (
 )
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits
-from rain.bench.metrics import per_image, percent_text, worst_images
-from rain.bench.proofs import LEAST_SHARE
+from rain.bench.metrics import percent_text, strongest, worst_images
+from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
-from rain.bench.weak_attacks import LUCKY, goes_around
+from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
 from rain.errors import OptionError
 from rain.specs import apart, parse
 
@@ -66,19 +69,31 @@ def adaptive_attack(case: Case) -> Verdict:
 
 
 def proven_attack(case: Case) -> Verdict:
-    """An adaptive attack of this case finds points that were planted for it."""
-    attacks = {result.cell.attack for result in case.adaptive}
-    tested = [proof for proof in case.proofs if proof.images and proof.attack in attacks]
+    """An adaptive attack that decides this case finds points that were planted for it.
+
+    Of several proofs of such attacks the worst counts.
+    """
+    attacks = deciding(case.by_gradients)
+    about = [proof for proof in case.proofs if any(is_about(proof, result) for result in attacks)]
+    tested = [proof for proof in about if proof.images and proof.complete]
     if not tested:
-        return Verdict("not run", "", "run rain prove on this grid, into the same folder")
-    best = max(tested, key=lambda proof: proof.found)
-    shares = f"{percent_text(best.found)} % found on {best.images} images"
-    figure = f"{shares}; random points {percent_text(best.random_found)} %"
-    if best.random_found >= TOO_EASY:
-        return Verdict("not run", figure, "random points find them, too: plant fewer, or take a smaller eps")
-    if best.found < LEAST_SHARE:
-        return Verdict("failed", figure, "the attack misses what is there: take a stronger one")
-    return Verdict("passed", figure)
+        others = "the proofs are unfinished, or not of the attack that decides, as it was run: "
+        advice = "run rain prove on this grid, into the same folder"
+        return Verdict("not run", "", f"{others}{advice}" if case.proofs else advice)
+    hard = [proof for proof in tested if proof.random_found < TOO_EASY]
+    if not hard:
+        advice = "random points find them, too: plant fewer, or take a smaller eps"
+        return Verdict("not run", _proof_text(tested[0]), advice)
+    worst = min(hard, key=lambda proof: proof.found)
+    if worst.found < LEAST_SHARE:
+        advice = "the attack misses what is there: take a stronger one"
+        return Verdict("failed", _proof_text(worst), advice)
+    largest = max(hard, key=lambda proof: proof.images)
+    if largest.images < LEAST_FIT:
+        advice = f"a proof needs {LEAST_FIT} images on which it can be made: rain prove --examples"
+        return Verdict("not run", _proof_text(largest), advice)
+    enough = [proof for proof in hard if proof.images >= LEAST_FIT]
+    return Verdict("passed", _proof_text(min(enough, key=lambda proof: (proof.found, -proof.images))))
 
 
 def known_bound(case: Case) -> Verdict:
@@ -112,11 +127,13 @@ def frozen_randomness(case: Case) -> Verdict:
     known, frozen = worst_images(case.with_access("known")), worst_images(case.with_access("frozen"))
     if not known:
         figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
-        if nearly_none(frozen):
+        if nearly_none(frozen) and len(frozen) >= LEAST_OF_NONE:
             return Verdict("passed", figure)
         return Verdict("not run", figure, "attack with access known, which is judged by the draw it saw")
     bare = worst_images(case.bare)
     figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
+    if nearly_none(known) and len(known) < LEAST_OF_NONE:
+        return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least")
     shares_images = known.keys() & bare.keys()
     if nearly_none(known) or (shares_images and not is_above(known, bare)):
         return Verdict("passed", figure)
@@ -194,7 +211,10 @@ def gradients_there(case: Case) -> Verdict:
     """The attack had a gradient to go by."""
     if not case.by_gradients:
         return Verdict("not run", "", "attack by gradients, with access adaptive")
-    flat, images = min(map(_flat_images, case.by_gradients), key=lambda pair: pair[0] / pair[1])
+    observed = [result for result in case.by_gradients if is_observed(result)]
+    if not observed:
+        return Verdict("not run", "no gradient was observed", "attack by pgd, too, with access adaptive")
+    flat, images = min(map(flat_images, observed), key=lambda pair: pair[0] / pair[1])
     figure = f"exactly 0 on {flat} of {images} images"
     if flat > LUCKY * images:
         return Verdict("failed", figure, "take loss=margin; else look for what masks the gradient")
@@ -249,11 +269,12 @@ def submitted_again(case: Case) -> Verdict:
     """The share that is right on every draw stands beside the mean."""
     if not case.random:
         return NOT_RANDOM
-    counts = [count for count in counts_of(case.adaptive) if count > 1]
+    attacks = strongest(case.adaptive)
+    counts = [count for count in counts_of(attacks) if count > 1]
     if not counts:
         return Verdict("not run", "", "score on more than 1 draw (draws)")
-    parts = [f"mean {mean_text(worst_on_all(case.adaptive, 1))}"]
-    parts += [f"on all of {count}: {mean_text(worst_on_all(case.adaptive, count))}" for count in counts]
+    parts = [f"mean {mean_text(worst_on_all(attacks, 1))}"]
+    parts += [f"on all of {count}: {mean_text(worst_on_all(attacks, count))}" for count in counts]
     return Verdict("passed", ", ".join(parts))
 
 
@@ -280,11 +301,9 @@ def _sources(result: Result) -> set[str]:
     return {result.cell.classifier} if traits(result).follows else set()
 
 
-def _flat_images(result: Result) -> tuple[int, int]:
-    """On how many images that hold the first gradient was exactly 0; and how many images there are."""
-    right = per_image(result)
-    flat = sum(outcome.flat and right[outcome.index] > 0.5 for outcome in result.outcomes)
-    return flat, len(result.outcomes)
+def _proof_text(proof: Proof) -> str:
+    shares = f"{percent_text(proof.found)} % found on {proof.images} images"
+    return f"{shares}; random points {percent_text(proof.random_found)} %"
 
 
 def _missing_parts(defense: str) -> list[str] | None:

@@ -9,12 +9,12 @@ from rain.bench import binarization, proofs
 from rain.bench.access import attack_in_pieces, attacker_view
 from rain.bench.assets import Assets
 from rain.bench.binarization import Binary, Judge
-from rain.bench.cells import Cell, Result, make_folder
+from rain.bench.cells import Cell, make_folder
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.metrics import unbounded
 from rain.bench.outcomes import Batch
-from rain.bench.plan import CHANGED, settle, warn_of_damage
+from rain.bench.plan import CHANGED, refuse_others, settle, warn_of_damage
 from rain.bench.proofs import Proof, ProofCell, ProvenImage
 from rain.bench.provenance import refused_fact
 from rain.bench.sharing import shared_out
@@ -74,7 +74,7 @@ def prepare(
     Raises:
         GridError: it has no attack that can be proven, or ``inside`` is too few.
         UnknownNameError, OptionError, DatasetError, WeightsError: as ``rain.bench.plan.settle``.
-        ResultError: the folder cannot be made, or holds proofs of other images or weights.
+        ResultError: the folder cannot be made, or holds results or proofs of other images or weights.
     """
     if inside < 2 or planted < 1 or examples < 1:
         counts = f"{inside}, {planted}, {examples}"
@@ -171,13 +171,11 @@ def _proof_cell(cell: Cell, inside: int, planted: int) -> ProofCell:
 
 
 def _refuse_others(assets: Assets, folder: Path, cells: dict[ProofCell, Cell]) -> None:
-    """Raise ``ResultError`` if proofs were made with other images or weights than there are now."""
+    """Raise ``ResultError`` if results or proofs were made with other images or weights than now."""
+    refuse_others(assets, folder, cells.values())
     now = {cell: assets.made_by(cell) for cell in cells.values()}
-    by_key = {key.key: cell for key, cell in cells.items()}
     for proof in proofs.load(folder):
-        if proof.key not in by_key:
-            continue
-        fact = refused_fact(Result(by_key[proof.key], (), proof.complete, proof.made_by), now)
+        fact = refused_fact(proofs.as_result(proof), now)
         if fact:
             why = CHANGED.get(fact, f"another {fact} than now")
             what = f"proofs ({proof.defense}) that were made with {why}"

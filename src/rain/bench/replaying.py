@@ -178,7 +178,7 @@ class Judge(Bench):
                 raise ResultError(f"{kept.path}: {what}: they were made of other images; give --dataset")
             images.append(read_kept(kept, index, batch.images[row].cpu()))
         attacked = torch.stack(images).to(batch.images)
-        return Attacked(attacked, None, [False] * len(images))
+        return Attacked(attacked, None, [None] * len(images))
 
 
 def replayed(

@@ -57,15 +57,28 @@ def less_harm(column: Column) -> Findings:
 def no_gradient(column: Column) -> Findings:
     """Attacks had no gradient to go by: one that is masked, or a loss that is saturated."""
     for result in column.results:
-        right = per_image(result)
-        flat = sum(outcome.flat and right[outcome.index] > 0.5 for outcome in result.outcomes)
-        if flat > LUCKY * len(result.outcomes):
+        flat, observed = flat_images(result)
+        if flat > LUCKY * observed:
             where = f"{result.cell.attack} ({result.cell.access})"
-            images = f"{flat} of {len(result.outcomes)} images"
+            images = f"{flat} of {observed} images"
             what = f"the first gradient of {where} was exactly 0 for {images}, which hold"
             advice = "take loss=margin, which does not saturate as cross-entropy does"
             otherwise = "else look for what masks the gradient (differentiable = False is BPDA)"
             yield Finding("warning", result.cell.defense, f"{what}: {advice}; {otherwise}")
+
+
+def flat_images(result: Result) -> tuple[int, int]:
+    """On how many images that hold the first gradient was exactly 0, and on how many it was observed."""
+    right = per_image(result)
+    observed = [outcome for outcome in result.outcomes if outcome.flat is not None]
+    return sum(outcome.flat is True and right[outcome.index] > 0.5 for outcome in observed), len(observed)
+
+
+def is_observed(result: Result) -> bool:
+    """Whether nearly all images that hold had their first gradient observed: what masks it may hold them."""
+    right = per_image(result)
+    unseen = sum(outcome.flat is None and right[outcome.index] > 0.5 for outcome in result.outcomes)
+    return flat_images(result)[1] > 0 and unseen <= LUCKY * len(result.outcomes)
 
 
 def hasty(column: Column) -> Findings:

@@ -69,6 +69,7 @@ def prove(
 def sentence(proof: "Proof") -> str:
     """Say in one line what a proof says of an attack on a defence."""
     from rain.bench.metrics import eps_text, percent_text
+    from rain.bench.proofs import LEAST_FIT
 
     eot = f", eot {proof.eot}" if proof.eot > 1 else ""
     budget = f"{eps_text(proof.eps, proof.norm)}, {proof.norm}"
@@ -76,6 +77,7 @@ def sentence(proof: "Proof") -> str:
     unfit = f"; {proof.unfit} more could not be tested" if proof.unfit else ""
     if not proof.images:
         return f"{what}: nothing could be planted{unfit}"
+    few = f"; a claim needs {LEAST_FIT}" if proof.images < LEAST_FIT else ""
     word = "fit" if proof.passed else "NOT FIT to call it robust"
     shares = f"finds {percent_text(proof.found)} %, random points {percent_text(proof.random_found)} %"
-    return f"{word}: {what} {shares} of {proof.images} images{unfit}"
+    return f"{word}: {what} {shares} of {proof.images} images{few}{unfit}"
