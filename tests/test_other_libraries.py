@@ -33,7 +33,7 @@ def views(hardened: rain.Hardened) -> dict[str, nn.Module]:
         "frozen": Frozen(hardened),
         "seeded": Seeded(hardened, torch.Generator()),
         "averaged": Expectation(Seeded(hardened, torch.Generator()), 3),
-        "watched": FirstGradient(Expectation(hardened, 3), 2),
+        "watched": FirstGradient(Expectation(hardened, 3), torch.rand(2, 3, 16, 16)),
         "ticking": Ticking(hardened, lambda units: None, 1),
     }
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from rain.bench import proving, runners
 from rain.bench.cells import load
 from rain.bench.checklist import POINTS, checklist
@@ -11,7 +13,10 @@ from rain.bench.proofs import load as load_proofs
 ATTACK = "pgd(confidence=inf, steps=2)"
 
 
-def test_the_proof_of_a_grid_stands_at_its_claim(pictures: Path, tmp_path: Path) -> None:
+def test_the_proof_of_a_grid_stands_at_its_claim(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rain.bench.points.LEAST_FIT", 1)
     attack = {"attack": ATTACK, "access": ["adaptive", "known"], "eps": "8/255", "eot": 2}
     grid = expand(
         {
