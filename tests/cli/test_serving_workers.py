@@ -15,6 +15,7 @@ from rain.cli.main import app
     [
         (["--gate", "0.02"], "error: this gate is not calibrated"),
         (["--classifier", "models:missing"], "no function 'missing' in models"),
+        (["--device", "nowhere"], "device 'nowhere' cannot be used here"),
         (
             ["--classifier", "torch.nn:Identity", "--size", "16"],
             "error: the classifier must answer with logits",

@@ -204,6 +204,7 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         from rain.deploy.patience import Patient
         from rain.deploy.service import app_of_environment, build_app, open_model
         from rain.deploy.settings import hand_over
+        from rain.runtime.memory import pick_device
     except ImportError as error:
         raise RainError(f"serving needs {error.name}: pip install 'rain-defense[serve]'") from None
     options: dict[str, Any] = {
@@ -225,6 +226,8 @@ def _run(settings: "Settings", host: str, port: int, trusted_proxy: str) -> None
         return
     # A worker that cannot start is started again for good: what is wrong is said here, once. The processor
     # will do, since this process would keep what it takes of a GPU.
+    if settings.device:
+        pick_device(settings.device)
     open_model(replace(settings, device="cpu")).warm_up()
     with tempfile.TemporaryDirectory(prefix="rain-serve-") as shared:
         os.environ.update(hand_over(settings) | {SHARED: shared})
