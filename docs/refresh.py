@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from rain.bench.cells import Result, load
+from rain.bench.certificates import load_certified
 from rain.bench.published import schema_files
 from rain.report.baseline_plot import baseline_plot
 from rain.report.defense_plot import defense_plot
+from rain.report.proven_plot import proven_plot
 from rain.report.refresh import refresh_file
 from rain.report.stream_plot import stream_plot
 from rain.report.verdict_plot import verdict_plot
@@ -57,12 +59,18 @@ def robust_classifiers(results: Sequence[Result], eps: float) -> str:
     return baseline_plot([*results, *shipped], eps, NAMES)
 
 
+def proven(results: Sequence[Result], _: float, study: str) -> str:
+    """Draw the certificates of a study, beside its attacks."""
+    return proven_plot(load_certified(ROOT / "studies" / study), results)
+
+
 PLOTS: dict[str, tuple[Callable[[Sequence[Result], float], str], str]] = {
     "verdict.svg": (verdict_plot, "gate224"),
     "streams.svg": (stream_plot, "gate224"),
     "streams96.svg": (stream_plot, "imagenette96"),
     "defenses96.svg": (partial(all_defenses, study="defenses96"), "defenses96"),
     "enhancers96.svg": (partial(all_defenses, study="enhancers96", names=NETWORKS), "enhancers96"),
+    "certified96.svg": (partial(proven, study="certified96"), "certified96"),
     "baseline.svg": (robust_classifiers, "robust96"),
 }
 """The plots in ``docs``: by what each is drawn, and of which study."""

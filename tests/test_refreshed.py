@@ -1,16 +1,15 @@
 """What the documents say of the studies is what ``make docs`` would write now."""
 
-from collections.abc import Callable
+import runpy
 from pathlib import Path
 
 import pytest
 
 from rain.bench.cells import load
 from rain.report.refresh import MARKED, refresh
-from rain.report.stream_plot import stream_plot
-from rain.report.verdict_plot import verdict_plot
 
 ROOT = Path(__file__).parent.parent
+PLOTS = runpy.run_path(str(ROOT / "docs" / "refresh.py"))["PLOTS"]
 MARKED_DOCUMENTS = [
     path
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -31,14 +30,8 @@ def test_every_study_is_among_the_results() -> None:
             assert f"<!-- rain report studies/{study.name} -->" in text
 
 
-@pytest.mark.parametrize(
-    ("name", "draw", "study"),
-    [
-        ("verdict.svg", verdict_plot, "gate224"),
-        ("streams.svg", stream_plot, "gate224"),
-        ("streams96.svg", stream_plot, "imagenette96"),
-    ],
-)
-def test_the_plots_are_those_of_the_studies(name: str, draw: Callable[..., str], study: str) -> None:
+@pytest.mark.parametrize("name", PLOTS)
+def test_the_plots_are_those_of_the_studies(name: str) -> None:
+    draw, study = PLOTS[name]
     svg = draw(load(ROOT / "studies" / study), 4 / 255)
     assert (ROOT / "docs" / name).read_text() == svg, "run: make docs"

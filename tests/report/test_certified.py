@@ -1,6 +1,7 @@
 """What is said of certificates, beside what attacks left: printed, on the page, in Markdown and as JSON."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rain.report.certificates import beside_attacks, certificate_rows, certifica
 from rain.report.labels import defense_labels
 from rain.report.markdown import markdown
 from rain.report.page import html
+from rain.report.proven_plot import proven_plot
 
 SMOOTH = "smooth(sigma=0.25)"
 LABELS = defense_labels(["none", SMOOTH])
@@ -54,6 +56,18 @@ def test_attacks_in_l2_who_know_the_defence_stand_beside_it() -> None:
     assert [(level.radius, level.rate) for level in one.attacked] == [(0.0, 0.8), (0.25, 0.6), (0.5, 0.5)]
     assert [(level.radius, level.rate) for level in one.bare] == [(0.0, 1.0), (0.25, 0.2)]
     assert [one.at(radius).rate for radius in (0.0, 0.25, 0.5, 0.75)] == [0.6, 0.4, 0.2, 0.0]
+
+
+def test_points_of_a_curve_over_draws_are_one_attack() -> None:
+    """The smallest of several means on each image is below what any of them leaves, by luck alone."""
+    own = {"defense": SMOOTH, "norm": "l2", "access": "adaptive", "draws": 3, "eps": 0.25}
+    curve = [
+        result(cell(eot=1, **own), [0] * 5 + [1] * 5),
+        result(cell(eot=20, **own), [1] * 5 + [0] * 5),
+    ]
+    clean = result(unattacked(defense=SMOOTH, draws=3), [1] * 10)
+    (one,) = beside_attacks([certificates()], [clean, *curve])
+    assert [(level.radius, level.rate) for level in one.attacked] == [(0.0, 1.0), (0.25, 0.5)]
 
 
 def test_the_answers_of_averaged_draws_are_what_is_compared() -> None:
@@ -130,6 +144,21 @@ def test_the_page_draws_it_and_stays_well_formed() -> None:
     assert plot.panels[0].svg in text
     assert "certified 60.0 % at 0, 40.0 % at 0.25" in plot.panels[0].text
     assert "What is proven" not in html(attacks(), {})
+
+
+def test_a_file_has_a_panel_for_each_sigma_with_the_denoiser_beside_noise_alone() -> None:
+    wide = replace(certificates(), cell=replace(CELL, sigma=0.5, defense="smooth(sigma=0.5)"))
+    denoised = replace(certificates(), cell=replace(CELL, defense="smooth(enhancer=compact,sigma=0.25)"))
+    svg = proven_plot([certificates(), denoised, wide], attacks())
+    assert svg == proven_plot([certificates(), denoised, wide], attacks())
+    assert re.findall("sigma 0[.0-9]*<", svg) == ["sigma 0.25<", "sigma 0.5<"]
+    for name in (
+        "noise alone, certified",
+        "noise alone, attacked",
+        "with a denoiser, certified",
+        "no defence",
+    ):
+        assert name in svg
 
 
 def test_certificates_alone_make_a_page_and_a_text() -> None:

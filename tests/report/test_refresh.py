@@ -6,6 +6,7 @@ import pytest
 from synthetic import cell, result, share, three_columns, unattacked, write
 
 from rain.bench.cells import load
+from rain.bench.certificates import CertifiedCell, CertifiedImage, save
 from rain.errors import ResultError
 from rain.report.markdown import markdown
 from rain.report.refresh import refresh, refresh_file
@@ -80,6 +81,16 @@ def test_a_figure_is_one_number(root: Path, words: str, text: str) -> None:
 def test_a_wrong_figure_is_named(root: Path, words: str, message: str) -> None:
     with pytest.raises(ResultError, match=f"figure study {words.partition(' ')[0]}.*{message}"):
         figure(root, words)
+
+
+def test_a_figure_may_be_a_certified_accuracy(root: Path) -> None:
+    proven = CertifiedCell("samples", 8, "small", "smooth(sigma=0.25)", 0.25, 100, 1000, 0.001, 0, 2, 10)
+    images = [CertifiedImage(0, 1, 1, 0.3, 1, 990), CertifiedImage(1, 1, 1, 0.2, 1, 900)]
+    save(root / "study", proven, 0, images, {"rain": "0"})
+    assert figure(root, "smooth(sigma=0.25) certified 0") == "100.0 %"
+    assert figure(root, "smooth(sigma=0.25) certified 0.25") == "50.0 %"
+    with pytest.raises(ResultError, match="must hold one result"):
+        figure(root, "smooth(sigma=0.5) certified 0.25")
 
 
 def test_a_figure_of_two_places_is_refused(root: Path) -> None:

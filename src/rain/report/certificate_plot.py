@@ -69,10 +69,10 @@ def _draw(same: Sequence[Certified], styles: Sequence[Style], prefix: str) -> st
         figure = figures.Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for one, style in zip(same, styles, strict=True):
-            _draw_steps(axes, one, style)
-            _draw_levels(axes, one.attacked, style)
+            draw_steps(axes, one, style)
+            draw_levels(axes, one.attacked, style)
         bare = next((one.bare for one in same if one.bare), ())
-        _draw_levels(axes, bare, BARE)
+        draw_levels(axes, bare, BARE)
         axes.set(ylim=(0, 100), xlabel="l2 radius", ylabel="accuracy, %")
         axes.set_xlim(left=0)
         axes.grid(axis="y", color=TEXT, alpha=0.15, linewidth=0.8)
@@ -80,7 +80,7 @@ def _draw(same: Sequence[Certified], styles: Sequence[Style], prefix: str) -> st
         return inline(figure, prefix)
 
 
-def _draw_steps(axes: Any, one: Certified, style: Style) -> None:
+def draw_steps(axes: Any, one: Certified, style: Style, label: str = "") -> None:
     """Draw certified accuracy as steps: it falls behind each image's radius."""
     images = one.result.images
     ends = sorted(image.radius for image in images if image.is_right)
@@ -91,7 +91,7 @@ def _draw_steps(axes: Any, one: Certified, style: Style) -> None:
         rates += [rates[-1], 100 * (len(ends) - place - 1) / total]
     radii.append((ends[-1] if ends else 0.0) + BEYOND)
     rates.append(0.0)
-    axes.plot(radii, rates, color=style.ink, linewidth=1.8)
+    axes.plot(radii, rates, color=style.ink, linewidth=1.8, label=label)
     low, high = zip(*((one.at(radius).low, one.at(radius).high) for radius in radii), strict=True)
     axes.fill_between(
         radii,
@@ -103,12 +103,12 @@ def _draw_steps(axes: Any, one: Certified, style: Style) -> None:
     )
 
 
-def _draw_levels(axes: Any, levels: Sequence[Level], style: Style) -> None:
+def draw_levels(axes: Any, levels: Sequence[Level], style: Style, label: str = "") -> None:
     """Draw what attacks left, where they were made."""
     if levels:
         radii, rates = zip(*((level.radius, 100 * level.rate) for level in levels), strict=True)
         look = {"marker": style.mark, "markersize": 6, "clip_on": False, "zorder": 3}
-        axes.plot(radii, rates, color=style.ink, linewidth=1.2, linestyle="--", **look)
+        axes.plot(radii, rates, color=style.ink, linewidth=1.2, linestyle="--", label=label, **look)
 
 
 def _spoken(same: Sequence[Certified], labels: Mapping[str, str]) -> str:

@@ -15,7 +15,15 @@ from rain.bench.certificates import (
     certified_accuracy,
 )
 from rain.bench.columns import grouped, is_adaptive
-from rain.bench.metrics import interval, per_image, percent_text, place_order, place_text, unbounded
+from rain.bench.metrics import (
+    interval,
+    per_image,
+    percent_text,
+    place_order,
+    place_text,
+    strongest,
+    unbounded,
+)
 from rain.bench.roc import Rate
 from rain.report.detector import EMPTY, Section, rate_text
 
@@ -99,7 +107,7 @@ def _levels(own: Sequence[Result]) -> tuple[Level, ...]:
         clean |= per_image(result, attacked=False, averaged=True)
     scores_by_eps = {0.0: clean}
     for eps, same in grouped(sorted(attacked, key=_eps), _eps).items():
-        scores = [per_image(one, averaged=True) for one in same]
+        scores = [per_image(one, averaged=True) for one in strongest(same)]
         shared = set.intersection(*map(set, scores))
         scores_by_eps[eps] = {index: min(score[index] for score in scores) for index in shared}
     return tuple(

@@ -26,7 +26,8 @@ A figure is ``figure FOLDER DEFENSE NUMBER [EPS] [WORD]``:
   ``gain`` (points that it holds more than the bare classifier, under all attacks together), or an access
   (``transfer``, ``static``, ``adaptive``, ...): accuracy under the worst of its attacks on each image. All
   are on single draws, as in the sentences of the report. ``pays-ACCESS`` is the share of adversarial images
-  from which on the defence pays, as the report says it.
+  from which on the defence pays, as the report says it. ``certified`` is the share that is right and proven
+  to stay so within an l2 radius, which stands in the place of EPS.
 - EPS is the budget, as the report writes it; ``clean`` and ``cost`` have none.
 - WORD is ``interval`` for the 95 % interval of an accuracy, or ``images`` for how many images it is of.
 """
@@ -37,7 +38,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rain.bench.cells import Result, load
-from rain.bench.certificates import load_certified
+from rain.bench.certificates import CertifiedResult, certified_accuracy, load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
 from rain.bench.estimate import read_need, table
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
@@ -83,7 +84,10 @@ def refresh(text: str, root: Path) -> str:
             return f"{start}\n\n{_streams(results(arguments))}\n\n{end}"
         if kind == "rain plan":
             return f"{start}\n\n{table(read_need(root / arguments))}\n\n{end}"
-        return f"{start}{_figure(arguments.split(), results)}{end}"
+        words = arguments.split()
+        if words[2:3] == ["certified"]:
+            return f"{start}{_certified(words, load_certified(root / words[0]))}{end}"
+        return f"{start}{_figure(words, results)}{end}"
 
     return MARKED.sub(write, text)
 
@@ -136,6 +140,15 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
     if not scores:
         raise ResultError(f"{mark}: that was not measured")
     return _accuracy(scores, word)
+
+
+def _certified(words: list[str], results: list[CertifiedResult]) -> str:
+    """Say a certified accuracy."""
+    mark = " ".join(["figure", *words])
+    own = [one for one in results if one.cell.defense.replace(" ", "") == words[1]]
+    if len(own) != 1 or len(words) != 4:
+        raise ResultError(f"{mark}: {words[0]} must hold one result of {words[1]}, and a radius end the mark")
+    return f"{percent_text(certified_accuracy(own[0].images, float(words[3])))} %"
 
 
 def _is_accuracy(number: str) -> bool:
