@@ -11,7 +11,7 @@ import pytest
 from measuring import contents, grid
 from synthetic import proof_cell
 
-from rain.bench import certificates, proofs
+from rain.bench import certificates, planned, proofs
 from rain.bench.cells import Cell, load
 from rain.bench.certificates import CertifiedCell, CertifiedImage
 from rain.bench.merging import merge
@@ -68,6 +68,12 @@ def test_a_folder_may_be_the_destination_too(parts: tuple[Path, Path]) -> None:
 def test_what_is_missing_is_counted(parts: tuple[Path, Path], tmp_path: Path) -> None:
     next(parts[0].glob("*/00000.json")).unlink()
     assert merge(parts, tmp_path / "all").missing == 1
+
+
+def test_planned_cells_that_nobody_began_are_missing(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    cell = load(parts[0])[0].cell
+    planned.note(parts[0], [replace(cell, seed=cell.seed + 1)])
+    assert merge(parts, tmp_path / "all").missing == cell.chunks
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,7 @@ def test_shipped_weights_say_what_they_were_trained_behind() -> None:
         "cell4": "rain(cell=4, down=pixel)",
         "denoise12": "smooth(sigma=0.12)",
         "denoise25": "smooth(sigma=0.25)",
+        "denoise224": "smooth(sigma=0.25)",
         "denoise50": "smooth(sigma=0.5)",
     }
     for name, path in checkpoints.shipped("compact").items():

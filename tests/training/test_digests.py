@@ -14,6 +14,8 @@ from rain import checkpoints
 from rain.errors import TrainError
 from rain.registry import load_classifier, load_enhancer
 from rain.training.loop import fit
+from rain.training.machine import build_fabric
+from rain.training.pieces import build
 from rain.training.recipe import Config
 
 DG = "compact(weights=None, head=4, near=1, features=4, blocks=1)"
@@ -103,6 +105,33 @@ def test_other_validation_pictures(
     check_resume(recipe, tmp_path / "run", change, "validation pictures")
 
 
+@pytest.mark.parametrize("harm", ["pixels", "name"])
+def test_other_pictures_to_learn_from(
+    harm: str, config: Callable[..., Config], held_out: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(held_out, tmp_path / "own")
+
+    def change() -> None:
+        picture = own / "class2" / "7.png"
+        if harm == "pixels":
+            Image.new("RGB", (40, 36), (9, 9, 9)).save(picture)
+        else:
+            picture.rename(picture.with_name("8.png"))
+
+    check_resume(config(images=f"folder:{own}", steps=2), tmp_path / "run", change, "pictures to learn from")
+
+
+def test_a_folder_of_pictures_may_be_moved(
+    config: Callable[..., Config], held_out: Path, tmp_path: Path
+) -> None:
+    digests = []
+    for place in ("here", "there"):
+        own = shutil.copytree(held_out, tmp_path / place)
+        recipe = config(images=f"folder:{own}")
+        digests.append(build(recipe, build_fabric(recipe)).digests["images"])
+    assert digests[0] == digests[1]
+
+
 def test_an_older_checkpoint_without_digests_goes_on(config: Callable[..., Config], tmp_path: Path) -> None:
     fit(config(steps=2), tmp_path / "run")
     state = tmp_path / "run" / "state.safetensors"
@@ -110,6 +139,7 @@ def test_an_older_checkpoint_without_digests_goes_on(config: Callable[..., Confi
     assert {name for name in card if name.startswith("digest of ")} == {
         "digest of classifier",
         "digest of validation",
+        "digest of images",
     }
     checkpoints.save(tensors, state, {name: text for name, text in card.items() if "digest" not in name})
     fit(config(steps=2), tmp_path / "run", resume=True)

@@ -1,6 +1,7 @@
 """Runs that have to end in time."""
 
 import json
+import math
 import os
 import signal
 import time
@@ -15,13 +16,15 @@ from fitting import rows
 from rain import checkpoints
 from rain.cli.training import train
 from rain.errors import RecipeError
-from rain.training.loop import fit
+from rain.training.loop import _Loop, fit
 from rain.training.machine import build_fabric
 from rain.training.pieces import build
 from rain.training.plain import Losses, PlainStep
 from rain.training.planning import Plan, plan_steps, with_begun_steps, with_plan
 from rain.training.recipe import Config
+from rain.training.saving import save_checkpoint
 from rain.training.snapshot import undone
+from rain.training.state import Progress
 
 
 def test_a_run_ends_in_time_and_its_schedule_with_it(config: Callable[..., Config], tmp_path: Path) -> None:
@@ -80,6 +83,19 @@ def test_a_run_that_is_resumed_keeps_its_plan(config: Callable[..., Config], tmp
     (tmp_path / "run" / "recipe.json").write_text("{}")
     with pytest.raises(RecipeError, match=r"recipe\.json cannot be read"):
         with_begun_steps(config(), tmp_path / "run")
+
+
+def test_a_run_that_is_resumed_keeps_time_for_its_last_validation(
+    config: Callable[..., Config], tmp_path: Path
+) -> None:
+    recipe = config(steps=4)
+    pieces = build(recipe, build_fabric(recipe))
+    save_checkpoint(pieces, Progress(step=2), tmp_path)
+    for deadline, is_kept in ((math.inf, False), (time.monotonic() + 60, True)):
+        loop = _Loop(pieces, tmp_path, visible=False, deadline=deadline)
+        assert loop.journal is not None
+        loop.journal.close()
+        assert (loop.reserve > 0) is is_kept
 
 
 def test_a_bad_number_of_minutes_is_said(config: Callable[..., Config], tmp_path: Path) -> None:

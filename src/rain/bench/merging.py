@@ -48,7 +48,7 @@ class Merged:
     Args:
         chunks: that are in the folder now.
         fresh: those of them that were not there before.
-        missing: chunks of the same cells that are in none of the folders.
+        missing: chunks that are in none of the folders, of the cells that are there or were planned.
         images: attacked images that are kept in the folder now.
     """
 
@@ -123,7 +123,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         file = files[name]
         if file.path != out / name:
             write_file(out / name, _read(file))
-    missing = sum(cell.chunks for cell in {cell for cell, _ in there}) - len(there)
+    cells = {cell for cell, _ in there}.union(*map(planned.load, folders))
+    missing = sum(cell.chunks for cell in cells) - len(there)
     return Merged(len(there), len(there) - before, missing, sum(map(_is_image, files)))
 
 

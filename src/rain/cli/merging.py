@@ -28,5 +28,5 @@ def merge(
         out = to_path(out)
         merged = merge_folders([to_path(folder) for folder in folders], out)
         images = f"; {merged.images} attacked images" if merged.images else ""
-        rest = f"; {merged.missing} chunks of the same cells are in none of them" if merged.missing else ""
+        rest = f"; {merged.missing} chunks of their cells are in none of them" if merged.missing else ""
         print(f"{visible(str(out))}: {merged.chunks} chunks, {merged.fresh} of them new{images}{rest}")

@@ -142,6 +142,8 @@ class _Loop:
         self.reserve = 0.0
         if not self.progress.step:
             self._begin()
+        elif not math.isinf(self.deadline):
+            self._time_validation()
         # One process writes.
         self.journal = Journal(out, self.config, self.progress.step) if self.fabric.is_global_zero else None
         if self.journal and not self.progress.step:
@@ -153,14 +155,19 @@ class _Loop:
         if math.isinf(self.deadline):
             return
         # The first time of anything is slow on a GPU.
-        start = time.monotonic()
-        self._measure()
-        validation_seconds = time.monotonic() - start
-        self.reserve = SPARE * validation_seconds
+        validation_seconds = self._time_validation()
         self.pieces.learner.train()
         plan = plan_steps(self.step, self.deadline - time.monotonic(), validation_seconds)
         self.pieces = with_plan(self.pieces, plan)
         self.config, self.step.pieces = self.pieces.config, self.pieces
+
+    def _time_validation(self) -> float:
+        """Validate once for its seconds, and keep time free for the last one."""
+        start = time.monotonic()
+        self._measure()
+        seconds = time.monotonic() - start
+        self.reserve = SPARE * seconds
+        return seconds
 
     def _measure(self) -> Measures:
         with torch.no_grad(), autocast(self.fabric.device, self.pieces.mixed):

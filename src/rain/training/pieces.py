@@ -16,7 +16,7 @@ from rain.registry import load_classifier
 from rain.runtime.precision import is_mixed
 from rain.training.ascent import why_not_fixed
 from rain.training.checks import check_labels, check_labels_are_there, check_target, count_classes
-from rain.training.digests import DigestedSources
+from rain.training.digests import DigestedSources, listed_digest
 from rain.training.objective import Both, Objective
 from rain.training.optimizer import MovingAverage, build_optimizer
 from rain.training.recipe import Config
@@ -154,7 +154,7 @@ def build(config: Config, fabric: "Fabric") -> Pieces:
         average=MovingAverage(learner, config.average) if config.average else None,
         steps=config.steps or config.epochs * config.replays * math.ceil(len(sources) / config.batch),
         starts={name: getattr(part, "card", None) or {} for name, part in _parts(config, learner).items()},
-        digests=objective.digests | {"validation": validation.digest()},
+        digests=objective.digests | {"validation": validation.digest(), "images": listed_digest(sources)},
         is_captured=is_captured,
     )
 

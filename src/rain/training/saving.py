@@ -21,6 +21,7 @@ OTHERS = {
     "defense": "other weights of the defence",
     "teacher": "other weights of the teacher",
     "validation": "other validation pictures",
+    "images": "other pictures to learn from",
 }
 """What differs, by the name of its digest."""
 
