@@ -416,6 +416,37 @@ def test_each_part_left_out() -> None:
     assert of("Each part alone", attacked(0.1, defense="rain(shift=0.0)")).state == "does not apply"
 
 
+def test_what_leaves_a_part_of_another_rain_out_is_no_ablation_of_this_one() -> None:
+    def check(defense: str, *others: str) -> Verdict:
+        every = [attacked(0.2, defense=other) for other in others]
+        (checked,) = [
+            one for one in checklist([attacked(0.1, defense=defense), *every]) if one.case.defense == defense
+        ]
+        return checked.verdicts[[point.name for point in POINTS].index("Each part alone")]
+
+    own = "rain(enhancer=compact(weights=mine))"
+    others = ["rain(preset=no_shift)", "rain(enhancer=bicubic, seam=wrapped)"]
+    missed = check(own, *others)
+    assert (missed.state, missed.figure) == ("not run", "")
+    shift, pick = (
+        "rain(enhancer=compact(weights=mine), shift=0.0)",
+        "rain(down=bicubic, enhancer=compact(weights=mine))",
+    )
+    assert shift in missed.advice
+    assert pick in missed.advice
+    assert "rain(enhancer=bicubic)" in missed.advice
+    without = check(
+        own, *others, shift, "rain(down=bicubic, enhancer=compact(weights=blind))", "rain(enhancer=bicubic)"
+    )
+    assert without.state == "passed"
+    # Without a pick there is no cell to pick from.
+    assert (
+        "rain(down=bicubic, enhancer=compact(scale=4))"
+        in check("rain(cell=4, enhancer=compact(scale=4))").advice
+    )
+    assert check("rain(preset=released)", "rain(preset=released, shift=0)").figure == "without shift 20.0 %"
+
+
 def test_a_gate() -> None:
     gated = {"defense": "gated(defense=rain, share=0.02)"}
     assert of("Gate or alarm", attacked(0.1)).state == "does not apply"

@@ -29,7 +29,7 @@ from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
 from rain.errors import OptionError
-from rain.specs import apart, parse
+from rain.specs import apart, parse, write
 
 TRIES = 1000
 """Random noises for each image, at least."""
@@ -46,17 +46,20 @@ class Part:
         name: of the part.
         option, value: what leaves it out.
         preset: that leaves it out, too.
+        moot: options that mean nothing without it. Without a pick another DG may stand: one that was trained
+            for what is there in its place.
     """
 
     name: str
     option: str
     value: Any
     preset: str
+    moot: tuple[str, ...] = ()
 
 
 PARTS = (
-    Part("pick", "down", "bicubic", "no_pick"),
-    Part("shift", "shift", 0.0, "no_shift"),
+    Part("pick", "down", "bicubic", "no_pick", ("keep", "cell", "enhancer")),
+    Part("shift", "shift", 0.0, "no_shift", ("seam", "shared_shift")),
     Part("DG", "enhancer", "bicubic", "no_dg"),
 )
 
@@ -237,16 +240,14 @@ def each_part(case: Case) -> Verdict:
         return Verdict("does not apply", "no rain" if own is None else "an ablation itself")
     without = {}
     for column in case.setting:
-        missing = _missing_parts(column.defense)
-        if missing is None or len(missing) != 1:
-            continue
+        part = _left_out(case.defense, column.defense)
         attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
-        if attacks:
-            without[missing[0]] = mean_text(worst_images(attacks))
+        if part is not None and attacks:
+            without[part.name] = mean_text(worst_images(attacks))
     figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
     if len(without) < len(PARTS):
-        presets = ", ".join(part.preset for part in PARTS if part.name not in without)
-        return Verdict("not run", figure, f"add rain(preset=...) with {presets}, attacked adaptively")
+        specs = ", ".join(_without(case.defense, part) for part in PARTS if part.name not in without)
+        return Verdict("not run", figure, f"add {specs}, attacked adaptively")
     return Verdict("passed", figure)
 
 
@@ -304,6 +305,31 @@ def _sources(result: Result) -> set[str]:
 def _proof_text(proof: Proof) -> str:
     shares = f"{percent_text(proof.found)} % found on {proof.images} images"
     return f"{shares}; random points {percent_text(proof.random_found)} %"
+
+
+def _left_out(defense: str, other: str) -> Part | None:
+    """The one part that another defence leaves out of ``rain``, where it is like it in all else."""
+    missing = _missing_parts(other)
+    if missing is None or len(missing) != 1:
+        return None
+    (part,) = [part for part in PARTS if part.name == missing[0]]
+    kept = [_options_but(spec, {part.option, *part.moot}, part.preset) for spec in (defense, other)]
+    return part if kept[0] == kept[1] else None
+
+
+def _options_but(defense: str, left_out: set[str], preset: str) -> dict[str, Any]:
+    options = {name: value for name, value in parse(defense)[1].items() if name not in left_out}
+    if options.get("preset") in ("default", preset):
+        del options["preset"]
+    return options
+
+
+def _without(defense: str, part: Part) -> str:
+    """Write ``rain`` with one part left out."""
+    _, options = parse(defense)
+    if not options:
+        return f"rain(preset={part.preset})"
+    return write("rain", _options_but(defense, set(part.moot) - {"enhancer"}, "") | {part.option: part.value})
 
 
 def _missing_parts(defense: str) -> list[str] | None:
