@@ -72,6 +72,8 @@ class Share:
         self._bundles: dict[Any, list[int]] = {}
         self._rows: dict[Any, list[int]] = {}
         self._of_chunk: dict[int, set[str]] = {}
+        # Nobody else was seen so far. What one did who was not seen is found once its bundle is claimed.
+        self._is_alone = True
         for number, (name, (_, chunk)) in enumerate(zip(bundles, work, strict=True)):
             self._bundles.setdefault(name, []).append(number)
             self._rows.setdefault(chunk, []).append(number)
@@ -94,10 +96,13 @@ class Share:
         Args:
             helps: whether also where others are at work on it; otherwise it is left to them.
         """
-        # Others may have done it since the round began.
-        self._leave_out(list(self._rows.get(chunk, ())))
+        others = self._leases.others()
+        self._is_alone = self._is_alone and not others
+        if not self._is_alone:
+            # Others may have done it since the round began.
+            self._leave_out(list(self._rows.get(chunk, ())))
         numbers = list(self._rows.get(chunk, ()))
-        if not helps and not self._of_chunk[chunk].isdisjoint(self._leases.others()):
+        if not helps and not self._of_chunk[chunk].isdisjoint(others):
             return
         is_crowded = False
         for number in numbers:
