@@ -17,9 +17,8 @@ from rain.bench import replaying
 from rain.bench.cells import Cell, Result, load, path_of
 from rain.bench.grid import Grid
 from rain.bench.kept_lists import SUFFIXES
-from rain.bench.plan import prepare, space_of
+from rain.bench.plan import largest_budgets, prepare, space_of
 from rain.bench.runners import run
-from rain.bench.working import largest_budgets
 from rain.errors import OptionError, ResultError
 from rain.images import quantize
 

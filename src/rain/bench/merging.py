@@ -24,12 +24,9 @@ from rain.bench.cells import (
 from rain.bench.grid import clean_cell
 from rain.bench.kept_lists import Kept, fault_of_head, most_bytes_of, read_list, read_lists
 from rain.bench.provenance import FACTS, Difference, Fact, differences
-from rain.bench.schema import FILE_BYTES, GALLERY_BYTES
+from rain.bench.schema import FILE_BYTES, GALLERY, GALLERY_BYTES
 from rain.errors import ResultError, shown
 from rain.files import is_folder, read_foreign
-
-GALLERY = "gallery.npz"
-"""Beside the chunks of a cell."""
 
 ALONE = ("rain", "revision")
 """Facts of which results that belong together have one value, besides those that a run refuses."""

@@ -13,6 +13,7 @@ from rain.bench.cells import OWN_SIZE, Cell, load, make_folder, pending
 from rain.bench.grid import Grid, read
 from rain.bench.kept import Space, check_form, finished_without, space_for
 from rain.bench.provenance import refused_fact
+from rain.bench.taking_over import take_over
 from rain.detector import Detector
 from rain.errors import DatasetError, GateError, GridError, OptionError, RainError, ResultError
 from rain.images import enter
@@ -27,6 +28,9 @@ CHANGED = {
 }
 """What a refusal calls some facts."""
 
+PICTURED = ("transfer", "adaptive")
+"""The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -39,6 +43,7 @@ class Plan:
         work: the chunks that have no file yet, in the order of the work.
         pictures: kept of the first chunk of each transferred and adaptive cell at its largest budget.
         keeps: in which form all attacked images are kept (``rain.bench.kept_lists.FORMS``); "" keeps none.
+        taken: chunks that were taken over from cells of another number of images (``rain.bench.taking_over``).
     """
 
     assets: Assets
@@ -47,6 +52,7 @@ class Plan:
     work: tuple[tuple[Cell, int], ...]
     pictures: int
     keeps: str = ""
+    taken: int = 0
 
 
 def prepare(
@@ -75,12 +81,14 @@ def prepare(
     check_defenses(assets, cells)
     make_folder(folder)
     refuse_others(assets, folder, cells)
+    pictured = largest_budgets(cells) if grid.gallery else frozenset[Cell]()
+    taken = take_over(folder, cells, assets.made_by, pictured=pictured, clean_only=bool(keep_images))
     # All cells of a chunk before the next chunk: neighbours share images, clean answers and transferred
     # attacks, and a run that is stopped early leaves a whole table, if a coarse one.
     work = sorted(pending(folder, cells), key=lambda item: item[1])
     if keep_images:
         warn_of_images_not_kept(assets, folder, cells)
-    return Plan(assets, folder, cells, tuple(work), grid.gallery, keep_images)
+    return Plan(assets, folder, cells, tuple(work), grid.gallery, keep_images, taken)
 
 
 def warn_of_images_not_kept(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
@@ -240,3 +248,13 @@ def refuse_others(assets: Assets, folder: Path, cells: Iterable[Cell]) -> None:
             what = f"results (defense {result.cell.defense}, {attack})"
             why = f"that were made with {CHANGED.get(fact, f'another {fact} than now')}"
             raise ResultError(f"{folder} holds {what} {why}: choose a fresh folder")
+
+
+def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:
+    """The cells worth a picture: attacks on a defence, transferred and adaptive, each at its largest eps."""
+    best: dict[Cell, Cell] = {}
+    for cell in cells:
+        if cell.access in PICTURED and cell.defense != "none":
+            place = replace(cell, eps=0.0)
+            best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
+    return set(best.values())

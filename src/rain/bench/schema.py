@@ -15,6 +15,9 @@ from rain.specs import LONGEST, NORMS, check_size, parse
 FILE_BYTES = 64 * 2**20
 """Of a result file, at most."""
 
+GALLERY = "gallery.npz"
+"""Pictures of a cell, beside its chunks."""
+
 GALLERY_BYTES = 128 * 2**20
 """Of the arrays of a gallery, at most."""
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,15 +9,13 @@ from rain.bench.cells import Cell, Outcome, path_of, save, write_file
 from rain.bench.kept import Keeper
 from rain.bench.leases import Leases
 from rain.bench.measure import Bench
-from rain.bench.plan import Plan
+from rain.bench.plan import Plan, largest_budgets
+from rain.bench.schema import GALLERY
 from rain.bench.sharing import Share
 from rain.bench.writing import Writer
 from rain.errors import AttackError, ClassifierError, OptionError, RainError
 from rain.own_code import ENDINGS, describe
 from rain.runtime.progress import Board, Tick
-
-PICTURED = ("transfer", "adaptive")
-"""The accesses of which pictures are kept: an attack that a defence may undo, and one made against it."""
 
 
 class Failures:
@@ -96,7 +93,7 @@ def _write(
 ) -> None:
     """Write a finished chunk, and before it its pictures."""
     if gallery:
-        write_file(path_of(folder, cell, chunk).with_name("gallery.npz"), gallery)
+        write_file(path_of(folder, cell, chunk).with_name(GALLERY), gallery)
     save(folder, cell, chunk, outcomes, made_by)
 
 
@@ -112,13 +109,3 @@ def _measured(bench: Bench, cell: Cell, chunk: int, pictures: int, tick: Tick) -
         raise
     except ENDINGS as error:
         raise AttackError(describe(error)) from error
-
-
-def largest_budgets(cells: Iterable[Cell]) -> set[Cell]:
-    """The cells worth a picture: attacks on a defence, transferred and adaptive, each at its largest eps."""
-    best: dict[Cell, Cell] = {}
-    for cell in cells:
-        if cell.access in PICTURED and cell.defense != "none":
-            place = replace(cell, eps=0.0)
-            best[place] = max(best.get(place, cell), cell, key=lambda other: other.eps)
-    return set(best.values())

@@ -226,6 +226,8 @@ def _measure(
     _announce(plan)
     if plan.keeps and plan.work:
         _announce_space(plan)
+    if plan.taken:
+        print(f"{plan.taken} chunks are taken over from cells of another number of images")
     if not plan.work:
         print(f"nothing to measure: all of it is in {plan.folder}")
     expected = seconds_expected(plan)

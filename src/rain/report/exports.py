@@ -19,7 +19,7 @@ from rain.bench.cells import Result, check_inside
 from rain.bench.certificates import load_both
 from rain.bench.planned import never_begun
 from rain.bench.proofs import load as load_proofs
-from rain.bench.schema import GALLERY_BYTES
+from rain.bench.schema import GALLERY, GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
@@ -135,7 +135,7 @@ def read_galleries(folder: Path, results: Iterable[Result]) -> dict[str, Gallery
     galleries: dict[str, Gallery] = {}
     left = GALLERIES_BYTES
     for key in dict.fromkeys(result.cell.key for result in results):
-        path = folder / key / "gallery.npz"
+        path = folder / key / GALLERY
         if not path.exists():
             continue
         check_inside(path, folder)
