@@ -86,6 +86,19 @@ def test_a_killed_run_goes_on_and_leaves_the_files_of_a_single_one(pictures: Pat
     assert contents(other) == contents(single)
 
 
+def test_more_images_are_certified_without_the_first_ones_again(pictures: Path, tmp_path: Path):
+    certified(pictures, tmp_path / "all")
+    fewer = cells(pictures, examples=4)
+    run(prepare(fewer, tmp_path / "grown", FEW, device="cpu")[0])
+    plan, _ = prepare(cells(pictures), tmp_path / "grown", FEW, device="cpu")
+    # Of four images the second chunk has one, and is not that of seven.
+    assert [number for _, number in plan.work] == [1, 2]
+    run(plan)
+    assert contents(tmp_path / "all").items() <= contents(tmp_path / "grown").items()
+    (result,) = load_certified(tmp_path / "grown")
+    assert len(result.images) == 7
+
+
 def test_another_batch_leaves_the_same_certificates(pictures: Path, tmp_path: Path):
     (first,), (second,) = (certified(pictures, tmp_path / str(batch), batch=batch) for batch in (60, 7))
     assert first.images == second.images

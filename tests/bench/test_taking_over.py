@@ -1,16 +1,20 @@
 """A grid that asks for more images than before makes the new ones only."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from measuring import contents, grid
 
-from rain.bench.cells import Cell
+from rain.bench import planned
+from rain.bench.cells import Cell, load, path_of
+from rain.bench.certificates import load_both
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.plan import prepare
+from rain.bench.planned import never_begun
 from rain.bench.runners import run
 
 ATTACKS = [
@@ -85,3 +89,23 @@ def test_pictures_that_are_not_there_are_made(pictures: Path, tmp_path: Path) ->
     again = {cell for cell, chunk in plan.work if chunk == 0}
     assert again
     assert all(cell.access in ("transfer", "adaptive") and cell.defense != "none" for cell in again)
+
+
+def test_a_report_shows_an_attack_once_and_what_differs_twice(pictures: Path, tmp_path: Path) -> None:
+    for examples in (4, 6):
+        run(asked(pictures, examples), tmp_path)
+    results, _ = load_both(tmp_path)
+    assert {result.cell.examples for result in results} == {6}
+    assert never_begun(tmp_path, results) == []
+    few = min(load(tmp_path), key=lambda one: (one.cell.examples, one.cell.attack))
+    path = path_of(tmp_path, few.cell, 0)
+    content = json.loads(path.read_text())
+    content["outcomes"][0]["clean"][0] ^= 1
+    path.write_text(json.dumps(content))
+    assert {result.cell.examples for result in load_both(tmp_path)[0]} == {4, 6}
+
+
+def test_cells_of_more_images_that_nobody_began_are_named(pictures: Path, tmp_path: Path) -> None:
+    results = run(asked(pictures, 4), tmp_path)
+    planned.note(tmp_path, [replace(result.cell, examples=6) for result in results])
+    assert len(never_begun(tmp_path, results)) == len(results)

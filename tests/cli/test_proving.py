@@ -49,6 +49,19 @@ def test_it_says_which_attacks_are_fit(pictures: Path, tmp_path: Path) -> None:
     assert "fit: pgd(steps=8)" in again
 
 
+def test_more_images_are_proven_without_the_first_ones_again(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(GRID.format(pictures=pictures, access="adaptive"))
+    call(path, "--out", tmp_path / "out", "--examples", 2, "--inside", 5, "--device", "cpu")
+    saved = []
+    real = proofs.save
+    monkeypatch.setattr(proofs, "save", lambda *arguments: (saved.append(arguments[2]), real(*arguments)))
+    call(path, "--out", tmp_path / "out", "--examples", 4, "--inside", 5, "--device", "cpu")
+    assert saved == [1, 1]
+
+
 def test_a_grid_without_adaptive_attacks_is_refused(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "grid.toml"
     path.write_text(GRID.format(pictures=pictures, access="transfer"))

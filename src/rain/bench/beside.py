@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rain.bench.cells import Chunked, chunk_files, dump, indices_in, read_content, write_file
+from rain.bench.cells import Chunked, alike, chunk_files, dump, indices_in, read_content, write_file
 from rain.errors import ResultError, shown
 
 
@@ -107,6 +107,27 @@ class Shelf(Generic[CellT, ImageT]):
         ordered = sorted(chunks, key=lambda cell: tuple(map(str, cell.fields.values())))
         return {cell: sorted(chunks[cell], key=lambda chunk: chunk.number) for cell in ordered}
 
+    def take_over(
+        self, folder: Path, cells: Iterable[CellT], made_by: Callable[[CellT], Mapping[str, str]]
+    ) -> None:
+        """Write the chunks of cells that others have, which differ in their number of images only.
+
+        Args:
+            made_by: what would make a cell's files now: who left other images out has other chunks.
+
+        Raises:
+            ResultError: a file cannot be read or written.
+        """
+        work = self.pending(folder, cells)
+        if not work:
+            return
+        every = [chunk for chunks in self.load(folder).values() for chunk in chunks]
+        others = {_place(chunk.cell, chunk.number): chunk for chunk in every}
+        for cell, number in work:
+            chunk = others.get(_place(cell, number))
+            if chunk and chunk.made_by.get("left_out") == made_by(cell).get("left_out"):
+                self.save(folder, cell, number, chunk.images, chunk.made_by)
+
     def _read(self, folder: Path, path: Path) -> Chunk[CellT, ImageT]:
         """Read a finished chunk. Whoever sends one may have written anything into it: all is checked."""
         content = read_content(path, self.noun, self.advice)
@@ -129,6 +150,11 @@ class Shelf(Generic[CellT, ImageT]):
         if fault:
             return fault
         return next(filter(None, (self.fault_of_image(image, chunk.cell) for image in chunk.images)), "")
+
+
+def _place(cell: CellT, number: int) -> tuple[CellT, int, range]:
+    """What a chunk is of, however many images its cell has."""
+    return alike(cell), number, cell.indices(number)
 
 
 def check_format(path: Path, content: Mapping[str, Any], number: int) -> None:

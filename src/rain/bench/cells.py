@@ -9,10 +9,10 @@ a resumed run and a run on several workers leave the same files.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from rain.bench.schema import ACCESSES as ACCESSES
 from rain.bench.schema import FILE_BYTES, fault_of
@@ -65,6 +65,14 @@ class Chunked:
     def indices(self, chunk: int) -> range:
         """The dataset's indices in a chunk."""
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, self.examples))
+
+
+AnyCell = TypeVar("AnyCell", bound=Chunked)
+
+
+def alike(cell: AnyCell) -> AnyCell:
+    """Give the one cell for all that differ in their number of images only."""
+    return replace(cast(Any, cell), examples=1)
 
 
 @dataclass(frozen=True)

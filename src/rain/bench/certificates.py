@@ -12,6 +12,7 @@ from statistics import NormalDist, fmean
 from rain.bench.beside import Chunk, Indexed, Shelf
 from rain.bench.cells import Chunked, Result, gathered, load
 from rain.bench.schema import fault_of_certificates
+from rain.bench.taking_over import of_most_images, without_contained
 
 FOLDER = "certificates"
 """Within the folder of the results."""
@@ -139,16 +140,19 @@ def pending(folder: Path, cells: Iterable[CertifiedCell]) -> list[tuple[Certifie
 
 
 def load_certified(folder: Path) -> list[CertifiedResult]:
-    """Read all certificates below a folder of results, sorted by what they are about; none if there are none.
+    """Read the certificates below a folder of results, sorted by what they are about; none if there are none.
+
+    As everywhere in a report, what is all in another one is left out (``rain.bench.taking_over``).
 
     Raises:
         ResultError: a file is not a chunk of the cell that its folder names.
     """
-    return [_joined(cell, chunks) for cell, chunks in SHELF.load(folder).items()]
+    results = [_joined(cell, chunks) for cell, chunks in SHELF.load(folder).items()]
+    return of_most_images(results, lambda result: result.images)
 
 
 def load_both(folder: Path) -> tuple[list[Result], list[CertifiedResult]]:
-    """Read the results below a folder, and the certificates; one of the two may be missing.
+    """Read what a report shows of a folder: results, and certificates; one of the two may be missing.
 
     Raises:
         ResultError: both are; or a file is none of ours.
@@ -156,7 +160,7 @@ def load_both(folder: Path) -> tuple[list[Result], list[CertifiedResult]]:
     certified = load_certified(folder)
     if certified and not any(folder.glob("*/[0-9]*.json")):
         return [], certified
-    return load(folder), certified
+    return without_contained(load(folder)), certified
 
 
 def certified_accuracy(images: Sequence[CertifiedImage], radius: float) -> float:

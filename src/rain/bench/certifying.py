@@ -10,6 +10,7 @@ from rain import specs
 from rain.bench.assets import Assets, kept
 from rain.bench.cells import Cell, Result, make_folder
 from rain.bench.certificates import (
+    SHELF,
     CertifiedCell,
     CertifiedImage,
     CertifiedResult,
@@ -170,6 +171,7 @@ def prepare(
     both = {_certified_cell(assets, cell, numbers): cell for cell in settled}
     make_folder(folder)
     _refuse_others(assets, folder, both)
+    SHELF.take_over(folder, both, lambda cell: assets.made_by(both[cell]))
     work = tuple(pending(folder, both))
     return CertifyingPlan(assets, folder, both, work, batch or PASSES.get(place.type, FEW)), reasons
 

@@ -43,7 +43,7 @@ class Plan:
         work: the chunks that have no file yet, in the order of the work.
         pictures: kept of the first chunk of each transferred and adaptive cell at its largest budget.
         keeps: in which form all attacked images are kept (``rain.bench.kept_lists.FORMS``); "" keeps none.
-        taken: chunks that were taken over from cells of another number of images (``rain.bench.taking_over``).
+        taken: chunks that were taken over from cells of another number of images.
     """
 
     assets: Assets

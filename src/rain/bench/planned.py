@@ -5,12 +5,13 @@ Never imports torch.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rain.bench.beside import check_format
-from rain.bench.cells import Cell, Result, check_inside, dump, read_content, write_file
+from rain.bench.cells import Cell, Result, alike, check_inside, dump, read_content, write_file
 from rain.bench.schema import fault_of_planned
 from rain.errors import ResultError
 
@@ -71,14 +72,17 @@ def load(folder: Path) -> list[Cell]:
 
 
 def never_begun(folder: Path, results: Sequence[Result]) -> list[Cell]:
-    """Name the planned cells of which no chunk is there.
+    """Name the planned cells of which no chunk is there, nor one of more images that is the same in all else.
 
     Args:
         folder: of the results.
         results: all that are in it.
     """
-    begun = {result.cell for result in results}
-    return [cell for cell in load(folder) if cell not in begun]
+    most: dict[Cell, int] = defaultdict(int)
+    for result in results:
+        rest = alike(result.cell)
+        most[rest] = max(most[rest], result.cell.examples)
+    return [cell for cell in load(folder) if most[alike(cell)] < cell.examples]
 
 
 def _name(content: bytes) -> str:

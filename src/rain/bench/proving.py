@@ -93,6 +93,7 @@ def prepare(
     warn_of_damage(assets, both.values())
     make_folder(folder)
     _refuse_others(assets, folder, both)
+    proofs.SHELF.take_over(folder, both, lambda cell: assets.made_by(both[cell]))
     return ProvingPlan(assets, folder, both, tuple(proofs.pending(folder, both)))
 
 

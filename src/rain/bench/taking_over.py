@@ -1,4 +1,4 @@
-"""Take finished chunks over where a grid asks for more, or fewer, images than it did. Never imports torch.
+"""Cells that differ in their number of images only share their chunks. Never imports torch.
 
 What happens to a chunk is a function of the seed, the dataset and its number: of a cell that differs in
 ``examples`` only, every chunk of the same images has the same outcomes.
@@ -6,12 +6,35 @@ What happens to a chunk is a function of the seed, the dataset and its number: o
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from rain.bench.cells import Cell, chunk_files, path_of, pending, read_chunk, save, write_file
+from rain.bench.cells import (
+    Cell,
+    Chunked,
+    Result,
+    alike,
+    chunk_files,
+    path_of,
+    pending,
+    read_chunk,
+    save,
+    write_file,
+)
 from rain.bench.schema import GALLERY, GALLERY_BYTES
 from rain.files import read_foreign
+
+
+class HasCell(Protocol):
+    """Results of a kind of cell."""
+
+    @property
+    def cell(self) -> Chunked:
+        """What they are about."""
+        ...
+
+
+OfCell = TypeVar("OfCell", bound=HasCell)
 
 ALIKE = ("precision", "left_out")
 """Facts that must be equal besides those that a run refuses for the whole folder."""
@@ -45,13 +68,35 @@ def take_over(
     for cell, number in work:
         if clean_only and cell.attack != "none":
             continue
-        for other in others.get(replace(cell, examples=1), ()):
+        for other in others.get(alike(cell), ()):
             if other.indices(number) == cell.indices(number) and _take(
                 folder, other, cell, number, made_by(cell), cell in pictured
             ):
                 taken += 1
                 break
     return taken
+
+
+def without_contained(results: Iterable[Result]) -> list[Result]:
+    """Leave out the results of which another one has all images, with the same outcomes, and more."""
+    return of_most_images(results, lambda result: result.outcomes)
+
+
+def of_most_images(results: Iterable[OfCell], said: Callable[[OfCell], Iterable[object]]) -> list[OfCell]:
+    """Leave out what another one says, too, whose cell has more images and is the same in all else.
+
+    Args:
+        results: of any kind.
+        said: of the images of one.
+    """
+    results = list(results)
+    largest: dict[Chunked, list[OfCell]] = defaultdict(list)
+    for result in sorted(results, key=lambda one: -one.cell.examples):
+        larger = largest[alike(result.cell)]
+        if not any(set(said(result)) <= set(said(other)) for other in larger):
+            larger.append(result)
+    kept = {result.cell for several in largest.values() for result in several}
+    return [result for result in results if result.cell in kept]
 
 
 def _take(
@@ -79,5 +124,5 @@ def _by_the_rest(folder: Path) -> dict[Cell, list[Cell]]:
     firsts = {path.parent: path for path in reversed(chunk_files(folder))}
     cells: dict[Cell, list[Cell]] = defaultdict(list)
     for cell in sorted((read_chunk(path).cell for path in firsts.values()), key=lambda one: -one.examples):
-        cells[replace(cell, examples=1)].append(cell)
+        cells[alike(cell)].append(cell)
     return cells

@@ -44,6 +44,7 @@ from rain.bench.estimate import read_need, table
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
+from rain.bench.taking_over import without_contained
 from rain.bench.worth import worth
 from rain.errors import ResultError
 from rain.files import write_named
@@ -72,7 +73,7 @@ def refresh(text: str, root: Path) -> str:
     Raises:
         ResultError: a mark that cannot be understood, or results that do not hold what it asks for.
     """
-    results = lru_cache(lambda folder: load(root / folder))
+    results = lru_cache(lambda folder: without_contained(load(root / folder)))
 
     def write(mark: re.Match[str]) -> str:
         start, kind, arguments, _, end = mark.groups()
