@@ -200,6 +200,13 @@ def test_more_draws_leave_no_less() -> None:
     assert "eot" in verdict.advice
 
 
+def test_a_ladder_is_told_on_the_images_that_its_points_share() -> None:
+    # Of 200 images the first 100 are right: the first 20 all are.
+    wide, few = attacked(0.5, eot=20), attacked(0.9, 20, eot=40)
+    assert of("Draws (EOT) grow", wide, few).figure == "20: 100.0 %, 40: 90.0 %, on 20 images"
+    assert of("Adaptive attack", wide, few).figure == "50.0 % left of 200 images"
+
+
 def test_a_ladder_of_draws_needs_its_end() -> None:
     assert of("Draws (EOT) grow", attacked(0.1)).state == "not run"
     assert of("Draws (EOT) grow", *ladder(0.5, 0.5, counts=(1, 2))).state == "not run"

@@ -188,6 +188,16 @@ def test_the_same_attack_judged_on_more_draws_is_one_attack() -> None:
     assert strongest([often, wide]) == [wide]
 
 
+def test_half_of_the_draws_on_more_images_stand_for_a_curve() -> None:
+    """Or a look with twice the draws, on a few images, would take the place of the figure."""
+    wide, few = result(cell(eot=20), [1, 0, 1, 0]), result(cell(eot=40), [0, 0])
+    assert strongest([wide, few]) == [wide]
+    weak = result(cell(eot=10), [1] * 8)
+    assert strongest([weak, wide, few]) == [wide]
+    assert strongest([weak, few]) == [few]
+    assert strongest([wide, result(cell(eot=40), [1, 0, 1, 0])])[0].cell.eot == 40
+
+
 def test_a_point_that_is_not_there_yet_stands_for_nothing() -> None:
     few, many = result(cell(eot=1), [0, 1]), result(cell(eot=20), [1, 0])
     nothing = replace(many, outcomes=())

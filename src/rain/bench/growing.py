@@ -146,7 +146,14 @@ def _falls(ladder: dict[float, Result]) -> bool:
 
 
 def _ladder_text(ladder: dict[float, Result]) -> str:
-    return ", ".join(f"{value:g}: {mean_text(per_image(result))}" for value, result in ladder.items())
+    """Say a curve on the images that all of its points have: on others it may rise or fall for nothing."""
+    scores = {value: per_image(result) for value, result in ladder.items()}
+    shared = set.intersection(*map(set, scores.values()))
+    text = ", ".join(
+        f"{value:g}: {mean_text({index: of[index] for index in shared})}" for value, of in scores.items()
+    )
+    is_all = all(len(of) == len(shared) for of in scores.values())
+    return text if is_all else f"{text}, on {len(shared)} images"
 
 
 def _without_draws(result: Result) -> tuple[str, int]:

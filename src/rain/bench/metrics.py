@@ -92,24 +92,23 @@ def strongest(results: Iterable[Result]) -> list[Result]:
     """Keep of each attack its strongest point, in the same order.
 
     Results that differ only in ``eot`` or ``draws`` are points of a curve: one attack that averages over few
-    draws and over many, or that is judged on few and on many. The point with most ``eot`` stands for it, then
-    that of most images, then that of most draws.
+    draws and over many, or that is judged on few and on many. Of the points with most ``eot``, and half as
+    many, that of most images stands for it; then that of most ``eot``, and then that of most draws.
 
     Convention:
         A curve is no set of attacks. Each point is a mean over a few draws, and the smallest of several such
         means on each image is below what any of them leaves, by luck alone: a defence would look the worse
-        the more points were measured. The weaker points stand in the tables and the curves. That the point
-        with most ``eot`` does leave least is for the checklist to see.
+        the more points were measured. The other points stand in the tables and the curves. That the figure
+        is flat where ``eot`` grows is for the checklist to see, on the images that two points share.
         Attacks whose specs differ (``steps``, ``queries``, ``restarts``, ``loss``) are attacks of their own:
         who lists them asks for the worst of them. So are repetitions with another seed.
     """
-    best: dict[tuple[Any, ...], Result] = {}
     results = list(results)
+    curves: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        attack = _attack_of(result.cell)
-        if attack not in best or _strength(result) > _strength(best[attack]):
-            best[attack] = result
-    return [result for result in results if best[_attack_of(result.cell)] is result]
+        curves.setdefault(_attack_of(result.cell), []).append(result)
+    best = [id(_strongest_point(points)) for points in curves.values()]
+    return [result for result in results if id(result) in best]
 
 
 def worst_images(results: Sequence[Result]) -> dict[int, float]:
@@ -353,9 +352,12 @@ def _attack_of(cell: Cell) -> tuple[Any, ...]:
     return *place, cell.attack, cell.norm, cell.eps, cell.access, cell.seed
 
 
-def _strength(result: Result) -> tuple[bool, int, int, int]:
-    images = len(result.outcomes)
-    return images > 0, result.cell.eot, images, result.cell.draws
+def _strongest_point(points: Sequence[Result]) -> Result:
+    """The point of a curve over draws that stands for all of it."""
+    finished = [point for point in points if point.outcomes] or points
+    most = max(point.cell.eot for point in finished)
+    near = [point for point in finished if 2 * point.cell.eot >= most]
+    return max(near, key=lambda point: (len(point.outcomes), point.cell.eot, point.cell.draws))
 
 
 def _mean(scores: Mapping[int, float]) -> float:
