@@ -36,6 +36,13 @@ def test_figures_stand_with_interval_and_images_below_what_the_attacker_knew() -
     assert figures[3][:2] == ["rain", "3 averaged"]
 
 
+def test_an_attack_of_the_bare_classifier_alone_names_no_draws() -> None:
+    bare, transfer, adaptive = three_columns()
+    other = of_cell(bare, attack="apgd(steps=80)", access="adaptive", eot=1)
+    (figures, *_) = tables(markdown([bare, transfer, adaptive, with_facts(other, defense_random="no")]))
+    assert not any("eot" in heading for heading in figures[0])
+
+
 def test_a_deterministic_defence_joins_the_adaptive_column_of_the_random_ones() -> None:
     bare, transfer, adaptive = three_columns()
     bare = with_facts(bare, defense_random="no")

@@ -86,10 +86,10 @@ def _short_names(attacks: Sequence[Attack]) -> dict[Attack, str]:
     names = {}
     for access, same in grouped(attacks, lambda attack: attack.access).items():
         labels = attack_labels(attack.spec for attack in same)
-        eots = {attack.eot for attack in same}
+        eots = {attack.eot for attack in same if attack.eot}
         for attack in same:
             own = [labels[attack.spec]] if len(labels) > 1 else []
-            own += [f"eot {attack.eot}"] if len(eots) > 1 else []
+            own += [f"eot {attack.eot}"] if attack.eot and len(eots) > 1 else []
             names[attack] = escaped(f"{access}: {', '.join(own)}" if own else access)
     return names
 
