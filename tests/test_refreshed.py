@@ -23,6 +23,12 @@ def test_figures_are_those_of_the_studies(path: Path) -> None:
     assert refresh(text, ROOT) == text, "run: make docs"
 
 
+@pytest.mark.parametrize("path", MARKED_DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_figure_begins_a_line(path: Path) -> None:
+    """A comment at the beginning of a line ends the paragraph (CommonMark, HTML blocks)."""
+    assert not [line for line in path.read_text().splitlines() if line.lstrip().startswith("<!-- figure")]
+
+
 def test_every_study_is_among_the_results() -> None:
     text = (ROOT / "docs" / "results.md").read_text()
     for study in (ROOT / "studies").iterdir():
