@@ -1,5 +1,6 @@
 """Who does what of the work on one folder."""
 
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -61,6 +62,27 @@ def test_one_alone_does_all_in_order(pictures: Path, tmp_path: Path) -> None:
         assert list(share(tmp_path, pictures, leases)) == list(range(12))
         assert not leases.others()
     assert not list(tmp_path.iterdir())
+
+
+class Counting(Leases):
+    """Leases that count how often somebody looks for others."""
+
+    looks = 0
+
+    def others(self) -> set[str]:
+        self.looks += 1
+        return super().others()
+
+
+def test_one_alone_looks_for_others_now_and_then(pictures: Path, tmp_path: Path) -> None:
+    chunks, seconds = work(pictures), count()
+    names = bundles(Assets(torch.device("cpu")), chunks)
+    for clock, looks in ((lambda: float(next(seconds)), 4), (lambda: 0.0, 1)):
+        with Counting(tmp_path) as leases:
+            assert list(Share(tmp_path, chunks, names, leases, Board(), never, clock=clock)) == list(
+                range(12)
+            )
+            assert leases.looks == looks, "by a slow clock one for each chunk number"
 
 
 def test_two_take_other_chunks_and_what_shares_attacked_images_stays_together(

@@ -9,6 +9,7 @@ for them, since one of them may die.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ from rain.runtime.progress import Board, Tick, board
 
 LOOK = 0.5
 """Seconds between two looks at what others hold, where there is nothing else to do."""
+
+GLANCE = 0.1
+"""Seconds between two looks of one who has seen nobody else: a look costs a tenth of a cheap image."""
 
 CHEAP = 16
 """Image passes that are claimed at a time, where single chunks are cheaper."""
@@ -52,6 +56,7 @@ class Share:
         sleep: waits so many seconds.
         place: where a finished chunk lies.
         release: lets a bundle go whose last chunk is done; None does it at once.
+        clock: seconds, from anywhere, that only go forward.
     """
 
     def __init__(
@@ -64,16 +69,17 @@ class Share:
         sleep: Callable[[float], object] = time.sleep,
         place: PathOf = path_of,
         release: Callable[[str], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._folder, self._work, self._leases = folder, work, leases
         self._shown, self._sleep, self._place = shown, sleep, place
-        self._release = release or leases.release
+        self._release, self._clock = release or leases.release, clock
         self._names = tuple(bundles)
         self._bundles: dict[Any, list[int]] = {}
         self._rows: dict[Any, list[int]] = {}
         self._of_chunk: dict[int, set[str]] = {}
         # Nobody else was seen so far. What one did who was not seen is found once its bundle is claimed.
-        self._is_alone = True
+        self._is_alone, self._looked_at = True, -inf
         for number, (name, (_, chunk)) in enumerate(zip(bundles, work, strict=True)):
             self._bundles.setdefault(name, []).append(number)
             self._rows.setdefault(chunk, []).append(number)
@@ -96,8 +102,7 @@ class Share:
         Args:
             helps: whether also where others are at work on it; otherwise it is left to them.
         """
-        others = self._leases.others()
-        self._is_alone = self._is_alone and not others
+        others = self._others()
         if not self._is_alone:
             # Others may have done it since the round began.
             self._leave_out(list(self._rows.get(chunk, ())))
@@ -111,10 +116,18 @@ class Share:
                 continue
             if not self._claim(name):
                 # Somebody else has come: what is begun here is done, and the rest left to him.
-                is_crowded = not helps
+                is_crowded, self._is_alone = not helps, False
             elif number in self._rows.get(chunk, ()):
                 yield number
                 self._finish(number)
+
+    def _others(self) -> set[str]:
+        """The work of others. Who came a moment ago may be missing: then his work cannot be claimed."""
+        if self._is_alone and self._clock() < self._looked_at + GLANCE:
+            return set()
+        self._looked_at, others = self._clock(), self._leases.others()
+        self._is_alone = self._is_alone and not others
+        return others
 
     def _claim(self, name: str) -> bool:
         """Get a bundle, if nobody has it, and see what others did of it before."""
