@@ -5,8 +5,9 @@ from statistics import fmean
 
 from rain.bench.cases import Scores
 from rain.bench.cells import Result, load
-from rain.bench.metrics import paired, per_image, percent_text, worst_images
+from rain.bench.metrics import per_image, percent_text, worst_images
 from rain.bench.proofs import load as load_proofs
+from rain.bench.significance import paired
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "studies" / "robust96"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Cell, Result, load
 from rain.bench.grid import canonical
-from rain.bench.metrics import interval, paired, per_image
+from rain.bench.metrics import interval, per_image
+from rain.bench.significance import paired
 
 STUDIES = Path(__file__).parents[2] / "studies"
 OWN = STUDIES / "frequencies"

@@ -161,7 +161,11 @@ def test_worst_declares_what_its_attacks_do() -> None:
     assert traits_of("worst(attacks=square+rays)").sees == "scores"
     assert traits_of("worst(attacks=noise)").follows is False
     assert traits_of("worst(attacks=noise+pgd)").follows is True
-    assert traits_of("worst(attacks=deepfool+pgd)").stops == "never"
+    assert traits_of("worst(attacks=deepfool+pgd)").stops == "fooled"
+    assert traits_of("worst(attacks=deepfool+pgd(confidence=3.0))").stops == "never"
+    assert traits_of("worst(attacks=pgd(confidence=inf)+apgd(confidence=inf))").stops == "never"
+    assert traits_of("worst(attacks=fgsm+mifgsm(steps=2))").steps == 2
+    assert traits_of("worst(attacks=pgd+square)").steps == 0
     assert traits_of("worst(attacks=deepfool)").stops == "boundary"
     assert traits_of("worst(attacks=pgd+eot(attack=pgd, draws=7))").averages == 7
 

@@ -65,6 +65,15 @@ def test_of_several_the_nearest_is_taken_and_each_once() -> None:
     assert matching.only_second == [few]
 
 
+def test_the_exact_partner_is_taken_before_a_near_one() -> None:
+    few, many, more = attacked(eot=10), attacked(eot=20), attacked(eot=40)
+    matching = match([few, many], [many])
+    assert [(pair.first, pair.second) for pair in matching.pairs] == [(many, many)]
+    assert matching.only_first == [few]
+    matching = match([few, many], [many, more])
+    assert [(pair.first.cell.eot, pair.second.cell.eot) for pair in matching.pairs] == [(10, 40), (20, 20)]
+
+
 def test_a_dataset_is_one_wherever_its_files_lie() -> None:
     here = with_facts(attacked(dataset="csv:here"), data_digest="d1")
     there = with_facts(attacked(dataset="csv:there"), data_digest="d1")

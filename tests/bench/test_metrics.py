@@ -1,7 +1,6 @@
 """Numbers out of raw results, held against values known from elsewhere."""
 
 from dataclasses import replace
-from math import comb
 
 import pytest
 from synthetic import cell, result
@@ -11,7 +10,6 @@ from rain.bench.metrics import (
     by_distance,
     eps_text,
     interval,
-    paired,
     per_image,
     rows,
     strongest,
@@ -47,36 +45,6 @@ def test_interval_holds_its_rate(count: int) -> None:
     for right in range(count + 1):
         low, high = interval(right / count, count)
         assert 0 <= low <= right / count <= high <= 1
-
-
-@pytest.mark.parametrize(("better", "worse"), [(0, 5), (5, 0), (1, 9), (8, 2), (3, 3), (0, 0), (60, 40)])
-def test_sign_test_is_exact(better: int, worse: int) -> None:
-    first = {index: float(index < better) for index in range(better + worse + 4)}
-    second = {index: float(better <= index < better + worse) for index in first}
-    changed = better + worse
-    expected = min(1.0, 2 * sum(comb(changed, k) for k in range(min(better, worse) + 1)) / 2**changed)
-    comparison = paired(first, second)
-    assert comparison.p == pytest.approx(expected, rel=1e-12)
-    assert comparison.images == len(first)
-    assert comparison.difference == pytest.approx((better - worse) / len(first))
-
-
-def test_sign_test_known_value() -> None:
-    assert paired(dict.fromkeys(range(5), 1.0), dict.fromkeys(range(5), 0.0)).p == 0.0625
-
-
-def test_a_mean_against_the_majority_proves_nothing() -> None:
-    first = {0: 1.0, **dict.fromkeys(range(1, 11), 0.45)}
-    second = {0: 0.0, **dict.fromkeys(range(1, 11), 0.5)}
-    comparison = paired(first, second)
-    assert comparison.difference > 0
-    assert comparison.p == 1.0
-
-
-def test_paired_uses_shared_images_only() -> None:
-    assert paired({0: 1.0, 1: 1.0}, {1: 0.0, 2: 0.0}).images == 1
-    with pytest.raises(ResultError):
-        paired({0: 1.0}, {1: 1.0})
 
 
 def test_worst_case_is_the_mean_of_minima_not_the_minimum_of_means() -> None:

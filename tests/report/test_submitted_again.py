@@ -1,6 +1,6 @@
 """The section on images that are submitted again, and what the verdict says of it."""
 
-from synthetic import cell, result, unattacked
+from synthetic import cell, result, unattacked, with_facts
 
 from rain.bench.cells import Result
 from rain.report.markdown import markdown
@@ -31,6 +31,15 @@ def test_each_random_defence_has_a_line_for_each_count_at_the_largest_budget() -
     assert section.sentences == [
         "rain, adaptive: right on 25.0 % of images on one draw, and on 0.0 % on each of 4."
     ]
+
+
+def test_a_random_defence_of_one_draw_is_not_deterministic() -> None:
+    once = [
+        with_facts(result(cell(defense="jitter"), [1, 0]), defense_random="yes"),
+        result(cell(defense="jitter", draws=8, access="transfer", eot=1), [1, (0, 1) * 4]),
+    ]
+    (section,) = submission_sections([*measured(), *once], LABELS | {"jitter": "jitter"})
+    assert [line[1] for line in section.body if line[0] == "jitter"] == ["1"]
 
 
 def test_nothing_is_said_where_nothing_is_random() -> None:

@@ -18,6 +18,10 @@ from rain.registry import ATTACKS, Traits
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 VERSIONS = ("standard", "rand")
+
+STEPS = 100
+"""Of each APGD of the authors."""
+
 STANDARD_CALLS = 7900
 """Calls of the model for an image that holds: counted with pyautoattack 0.2.0."""
 
@@ -55,7 +59,7 @@ def autoattack(
     version: str = "standard",
     draws: int = 20,
     judge: int = 20,
-    steps: int = 100,
+    steps: int = STEPS,
     batch: int = 50,
     generator: Generator | None = None,
 ) -> Images:
@@ -69,7 +73,7 @@ def autoattack(
             give it the model as it is, not averaged already).
         draws: of "rand": answers that each step averages over.
         judge: of "rand": fresh draws on which each point is judged.
-        steps: of "rand": steps of each APGD.
+        steps: of "rand": steps of each APGD; the standard version makes 100.
         batch: images in one forward pass.
         generator: sets the seed of the authors' code; the global generators of torch are left as they were.
 
@@ -91,6 +95,8 @@ def autoattack(
     check_counts(batch=batch, draws=draws, judge=judge, steps=steps)
     if version not in VERSIONS:
         raise OptionError(f"version must be one of {', '.join(VERSIONS)}, got {version!r}")
+    if version == "standard" and steps != STEPS:
+        raise OptionError(f"steps is of version=rand; the standard version makes the authors' {STEPS}")
     library = _library()
     if not len(images) or eps == 0:
         return images.clone()

@@ -12,26 +12,46 @@ from rain.attacks import check_arguments, check_counts
 from rain.attacks._lowest import Lowest
 from rain.errors import OptionError
 from rain.images import Images
-from rain.registry import ATTACKS, Traits, load_attack, traits_of
+from rain.registry import ATTACKS, Traits, load_attack, options_in_full, traits_of
 from rain.seeding import keyword_for
-from rain.specs import apart
+from rain.specs import apart, innermost, write
 
 MOST = 32
 """Attacks, at most."""
 
 ORDER = ("gradients", "scores", "labels")
 
+STOPS = ("never", "fooled", "boundary")
+"""From the attack that goes on longest."""
+
 
 def _traits(options: Mapping[str, Any]) -> Traits:
-    """What at least one of the attacks does; it ends as late as the latest."""
-    every = [traits_of(attack) for attack in apart(str(options["attacks"]))]
+    """What at least one of the attacks does; it ends as late as the latest, and makes the most steps."""
+    specs = apart(str(options["attacks"]))
+    every = [traits_of(attack) for attack in specs]
+    steps = [_steps(attack) for attack in specs]
     return Traits(
         follows=any(one.follows for one in every),
         sees=min((one.sees for one in every), key=ORDER.index),
-        stops="never" if len({one.stops for one in every}) > 1 else every[0].stops,
+        stops=min(map(_stops, specs), key=STOPS.index),
         targeted=all(one.targeted for one in every),
+        steps=max(steps) if all(steps) else 0,
         averages=max(one.averages for one in every),
     )
+
+
+def _stops(attack: str) -> str:
+    """Where one of the attacks lets an image go; one that asks for more than a success goes on."""
+    return "never" if _option(attack, "confidence") > 0 else traits_of(attack).stops
+
+
+def _steps(attack: str) -> int:
+    return int(_option(attack, "steps")) or traits_of(attack).steps
+
+
+def _option(attack: str, name: str) -> float:
+    """An option of the attack that does the work; 0 where it has none of that name."""
+    return float(options_in_full(write(*innermost(attack))).get(name, 0))
 
 
 @ATTACKS.register(traits=_traits)

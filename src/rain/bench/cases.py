@@ -8,11 +8,21 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import Budget, Column, budget_of, by_budget, grouped, is_adaptive, settings, traits
+from rain.bench.columns import (
+    Budget,
+    Column,
+    budget_of,
+    by_budget,
+    grouped,
+    is_adaptive,
+    settings,
+    traits,
+    widest,
+)
 from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest, worst_images
 from rain.bench.proofs import Proof
 from rain.bench.provenance import FACTS, Fact
-from rain.bench.weak_attacks import above
+from rain.bench.weak_attacks import above, excess_over
 
 Scores = Mapping[int, float]
 """A score between 0 and 1 for each image, by its index."""
@@ -160,6 +170,11 @@ def mean_text(scores: Scores) -> str:
     return f"{percent_text(fmean(scores.values()))} %" if scores else "-"
 
 
+def left_text(results: Sequence[Result]) -> str:
+    """Write what the worst of the attacks of most images leaves: ``11.0 %``; ``-`` without an image."""
+    return mean_text(worst_images(widest(results)))
+
+
 def worst_text(results: Sequence[Result]) -> str:
     """Write what the worst of these attacks on each image leaves, and of how many images."""
     scores = worst_images(results)
@@ -172,6 +187,11 @@ def nearly_none(scores: Scores) -> bool:
         return False
     low, _ = interval(fmean(scores.values()), len(scores))
     return low <= NEARLY_NONE
+
+
+def is_weaker(strong: Sequence[Result], others: Sequence[Result]) -> bool:
+    """Whether attacks leave more than others, by more than the noise."""
+    return excess_over(strong, others) is not None
 
 
 def is_above(first: Scores, second: Scores) -> bool:

@@ -107,7 +107,7 @@ POINTS = (
     Point(
         "White box against black",
         ATHALYE,
-        "Do gradients leave no more than queries, and than images of the bare classifier?",
+        "Do gradients leave no more than queries, images of the bare classifier, and one draw?",
         points.white_box,
     ),
     Point(

@@ -104,6 +104,12 @@ def covering(results: Sequence[Result], images: AbstractSet[int]) -> Sequence[Re
     return whole or results
 
 
+def widest(results: Sequence[Result]) -> Sequence[Result]:
+    """Of these results those that are of all images that the one of most has: a few images hide nothing."""
+    largest = max(results, key=lambda result: len(result.outcomes), default=None)
+    return covering(results, set(per_image(largest))) if largest else results
+
+
 def clean_scores(setting: Iterable[Result], defense: str) -> dict[int, float]:
     """The clean score of each image that any result of a defence measured; of several that of most draws."""
     scores: dict[int, float] = {}

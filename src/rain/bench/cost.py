@@ -12,8 +12,9 @@ from rain.bench.assets import Assets, device_name
 from rain.bench.cells import OWN_SIZE, Cell
 from rain.bench.grid import canonical, clean_cell
 from rain.bench.measure import Bench
-from rain.bench.metrics import interval, paired
+from rain.bench.metrics import interval
 from rain.bench.plan import settle, warn_of_damage, warn_of_other_sizes
+from rain.bench.significance import paired
 from rain.errors import OptionError
 from rain.files import is_file, is_folder, to_path
 from rain.images import enter

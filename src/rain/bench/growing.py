@@ -1,9 +1,9 @@
 """The points of the evaluation checklist about what grows: draws, steps and eps. Never imports torch."""
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import inf
+from typing import Any
 
 from rain.bench.cases import (
     LEAST_OF_NONE,
@@ -20,6 +20,7 @@ from rain.bench.cells import Result
 from rain.bench.columns import by_budget, grouped, option, steps, traits
 from rain.bench.metrics import NO_BUDGET, eps_text, per_image, unbounded, worst_images
 from rain.bench.weak_attacks import LEAST_EOT, LEAST_STEPS
+from rain.specs import nesting, write
 
 SMALL = 1 / 8
 """The share of a budget that counts as nearly nothing."""
@@ -161,10 +162,18 @@ def _without_draws(result: Result) -> tuple[str, int]:
     return result.cell.attack, result.cell.draws
 
 
-def _without_steps(result: Result) -> tuple[str, str, int, int]:
-    """What tells an attack from those that differ in the number of steps only."""
+def _without_steps(result: Result) -> tuple[Hashable, ...]:
+    """What tells an attack from those that differ in the number of steps only, by all of its options."""
     cell = result.cell
-    return re.sub(r"\bsteps=\d+(, )?", "", cell.attack), cell.access, cell.eot, cell.draws
+    spec, *_ = result.made_by.get("attack", (cell.attack,))
+    *outer, (name, options) = nesting(spec)
+    rest = [*outer, (name, {key: value for key, value in options.items() if key != "steps"})]
+    return tuple(_written(*one) for one in rest), cell.access, cell.eot, cell.draws
+
+
+def _written(name: str, options: Mapping[str, Any]) -> str:
+    """An attack without the one that it holds."""
+    return write(name, {key: value for key, value in options.items() if key != "attack"})
 
 
 def _clean(results: Iterable[Result], like: Mapping[int, float]) -> dict[int, float]:

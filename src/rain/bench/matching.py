@@ -75,18 +75,18 @@ def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = F
     """
     weaker = _weaker(first, second) + _weaker(second, first) if across else []
     rest = grouped([other for other in second if other not in weaker], lambda other: _question(other, across))
-    pairs: list[Pair] = []
-    only_first: list[Result] = []
-    for result in first:
-        candidates = [] if result in weaker else rest.get(_question(result, across), [])
-        partner = _nearest(result, candidates)
-        if partner is None:
-            only_first.append(result)
-        else:
-            candidates.remove(partner)
-            pairs.append(Pair(result, partner, _fault(result, partner)))
-    only_second = [other for others in rest.values() for other in others]
-    return Matching(pairs, only_first, only_second + [other for other in second if other in weaker])
+    partners: dict[int, Result] = {}
+    same = grouped([one for one in first if one not in weaker], lambda one: _question(one, across))
+    for question, results in same.items():
+        partners |= _nearest_first(results, rest.get(question, []))
+    pairs = [Pair(one, partners[id(one)], "") for one in first if id(one) in partners]
+    taken = {id(other) for other in partners.values()}
+    only_second = [other for others in rest.values() for other in others if id(other) not in taken]
+    return Matching(
+        [pair._replace(fault=_fault(pair.first, pair.second)) for pair in pairs],
+        [one for one in first if id(one) not in partners],
+        only_second + [other for other in second if other in weaker],
+    )
 
 
 def _weaker(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
@@ -101,9 +101,16 @@ def _weaker(results: Sequence[Result], others: Sequence[Result]) -> list[Result]
     return weaker
 
 
-def _nearest(result: Result, candidates: Iterable[Result]) -> Result | None:
-    partners = [other for other in candidates if _same_dataset(result, other)]
-    return min(partners, key=lambda other: _distance(result.cell, other.cell), default=None)
+def _nearest_first(results: Sequence[Result], others: Sequence[Result]) -> dict[int, Result]:
+    """Pair results of one question, the nearest to each other first: the partner of each by its identity."""
+    possible = [(one, other) for one in results for other in others if _same_dataset(one, other)]
+    partners: dict[int, Result] = {}
+    taken: set[int] = set()
+    for one, other in sorted(possible, key=lambda pair: _distance(pair[0].cell, pair[1].cell)):
+        if id(one) not in partners and id(other) not in taken:
+            partners[id(one)] = other
+            taken.add(id(other))
+    return partners
 
 
 def unlike_facts(pairs: Iterable[Pair]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:

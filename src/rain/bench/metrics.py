@@ -1,4 +1,4 @@
-"""Numbers out of raw results: accuracy, intervals, paired tests, the worst case over attacks, and the table.
+"""Numbers out of raw results: accuracy, intervals, the worst case over attacks, and the table.
 
 Every accuracy is a fraction of ALL images, whether or not the clean image was classified correctly. Never
 imports torch.
@@ -8,16 +8,13 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist, fmean
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from rain.bench.cells import ACCESSES, Cell, Outcome, Result
 from rain.errors import ResultError
 
 Z95 = NormalDist().inv_cdf(0.975)
 """Two-sided 95 % quantile of the normal distribution."""
-
-NOISE = 0.05
-"""A difference with a p-value of at least this may be noise."""
 
 NO_BUDGET = {"linf": 1.0, "l2": 100.0}
 """From here on a budget is none: linf reaches every image, and l2 destroys any of a usual size."""
@@ -43,23 +40,6 @@ class Placed(Protocol):
     @property
     def classifier(self) -> str:
         """Its spec."""
-
-
-class Paired(NamedTuple):
-    """A paired comparison of two columns, image by image.
-
-    Args:
-        images: that both measured.
-        difference: mean of first minus second.
-        p: two-sided p-value of no difference.
-        better, worse: images on which the first scores more, and less, than the second.
-    """
-
-    images: int
-    difference: float
-    p: float
-    better: int
-    worse: int
 
 
 def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) -> dict[int, float]:
@@ -127,6 +107,15 @@ def worst_images(results: Sequence[Result]) -> dict[int, float]:
     return {index: min(score[index] for score in scores) for index in sorted(shared)}
 
 
+def least_images(results: Iterable[Result]) -> dict[int, float]:
+    """Score each image by the attack that hurts it most, of those that were made on it."""
+    least: dict[int, float] = {}
+    for result in strongest(results):
+        for index, score in per_image(result).items():
+            least[index] = min(score, least.get(index, score))
+    return least
+
+
 def worst_case(results: Sequence[Result]) -> float:
     """Average ``worst_images``.
 
@@ -187,29 +176,6 @@ def interval(rate: float, count: float, variance: float | None = None) -> tuple[
         variance = rate * (1 - rate)
     half = Z95 * sqrt(variance / count + spread / (4 * count)) / (1 + spread)
     return max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate))
-
-
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
-    """Compare two scores per image over the images that both have, by the exact two-sided sign test.
-
-    Args:
-        first, second: from ``per_image`` or ``worst_images``.
-
-    Convention:
-        Images that score the same on both sides say nothing and are left out. Where every score is 0 or 1
-        this is McNemar's exact test. Where the mean goes one way and most images go the other, nothing is
-        proven either way, and p is 1.
-
-    Raises:
-        ResultError: no image is on both sides.
-    """
-    gaps = {index: first[index] - second[index] for index in first.keys() & second.keys()}
-    difference = _mean(gaps)
-    better = sum(gap > 0 for gap in gaps.values())
-    worse = sum(gap < 0 for gap in gaps.values())
-    agree = (difference > 0) == (better > worse)
-    p = _sign_test(better, worse) if agree else 1.0
-    return Paired(len(gaps), difference, p, better, worse)
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -325,16 +291,6 @@ def _score(outcome: Outcome, attacked: bool, averaged: bool) -> float:
         return float(answer == outcome.label)
     answers = outcome.robust if attacked else outcome.clean
     return fmean(answer == outcome.label for answer in answers)
-
-
-def _sign_test(better: int, worse: int) -> float:
-    """The exact two-sided p-value of so many changes for the better and for the worse, in whole numbers."""
-    changed = better + worse
-    ways = tail = 1
-    for k in range(min(better, worse)):
-        ways = ways * (changed - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / (1 << changed))
 
 
 def _majority_is_right(outcome: Outcome) -> bool:

@@ -1,10 +1,9 @@
 """The points of the evaluation checklist: each looks at one case. Never imports torch.
 
 What grows (draws, steps, eps) stands in ``rain.bench.growing``. A comparison fails only where it is beyond
-noise, image by image (``rain.bench.metrics.paired``).
+noise, image by image (``rain.bench.significance.paired``).
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,14 @@ from rain.bench.cases import (
     deciding,
     is_about,
     is_above,
+    is_weaker,
+    left_text,
     mean_text,
     nearly_none,
     worst_text,
 )
 from rain.bench.cells import Result
-from rain.bench.columns import is_adaptive, option, steps, traits
+from rain.bench.columns import is_adaptive, option, steps, traits, widest
 from rain.bench.metrics import percent_text, strongest, worst_images
 from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
@@ -33,6 +34,9 @@ from rain.specs import apart, parse, write
 
 TRIES = 1000
 """Random noises for each image, at least."""
+
+LESSER = ("transfer", "static", "frozen")
+"""The accesses of attackers who know less of the defence than an adaptive one."""
 
 TOO_EASY = 0.5
 """Where random points find what is planted on so many images, a proof says nothing of an attack."""
@@ -76,7 +80,7 @@ def proven_attack(case: Case) -> Verdict:
 
     Of several proofs of such attacks the worst counts.
     """
-    attacks = deciding(case.by_gradients)
+    attacks = [result for result in deciding(case.adaptive) if traits(result).sees == "gradients"]
     about = [proof for proof in case.proofs if any(is_about(proof, result) for result in attacks)]
     tested = [proof for proof in about if proof.images and proof.complete]
     if not tested:
@@ -104,16 +108,14 @@ def known_bound(case: Case) -> Verdict:
     if not case.random:
         return NOT_RANDOM
     known = case.with_access("known")
-    bound = worst_images(known)
-    if not bound:
+    if not known:
         return Verdict("not run", "", "attack with access known")
-    figure, failing = f"known {mean_text(bound)}", ""
+    figure, failing = f"known {left_text(known)}", ""
     for access in ("static", "adaptive"):
         others = case.with_access(access)
         same = [result for result in others if result.cell.attack in {one.cell.attack for one in known}]
-        scores = worst_images(same or others)
-        figure += f", {access} {mean_text(scores)}" if scores else ""
-        failing = access if is_above(bound, scores) else failing
+        figure += f", {access} {left_text(same or others)}" if others else ""
+        failing = access if is_weaker(known, same or others) else failing
     if failing:
         return Verdict("failed", figure, f"it is above {failing}: the attack fails, give it more steps")
     return Verdict("passed", figure)
@@ -137,8 +139,11 @@ def frozen_randomness(case: Case) -> Verdict:
     figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
     if nearly_none(known) and len(known) < LEAST_OF_NONE:
         return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least")
-    shares_images = known.keys() & bare.keys()
-    if nearly_none(known) or (shares_images and not is_above(known, bare)):
+    shared = known.keys() & bare.keys()
+    is_robust_behind = bool(shared) and not is_above(known, bare)
+    if is_robust_behind and not nearly_none(known) and len(shared) < LEAST_OF_NONE:
+        return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least, the bare ones, too")
+    if nearly_none(known) or is_robust_behind:
         return Verdict("passed", figure)
     if proven_attack(case).state == "passed":
         return Verdict("passed", f"{figure}; the attack is proven")
@@ -151,11 +156,11 @@ def many_steps(case: Case) -> Verdict:
     figure, failing = "", ""
     for access in SEEING_THROUGH:
         attacks = [result for result in case.with_access(access) if traits(result).sees == "gradients"]
-        one = worst_images([result for result in attacks if steps(result) == 1])
-        many = worst_images([result for result in attacks if steps(result) > 1])
+        one = [result for result in attacks if steps(result) == 1]
+        many = [result for result in attacks if steps(result) > 1]
         if one and many:
-            figure = figure or f"{access}: many {mean_text(many)}, one {mean_text(one)}"
-            failing = access if is_above(many, one) else failing
+            figure = figure or f"{access}: many {left_text(many)}, one {left_text(one)}"
+            failing = access if is_weaker(many, one) else failing
     if not figure:
         return Verdict("not run", "", "attack by fgsm with the same access, too")
     if failing:
@@ -164,29 +169,39 @@ def many_steps(case: Case) -> Verdict:
 
 
 def white_box(case: Case) -> Verdict:
-    """Who sees gradients leaves no more than who does not."""
-    strong = worst_images(case.by_gradients)
-    queries = worst_images([result for result in case.with_access("query") if traits(result).follows])
-    if not strong or not queries:
+    """Who knows the defence and sees gradients leaves no more than who knows less."""
+    strong = case.by_gradients
+    # An adaptive attack that sees no gradients is one by queries.
+    blind = [result for result in case.adaptive if result not in strong]
+    queries = [result for result in case.with_access("query") if traits(result).follows] + blind
+    by_access = {"query": queries} | {access: case.with_access(access) for access in LESSER}
+    lesser = {access: results for access, results in by_access.items() if results}
+    if not strong:
         return Verdict("not run", "", "attack by gradients (adaptive) and by queries (query)")
-    transfer = worst_images(case.with_access("transfer"))
-    figure = f"adaptive {mean_text(strong)}, query {mean_text(queries)}"
-    figure += f", transfer {mean_text(transfer)}" if transfer else ""
-    return _no_weaker(strong, [queries, transfer], figure, "gradients are masked, or the attack is weak")
+    parts = [f"adaptive {left_text(strong)}"]
+    parts += [f"{access} {left_text(results)}" for access, results in lesser.items()]
+    figure = ", ".join(parts)
+    stronger = [access for access, results in lesser.items() if is_weaker(strong, results)]
+    if stronger:
+        why = "gradients are masked, or the adaptive attack is weak"
+        return Verdict("failed", figure, f"{', '.join(stronger)} leaves less: {why}")
+    if not queries:
+        return Verdict("not run", figure, "attack by queries (query), too")
+    return Verdict("passed", figure)
 
 
 def random_noise(case: Case) -> Verdict:
     """The attack leaves no more than the worst of many random noises."""
     controls = [result for result in case.with_access("query") if not traits(result).follows]
-    strong, scores = worst_images(case.adaptive), worst_images(controls)
-    if not strong or not scores:
+    if not case.adaptive or not controls:
         return Verdict("not run", "", "run the attack noise with access query, too")
-    tries = max(option(result, "tries") for result in controls)
-    figure = f"adaptive {mean_text(strong)}, the worst of {tries:g} noises {mean_text(scores)}"
-    verdict = _no_weaker(strong, [scores], figure, "the attack is weaker than chance")
-    if verdict.state == "passed" and tries < TRIES:
+    tries = max(option(result, "tries") for result in widest(controls))
+    figure = f"adaptive {left_text(case.adaptive)}, the worst of {tries:g} noises {left_text(controls)}"
+    if is_weaker(case.adaptive, controls):
+        return Verdict("failed", figure, "the attack is weaker than chance")
+    if tries < TRIES:
         return Verdict("not run", figure, f"take {TRIES} tries")
-    return verdict
+    return Verdict("passed", figure)
 
 
 def by_scores(case: Case) -> Verdict:
@@ -277,14 +292,6 @@ def submitted_again(case: Case) -> Verdict:
     parts = [f"mean {mean_text(worst_on_all(attacks, 1))}"]
     parts += [f"on all of {count}: {mean_text(worst_on_all(attacks, count))}" for count in counts]
     return Verdict("passed", ", ".join(parts))
-
-
-def _no_weaker(
-    strong: Mapping[int, float], others: Iterable[Mapping[int, float]], figure: str, why: str
-) -> Verdict:
-    if any(is_above(strong, weaker) for weaker in others):
-        return Verdict("failed", figure, why)
-    return Verdict("passed", figure)
 
 
 def _ran(case: Case, sees: str, advice: str) -> Verdict:

@@ -4,7 +4,7 @@ One function is one point. It goes by what an attack declared (``rain.registry.T
 Never imports torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from rain.bench.cells import Result
@@ -23,9 +23,11 @@ from rain.bench.columns import (
     option,
     steps,
     traits,
+    widest,
 )
 from rain.bench.findings import Finding, Findings
-from rain.bench.metrics import NOISE, Paired, access_order, paired, per_image, unbounded, worst_images
+from rain.bench.metrics import access_order, least_images, per_image, strongest, unbounded, worst_images
+from rain.bench.significance import NOISE, Paired, paired
 from rain.specs import parse
 
 LEAST_EOT = 10
@@ -123,7 +125,7 @@ def adaptive_above_others(column: Column) -> Findings:
     for budget, adaptive in by_budget(column.bounded_adaptive).items():
         ordered = sorted(weaker_by_budget.get(budget, []), key=lambda result: result.cell.access)
         for access, others in grouped(ordered, lambda result: result.cell.access).items():
-            excess = above(worst_images(adaptive), worst_images(others))
+            excess = excess_over(adaptive, others)
             if excess:
                 points = f"{100 * excess.difference:.1f} points above the {access} one (p = {excess.p:.2g})"
                 what = f"at {budget} the adaptive figure is {points}, so the adaptive attack is too weak"
@@ -258,6 +260,17 @@ def _by_attack(column: Column) -> list[Result]:
 def _falls_short(result: Result) -> bool:
     reach = option(result, "steps") * option(result, "step", "step_size")
     return 0 < reach < result.cell.eps * (1 - 1e-6)
+
+
+def excess_over(strong: Sequence[Result], others: Sequence[Result]) -> Paired | None:
+    """By how much attacks leave more than others: than the worst of these, or than any single one; or None.
+
+    What few images say hides nothing that many do: a rival counts with all of its images.
+    """
+    own = least_images(strong)
+    rivals = [worst_images(widest(others)), *map(per_image, strongest(others))]
+    excesses = [excess for scores in rivals if (excess := above(own, scores))]
+    return max(excesses, key=lambda excess: excess.difference, default=None)
 
 
 def above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:

@@ -119,7 +119,7 @@ def _sentences(measured: "Cost") -> list[str]:
 
 def _loss_text(line: "Line") -> str:
     """Say what is lost with so many draws: ``costs 5.4 points of clean accuracy with 1 draw``."""
-    from rain.bench.metrics import NOISE
+    from rain.bench.significance import NOISE
 
     verb = "adds" if line.lost < 0 else "costs"
     chance = " (which may be noise)" if line.p >= NOISE else ""

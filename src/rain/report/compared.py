@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores, grouped
 from rain.bench.matching import Matching, Pair, unlike_facts
-from rain.bench.metrics import NOISE, Z95, Paired, eps_text, paired, per_image, percent_text, place_text
+from rain.bench.metrics import Z95, eps_text, per_image, percent_text, place_text
+from rain.bench.significance import NOISE, Paired, paired
 from rain.report.labels import fact_text, spec_text
 
 MORE = 2
@@ -17,7 +18,7 @@ HEADER = ("", "Images", "A", "B", "A - B", "95 %", "p", "A better, worse")
 
 ABOUT = (
     "Accuracies in %, on single draws, of the images that both measured. A - B in points, with the interval "
-    "for matched pairs (Agresti and Min); p: exact sign test, image by image."
+    "for matched pairs (Agresti and Min); p: exact test of the mean, image by image."
 )
 
 NOTHING = "A and B have no cell in common: nothing can be compared."

@@ -5,7 +5,8 @@ from itertools import combinations
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores
-from rain.bench.metrics import Paired, paired, strongest, worst_images
+from rain.bench.metrics import strongest, worst_images
+from rain.bench.significance import Paired, paired
 from rain.report.labels import read_spec
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import grouped, is_attacked
-from rain.bench.metrics import NOISE, Paired, interval, paired, per_image, percent_text, place_order
+from rain.bench.metrics import interval, per_image, percent_text, place_order
+from rain.bench.significance import NOISE, Paired, paired
 from rain.report.labels import defense_labels
 
 SMALLEST = 0.0005

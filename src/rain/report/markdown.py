@@ -9,15 +9,9 @@ from rain.bench.cells import Cell, Result
 from rain.bench.certificates import CertifiedResult
 from rain.bench.checks import check
 from rain.bench.columns import grouped, without_corruptions
-from rain.bench.metrics import (
-    Paired,
-    access_order,
-    eps_text,
-    place_order,
-    place_text,
-    unbounded,
-)
+from rain.bench.metrics import access_order, eps_text, place_order, place_text, unbounded
 from rain.bench.proofs import Proof
+from rain.bench.significance import Paired
 from rain.report.budget_table import EMPTY, budget_table
 from rain.report.certificates import ABOUT as CERTIFIED
 from rain.report.certificates import certificate_sections
@@ -49,8 +43,8 @@ from rain.report.verdict import Headline, at_largest_budgets, summary
 
 COMPARED = (
     "Image by image, on single draws: by how many points the first is better, on how many images it is "
-    "better and worse, and the p-value of no difference (exact sign test). Under an access each image meets "
-    "the worst of the attacks that both met."
+    "better and worse, and the p-value of no difference (exact test of the mean). Under an access each image "
+    "meets the worst of the attacks that both met."
 )
 
 

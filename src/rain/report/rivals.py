@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores, grouped, is_adaptive, without_corruptions
-from rain.bench.metrics import NOISE, Paired, eps_text, paired, percent_text, unbounded, worst_images
+from rain.bench.metrics import eps_text, percent_text, unbounded, worst_images
+from rain.bench.significance import NOISE, Paired, paired
 
 Scores = Mapping[int, float]
 

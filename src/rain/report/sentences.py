@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rain.bench.columns import grouped
-from rain.bench.metrics import NOISE, Paired, eps_text, percent_text, place_text
+from rain.bench.metrics import eps_text, percent_text, place_text
+from rain.bench.significance import NOISE, Paired
 
 if TYPE_CHECKING:
     from rain.report.verdict import Figure, Headline, Verdict

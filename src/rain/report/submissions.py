@@ -1,6 +1,7 @@
 """What random defences keep of an image that is submitted several times, as a table. Never imports torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, grouped
@@ -58,11 +59,13 @@ def _section(
     for defense in defenses:
         own = [one for one in setting if one.cell.defense == defense]
         by_access = {access: _of_access(largest, defense, access) for access in accesses}
-        counts = counts_of(own)
+        cleanest = _cleanest(own)
+        counts = counts_of([cleanest, *chain.from_iterable(by_access.values())])
+        is_random = any("yes" in one.made_by.get("defense_random", ()) for one in own) or counts[-1] > 1
         for count in counts:
-            clean = right_on_all(_cleanest(own), count, attacked=False)
+            clean = right_on_all(cleanest, count, attacked=False)
             scores = [clean, *(worst_on_all(same, count) for same in by_access.values())]
-            body.append([labels[defense], str(count) if counts[-1] > 1 else "any", *map(_rate, scores)])
+            body.append([labels[defense], str(count) if is_random else "any", *map(_rate, scores)])
         if counts[-1] > 1:
             sentences.append(_sentence(labels[defense], by_access, counts[-1]))
     header = ["Defence", "Submissions", "Clean", *accesses]

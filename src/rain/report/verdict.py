@@ -12,16 +12,8 @@ from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
 from rain.bench.columns import access_of, clean_scores, covering, grouped, is_adaptive, without_corruptions
-from rain.bench.metrics import (
-    NOISE,
-    Paired,
-    paired,
-    place_order,
-    scores_of,
-    strongest,
-    unbounded,
-    worst_images,
-)
+from rain.bench.metrics import place_order, scores_of, strongest, unbounded, worst_images
+from rain.bench.significance import NOISE, Paired, paired
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.report.labels import defense_labels
 from rain.report.sentences import say
@@ -199,7 +191,7 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
         gain=_paired_on(images, worst, bare_worst),
         submissions=submissions,
         resubmitted=resubmitted,
-        most_images=max(len(clean), *(figure.images for figure in under.values())),
+        most_images=max([len(clean), *(figure.images for figure in under.values())]),
         complete=all(result.complete for result in [*column, *bare]),
     )
 
