@@ -367,3 +367,21 @@ def test_a_small_resnet_is_read_as_training_leaves_it_and_bare(tmp_path: Path) -
         checkpoints.save(module, tmp_path / "own.safetensors", {})
         again = load_classifier("small_resnet", weights=tmp_path / "own.safetensors")
         assert checkpoints.digest(again) == checkpoints.digest(own)
+
+
+def test_every_shipped_file_has_a_row_and_says_what_it_was_measured_at() -> None:
+    folder = Path(checkpoints.__file__).parent / "weights"
+    page = (folder / "README.md").read_text()
+    paths = sorted(folder.glob("*.safetensors"))
+    assert paths
+    for path in paths:
+        assert f"\n| `{path.stem}` |" in page, path.stem
+        card = checkpoints.read(path)[1]
+        assert all(card[name] for name in ("measured", "data", "licence")), path.stem
+
+
+def test_the_shipped_small_classifiers_have_the_same_classes() -> None:
+    plain, robust = (load_classifier("small_resnet", weights=name) for name in ("imagenette", "madry2"))
+    assert len(plain.categories) == 10
+    assert plain.categories == robust.categories
+    assert set(checkpoints.shipped("small_resnet")) == {"imagenette", "madry2"}
