@@ -52,9 +52,11 @@ def all_defenses(
 
 
 def robust_classifiers(results: Sequence[Result], eps: float) -> str:
-    """Draw the study of robust classifiers, with the shipped one before RAIN out of another study."""
-    with_networks = [f"rain(enhancer=compact(weights={name}))" for name in ("adversarial", "imagenette")]
-    others = load(ROOT / "studies" / "imagenette96")
+    """Draw the study of robust classifiers, with the shipped one behind RAIN out of two others."""
+    with_networks = [
+        f"rain(enhancer=compact(weights={name}))" for name in ("known", "adversarial", "imagenette")
+    ]
+    others = [one for study in ("imagenette96", "known96") for one in load(ROOT / "studies" / study)]
     shipped = [one for one in others if one.cell.defense in with_networks]
     return baseline_plot([*results, *shipped], eps, NAMES)
 

@@ -20,9 +20,13 @@ def test_none_stops_its_attacker() -> None:
 
 
 def test_some_stop_it() -> None:
-    results = [*three_columns(defense="a"), *three_columns(defense="b", adaptive=0.5)[1:]]
+    results = [*three_columns(defense="a"), *three_columns(defense="b", adaptive=0.64)[1:]]
     assert said_of(*results).startswith("1 of these 2 defences does not stop an attacker who knows it: ")
-    assert said_of(*three_columns(adaptive=0.5)).startswith("This defence stops an attacker who knows it: ")
+    assert said_of(*three_columns(adaptive=0.64)).startswith("This defence stops an attacker who knows it: ")
+
+
+def test_who_takes_more_than_a_tenth_is_not_stopped() -> None:
+    assert said_of(*three_columns(adaptive=0.5)).startswith("This defence does not stop")
 
 
 def test_what_holds_without_a_gain_stops_nobody() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SMALLEST = 0.0005
 """What is less than this is 0.0 in print."""
 
-STOPS = 0.5
+STOPS = 0.9
 """A defence stops an attacker if it holds at least this share of what he would have taken without it."""
 
 ATTACKER = "an attacker who knows it"
