@@ -124,7 +124,10 @@ def test_calibration_sets_the_threshold_and_a_file_of_it_serves_again(tmp_path: 
     calibration = hardened.calibrate(clean, "sixty")
     assert list(calibration.scores) == ["l1"]
     prediction = hardened.predict(clean)
-    assert prediction.flagged.sum() == 5  # the sixth largest of 61 * 0.1 is the threshold
+    # The sixth largest of 61 * 0.1 is the threshold; in a batch of another size it may be rounded otherwise.
+    clearly = prediction.suspicion > hardened.defense.threshold * (1 + 1e-5)
+    assert clearly.sum() == 5
+    assert (prediction.flagged & ~clearly).sum() <= 1
     path = tmp_path / "squeezing.json"
     calibration.save(path)
     assert load(path) == calibration
