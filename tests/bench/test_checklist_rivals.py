@@ -6,6 +6,7 @@ import pytest
 from synthetic import with_facts
 from test_checklist import attacked, bare, deterministic, of, only, proof
 
+from rain.bench.access import in_full
 from rain.bench.cells import Result
 from rain.bench.checks import check
 from rain.report.verdict import summary
@@ -65,7 +66,15 @@ def test_no_claim_where_scores_do_more_than_gradients_with_one_access() -> None:
 def test_few_images_show_nothing_of_frozen_randomness() -> None:
     behind = [bare(), attacked(0.1)]
     assert of("Randomness frozen", *behind, attacked(1.0, 5, access="known")).state == "not run"
-    assert of("Randomness frozen", *behind, attacked(1.0, 40, access="known")).state == "failed"
+    several = [attacked(1.0, 40, access="known"), attacked(1.0, 5, attack="apgd", access="known")]
+    assert of("Randomness frozen", *behind, several[0]).state == "failed"
+    assert of("Randomness frozen", *behind, *several).state == "failed"
+
+
+def test_few_images_hide_no_rise_where_eps_grows() -> None:
+    curve = [attacked(0.1, eps=0.5 / 255), attacked(0.6)]
+    for further in ([], [attacked(0.0, 5, attack="apgd")]):
+        assert of("eps to 0", *curve, *further).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +95,6 @@ def test_what_differs_in_its_steps_only_is_a_curve_however_it_is_written(
 
 
 def _in_full(attack: str) -> Result:
-    from rain.bench.access import in_full
-
     one = deterministic(attacked(0.1, defense="jpeg", draws=1, eot=1, attack=attack))
     return with_facts(one, attack=in_full(attack))
 

@@ -129,13 +129,13 @@ def frozen_randomness(case: Case) -> Verdict:
     """
     if not case.random:
         return NOT_RANDOM
-    known, frozen = worst_images(case.with_access("known")), worst_images(case.with_access("frozen"))
+    known, frozen = (worst_images(widest(case.with_access(access))) for access in ("known", "frozen"))
     if not known:
         figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
         if nearly_none(frozen) and len(frozen) >= LEAST_OF_NONE:
             return Verdict("passed", figure)
         return Verdict("not run", figure, "attack with access known, which is judged by the draw it saw")
-    bare = worst_images(case.bare)
+    bare = worst_images(widest(case.bare))
     figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
     if nearly_none(known) and len(known) < LEAST_OF_NONE:
         return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least")
