@@ -1,0 +1,62 @@
+"""What experiments 46 and 47 say of two studies, held against these."""
+
+from pathlib import Path
+
+import pytest
+
+from rain.bench.cells import load
+from rain.bench.metrics import per_image, percent_text, worst_images
+from rain.bench.significance import Paired, paired
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "docs" / "notebook"
+
+
+def scores(study: str, defense: str, attack: str = "") -> dict[int, float]:
+    """What adaptive attacks leave of each image; without an attack, the clean scores."""
+    results = [one for one in load(ROOT / "studies" / study) if one.cell.defense == defense]
+    if attack:
+        return worst_images(
+            [one for one in results if one.cell.access == "adaptive" and attack in one.cell.attack]
+        )
+    (clean,) = (one for one in results if one.cell.attack == "none")
+    return per_image(clean, attacked=False)
+
+
+def behind(weights: str) -> str:
+    return f"rain(enhancer=compact(weights={weights}))"
+
+
+def points(comparison: Paired) -> str:
+    return percent_text(abs(comparison.difference))
+
+
+@pytest.mark.parametrize("weights", ["adversarial", "imagenette"])
+def test_the_gains_of_experiment_46(weights: str) -> None:
+    page = (NOTEBOOK / "46-before-a-robust-classifier.md").read_text()
+    gain = paired(scores("behind96", behind(weights), "pgd"), scores("behind96", "none", "pgd"))
+    assert gain.p < 0.001
+    assert f"{points(gain)} points, better on {gain.better} images and worse on " in page
+
+
+def test_tuning_gains_nothing_in_experiment_46() -> None:
+    page = (NOTEBOOK / "46-before-a-robust-classifier.md").read_text()
+    tuned = behind("runs/behind/tuned/weights.safetensors")
+    change = paired(scores("behind96", tuned, "pgd"), scores("behind96", behind("adversarial"), "pgd"))
+    assert change.p > 0.5
+    assert f"(better on {change.better}, worse on {change.worse})" in page
+
+
+def test_the_figures_of_experiment_47() -> None:
+    page = (NOTEBOOK / "47-known-draw-long.md").read_text()
+    new, old = (
+        scores(study, behind(weights), "steps=80")
+        for study, weights in (("known96", "known"), ("imagenette96", "adversarial"))
+    )
+    left = [f"{percent_text(sum(each.values()) / len(each))}" for each in (new, old)]
+    gain = paired(new, old)
+    assert f"it holds {left[0]} where `adversarial` holds {left[1]}" in page
+    assert f"it is better on {gain.better} and worse on {gain.worse} (p < 0.001)" in page
+    cost = paired(scores("known96", behind("known")), scores("imagenette96", behind("adversarial")))
+    assert f"(better on {cost.better} of {cost.images}, worse on {cost.worse}, p = {cost.p:.2f})" in page
+    assert f"{left[0]} instead of {left[1]}" in (NOTEBOOK / "index.md").read_text()
