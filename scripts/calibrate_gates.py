@@ -31,6 +31,7 @@ GATES = {
     "lite0-default": (LITE0, "rain"),
     "small-plain": (SMALL, "rain(enhancer=compact(weights=imagenette))"),
     "small-adversarial": (SMALL, "rain(enhancer=compact(weights=adversarial))"),
+    "small-known": (SMALL, "rain(enhancer=compact(weights=known))"),
     "lite0-squeezing": (LITE0, "squeezing"),
     "lite2-squeezing": (LITE2, "squeezing"),
     "small-squeezing": (SMALL, "squeezing"),

@@ -55,6 +55,11 @@ def test_a_hardened_classifier_is_not_hardened_again() -> None:
         rain.harden(rain.harden(tiny(), "rain", enhancer="bicubic"), "jpeg")
 
 
+def test_who_gives_the_name_of_a_classifier_is_told_how_to_load_it() -> None:
+    with pytest.raises(OptionError, match="rain.load_classifier"):
+        rain.harden("efficientnet_lite0", "rain")  # type: ignore[arg-type]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_classifier_that_cannot_be_copied_is_told(images: Tensor) -> None:
     classifier = tiny()

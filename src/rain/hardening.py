@@ -45,7 +45,8 @@ def harden(
     """
     if not isinstance(classifier, nn.Module):
         kind = type(classifier).__name__
-        raise OptionError(f"classifier must be an nn.Module from images to logits, got {kind}")
+        hint = "; rain.load_classifier(...) gives one by name" if isinstance(classifier, str) else ""
+        raise OptionError(f"classifier must be an nn.Module from images to logits, got {kind}{hint}")
     if any(isinstance(module, Defense) for module in classifier.modules()):
         what = "its randomness would be hidden from seeds and attackers"
         raise OptionError(f"this classifier is hardened already, and {what}: give the bare one")
