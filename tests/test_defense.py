@@ -56,7 +56,7 @@ def test_a_hardened_classifier_is_not_hardened_again() -> None:
 
 
 def test_who_gives_the_name_of_a_classifier_is_told_how_to_load_it() -> None:
-    with pytest.raises(OptionError, match="rain.load_classifier"):
+    with pytest.raises(OptionError, match=r"rain\.load_classifier"):
         rain.harden("efficientnet_lite0", "rain")  # type: ignore[arg-type]
 
 
