@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from skimage.color import rgb2ycbcr, ycbcr2rgb
 from skimage.restoration import denoise_wavelet
 from torch import nn
 
@@ -53,13 +54,26 @@ def test_the_gradient_goes_to_the_pixel_that_was_copied():
     assert (gradient[5], gradient[6], gradient[0]) == (0, 2, 1)
 
 
-def test_the_wavelets_are_those_of_scikit_image(images: torch.Tensor):
+def test_the_wavelets_are_those_of_scikit_image_in_2018(images: torch.Tensor):
     deflection = rain.load_defense("pixel_deflection(sigma=0.1)")
     stages = deflection.stages(images, deflection.draw(images, torch.Generator().manual_seed(0)))
-    picture = stages["deflected"][1].permute(1, 2, 0).double().numpy()
-    reference = denoise_wavelet(picture, sigma=0.1, wavelet="db1", convert2ycbcr=True, channel_axis=-1)
-    reference = torch.from_numpy(reference).permute(2, 0, 1).float().clamp(0, 1)
+    channels = rgb2ycbcr(stages["deflected"][1].permute(1, 2, 0).double().numpy())
+    for index in range(3):
+        channel = channels[..., index]
+        low, span = channel.min(), channel.max() - channel.min()
+        channels[..., index] = denoise_wavelet((channel - low) / span, sigma=0.1, wavelet="db1") * span + low
+    reference = torch.from_numpy(ycbcr2rgb(channels)).permute(2, 0, 1).float().clamp(0, 1)
     torch.testing.assert_close(stages["enhanced"][1], reference, atol=1e-4, rtol=0)
+
+
+def test_the_wavelets_keep_a_plain_picture_and_a_grey_one_grey():
+    deflection = rain.load_defense("pixel_deflection(deflections=1, sigma=0.1)")
+    plain = torch.full((1, 3, 16, 16), 0.4)
+    torch.testing.assert_close(deflection(plain), plain)
+    grey = torch.rand(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    smooth = deflection(grey)
+    torch.testing.assert_close(smooth[:, :1].expand_as(smooth), smooth, atol=2e-3, rtol=0)
+    assert not torch.equal(smooth, grey)
 
 
 class Twice(nn.Module):

@@ -52,8 +52,9 @@ class PixelDeflection(Defense):
         after Athalye, Carlini (arXiv 1804.03286), who broke it so.
 
     Differs: the default has no map, so that it is the same before any classifier. The map is computed of the
-        picture that comes; the authors read one that was made before. The released code takes each channel's
-        place apart, and may copy what was copied before.
+        picture that comes; the authors read one that was made before. As in the paper a pixel is replaced as
+        a whole; the released code counts the values of single channels, so that 200 are a third of ours, and
+        may copy what was copied before.
     """
 
     keeps_places = True
