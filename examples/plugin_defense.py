@@ -3,7 +3,7 @@
     python examples/plugin_defense.py
 
 Grids and ``rain list`` know it once your package has the entry point
-``[project.entry-points."rain.defenses"]`` with the line ``noise = "plugin_defense:Noise"``.
+``[project.entry-points."rain.defenses"]`` with the line ``my_noise = "plugin_defense:Noise"``.
 """
 
 import torch

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:rain halves by bicubic, and its 
 PRESETS = [f"rain(preset={name})" for name in ("released", "no_shift", "no_pick", "no_dg")]
 UNTRAINED = "enhancer=compact(weights=None)"
 FURTHER = [
-    "rain(down=pixel)",
+    "rain(down=pixel, enhancer=bicubic)",
     f"rain(keep=2, {UNTRAINED})",
     f"rain(down=pixel, keep=3, {UNTRAINED})",
     "rain(down=scale, enhancer=bicubic)",

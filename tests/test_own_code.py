@@ -11,6 +11,7 @@ from measuring import grid
 from models import tiny
 from torch import Tensor
 
+import rain
 from rain.bench import runners
 from rain.bench.access import traits_text
 from rain.errors import OptionError, RainError, ResultError, UnknownNameError
@@ -84,6 +85,19 @@ def test_a_defence_and_its_options_come_by_their_place(mine: Path, images: Tenso
     assert torch.equal(defense(images), images)
     gate = load_defense("gated(defense=mine:Noise(sigma=0.2), threshold=1)")
     assert gate.defense.sigma == 0.2
+
+
+def test_a_file_may_be_called_as_a_built_in_that_takes_no_argument(mine: Path, images: Tensor) -> None:
+    mine.rename(mine.parent / "bit_depth.py")
+    assert type(load_defense("bit_depth:Noise")).__module__ == "bit_depth"
+    assert type(load_defense("bit_depth")).__module__ == "rain.defenses.bit_depth"
+    sys.modules.pop("bit_depth", None)
+
+
+def test_halves_stay_halves_behind_a_draw_in_float32(mine: Path, images: Tensor) -> None:
+    for spec in ("mine:Noise", "chain(parts=bit_depth+mine:Noise)"):
+        model = rain.harden(tiny(), spec).to(torch.bfloat16)
+        assert model(images.bfloat16()).dtype == torch.bfloat16
 
 
 def test_an_attack_comes_by_its_place_and_is_checked_as_ours(mine: Path, images: Tensor) -> None:

@@ -15,7 +15,7 @@ SPECS = [
     *DEFENSES.names(),
     *(f"rain(preset={name})" for name in ("released", "no_shift", "no_dg")),
     "rain(preset=no_pick, enhancer=compact(weights=None))",
-    *("rain(down=pixel)", "rain(down=pixel, keep=3, enhancer=compact(weights=None))"),
+    *("rain(down=pixel, enhancer=bicubic)", "rain(down=pixel, keep=3, enhancer=compact(weights=None))"),
     *("rain(keep=2, enhancer=compact(weights=None))", "chain(parts=noise+rain)", "tv(drop=0)"),
     *("rain(cell=4, enhancer=bicubic)", "rain(down=pixel, cell=4, shift=0.2, enhancer=bicubic)"),
 ]

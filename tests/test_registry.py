@@ -12,6 +12,7 @@ import pytest
 from rain import entries
 from rain.cli import catalogue
 from rain.errors import OptionError, PluginError, UnknownNameError, did_you_mean
+from rain.options import of_another_type
 from rain.registry import (
     ATTACKS,
     CLASSIFIERS,
@@ -27,7 +28,7 @@ from rain.registry import (
     own_traits,
     traits_of,
 )
-from rain.specs import fraction, number, parse, write
+from rain.specs import canonical, chain, fraction, number, parse, write
 
 # --- specs
 
@@ -111,6 +112,14 @@ def test_write_is_canonical() -> None:
         == write("pgd", {"eps": 8 / 255, "steps": 3})
         == "pgd(eps=8/255, steps=3)"
     )
+
+
+def test_a_chain_has_one_key_however_it_is_written() -> None:
+    key = chain(["jpeg", "rain(shift=0.0, seam=wrapped)"])
+    assert key == "chain(parts=jpeg+rain(seam=wrapped, shift=0.0))"
+    for spec in ("chain(parts=jpeg + rain(shift=0.0,seam=wrapped))", key):
+        assert canonical(spec) == key
+    assert chain(["rain( shift = 0.0 )"]) == "rain(shift=0.0)"
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, "a,b", "f(x", "f)x("])
@@ -347,3 +356,19 @@ def blind(number: int) -> int:
 def test_traits_that_do_not_exist_are_refused(field: str, value: str) -> None:
     with pytest.raises(OptionError, match=f"{field} must be one of"):
         Traits(**{field: value})
+
+
+def test_an_option_of_another_type_is_told_in_words() -> None:
+    def build(steps: int = 1, rate: float | None = None, name: str = "") -> int:
+        return steps + 1 + len(name.strip()) + int(rate or 0)
+
+    assert of_another_type(build, {"steps": 3, "rate": 2, "name": "x"}) == ""
+    assert of_another_type(build, {"rate": None}) == ""
+    assert of_another_type(build, {"steps": "x"}) == "steps must be an integer, got 'x'"
+    assert of_another_type(build, {"steps": True}) == "steps must be an integer, got True"
+    assert of_another_type(build, {"rate": "x"}) == "rate must be a number or None, got 'x'"
+    assert of_another_type(build, {"name": 3}) == "name must be text, got 3"
+    with pytest.raises(OptionError, match="network must be torchvision/NAME or timm/NAME, got 3"):
+        CLASSIFIERS.build("robustbench:x.safetensors(network=3)")
+    with pytest.raises(OptionError, match="sha256 must be text, got 3"):
+        CLASSIFIERS.build("robustbench:x.safetensors(sha256=3)")

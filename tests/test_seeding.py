@@ -42,6 +42,20 @@ class Theirs(Defense):
         return (images + 0.1 * draw["noise"]).clamp(0, 1)
 
 
+class Mixin:
+    """Not a defence, and no place where one looks for one's methods."""
+
+    def draw(self, images: Images, generator: Generator | None = None) -> Draw:
+        return {"noise": torch.randn(images.shape, generator=generator)}
+
+    def transform(self, images: Images, draw: Draw) -> Images:
+        return images.add_(draw["noise"]).clamp_(0, 1)
+
+
+class Mixed(Mixin, Defense):
+    """What it does stands in a mixin."""
+
+
 class Still(Defense):
     """It draws nothing, and is told of no generator."""
 
@@ -112,6 +126,14 @@ def test_the_draws_of_another_package_are_not_foreseen_either(images: Tensor, wr
     own = defense.fresh_draw(batch, Generator().manual_seed(0), copies)
     assert is_foreseen(own, defense.fresh_draw(batch, Generator().manual_seed(0), copies))
     assert not is_foreseen(defense.draw(batch), defense.draw(batch))
+
+
+def test_what_comes_from_a_mixin_is_guarded_too(images: Tensor) -> None:
+    before = images.clone()
+    assert not is_foreseen(*drawn_twice(Mixed(), images, 1))
+    Mixed()(images)
+    assert torch.equal(images, before)
+    assert not vars(Mixin.draw)  # which stays as it is
 
 
 def test_a_defence_that_draws_nothing_gets_no_generator(images: Tensor) -> None:

@@ -154,6 +154,10 @@ class StraightThrough(Defense):
         """Whether the wrapped defence does."""
         return self.defense.answers_itself
 
+    def meet(self, classifier: nn.Module) -> None:
+        """Show the classifier to the wrapped defence."""
+        self.defense.meet(classifier)
+
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw as the wrapped defence does."""
         return self.defense.draw(images, generator)
@@ -248,9 +252,9 @@ def attackable(model: Hardened, *, gate: str = "soft") -> Hardened:
     defense = model.defense
     if isinstance(defense, Detector):
         stand_ins = [with_gradient(part) for part in defense.compared()]
-        return Hardened(model.classifier, defense.seen_as(gate, *stand_ins))
+        return model.with_defense(defense.seen_as(gate, *stand_ins))
     through = with_gradient(defense)
-    return model if through is defense else Hardened(model.classifier, through)
+    return model if through is defense else model.with_defense(through)
 
 
 def with_gradient(defense: Defense) -> Defense:

@@ -16,7 +16,8 @@ from typing import Any
 from rain import specs
 from rain.errors import OptionError, PluginError, RainError, UnknownNameError, did_you_mean, shown
 from rain.hints import unknown
-from rain.own_code import ENDINGS, describe, import_definition, is_place
+from rain.options import of_another_type
+from rain.own_code import ENDINGS, describe, import_definition, is_module, is_place
 
 SEES = ("gradients", "scores", "labels")
 STOPS = ("never", "fooled", "boundary")
@@ -193,8 +194,12 @@ class Registry:
 
     def is_own_code(self, name: str) -> bool:
         """Whether a name is the place of a definition in a module of the user's: ``mine:Noise``."""
-        is_entry = specs.split(name)[0] in self.names_and_makers()
-        return self.own_code and is_place(name) and not is_entry
+        if not (self.own_code and is_place(name)):
+            return False
+        entry = specs.split(name)[0]
+        if entry not in self.names_and_makers():
+            return True
+        return not self.about(entry).argument and is_module(entry)  # a file that is called as the entry is
 
     def summary(self, name: str) -> str:
         """The first line of a definition's docstring."""
@@ -204,6 +209,8 @@ class Registry:
         """Find what a spec names, without building it: its entry, its argument if it has one, its options."""
         head, options = specs.parse(spec)
         name, separator, argument = specs.split(head)
+        if self.is_own_code(head):
+            return head, None, options
         if not separator or (name in self.makers and separator == "/"):
             return head, None, options
         if (
@@ -234,10 +241,10 @@ class Registry:
             built = definition(argument, **options) if needed else definition(**options)
         except (RainError, Warning):
             raise
-        except TypeError as error:
-            raise OptionError(f"{self.kind} {shown(spec)}: {error}") from error
-        except ENDINGS as error:  # whatever a constructor stumbles over, values and memory
-            raise OptionError(f"{self.kind} {shown(spec)} raised {describe(error)}") from error
+        except ENDINGS as error:  # whatever a constructor stumbles over: types, values and memory
+            said = f": {error}" if isinstance(error, TypeError) else f" raised {describe(error)}"
+            fault = of_another_type(definition, options)
+            raise OptionError(f"{self.kind} {shown(spec)}{f': {fault}' if fault else said}") from error
         self._check_built(spec, built)
         return built
 

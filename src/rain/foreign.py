@@ -4,22 +4,35 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from rain.seeding import is_graph, unforeseen
 
 Method = Callable[..., Any]
 
+GUARDED = "_rain_guarded"
+
 
 def guard(kind: type) -> None:
-    """Wrap the methods that a class of another package defines itself.
+    """Wrap the methods that a class of another package defines, or has from one that is no defence of ours.
 
     Without a generator, ``draw`` and ``spread`` get a fresh one. It is on the CPU, like those that seeds and
     the bench give. ``transform``, ``stages`` and ``answer`` get a copy of the images: they may work in place.
+    What the first two make has the type of the images.
     """
     for name, wrap in WRAPPERS.items():
-        if name in vars(kind):
-            setattr(kind, name, wrap(vars(kind)[name]))
+        method = getattr(kind, name)
+        if _is_foreign(kind, name) and not hasattr(method, GUARDED):
+            guarded = wrap(method)
+            setattr(guarded, GUARDED, True)
+            setattr(kind, name, guarded)
+
+
+def _is_foreign(kind: type, name: str) -> bool:
+    """Whether the class that defines a method is one of another package; a mixin may be."""
+    definer = next(base for base in kind.__mro__ if name in vars(base))
+    return definer.__module__.partition(".")[0] != "rain"
 
 
 def _draw(draw: Method) -> Method:
@@ -41,9 +54,16 @@ def _spread(spread: Method) -> Method:
 def _on_a_copy(method: Method) -> Method:
     @functools.wraps(method)
     def wrapped(self: Any, images: Tensor, draw: Any) -> Any:
-        return method(self, images.clone(), draw)
+        return _of_type(method(self, images.clone(), draw), images.dtype)
 
     return wrapped
+
+
+def _of_type(made: Any, kind: torch.dtype) -> Any:
+    """Images, or pictures by name, in the type of the images: a draw in float32 makes halves wide."""
+    if isinstance(made, dict):
+        return {name: _of_type(picture, kind) for name, picture in made.items()}
+    return made.to(kind) if isinstance(made, Tensor) and made.is_floating_point() else made
 
 
 def _answer(answer: Method) -> Method:

@@ -35,6 +35,13 @@ class Hardened(nn.Module):
         self.eval()
         defense.meet(self.classifier)
 
+    def with_defense(self, defense: Defense) -> "Hardened":
+        """The same classifier, no copy of it, behind a view or a part of its defence, which knows it."""
+        other = Hardened.__new__(Hardened)
+        nn.Module.__init__(other)
+        other.classifier, other.defense = self.classifier, defense
+        return other.eval()
+
     @property
     def independent(self) -> bool:
         """Whether each image of a batch has its own draw."""

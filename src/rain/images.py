@@ -72,6 +72,8 @@ def check_images(images: Tensor, what: str = "images") -> None:
 def _shape_hint(shape: tuple[int, ...]) -> str:
     if len(shape) == 4 and shape[3] == 3:
         return "; move the channels first with .permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] == 1:
+        return "; give a grey image three equal channels with .expand(-1, 3, -1, -1)"
     if len(shape) == 3 and shape[0] == 3:
         return "; add the batch axis with image[None]"
     return ""

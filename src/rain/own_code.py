@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +60,12 @@ def is_place(head: str) -> bool:
     return bool(separator) and name.isidentifier() and all(part.isidentifier() for part in path.split("."))
 
 
+def is_module(name: str) -> bool:
+    """Whether there is a module of this name, in the working directory or installed; it is not imported."""
+    _see_working_directory()
+    return find_spec(name) is not None
+
+
 def _callables_of(home: ModuleType) -> list[str]:
     """What can be called and was defined in the module itself."""
     callables = {name: value for name, value in vars(home).items() if callable(value)}
@@ -66,18 +73,22 @@ def _callables_of(home: ModuleType) -> list[str]:
 
 
 def _import(kind: str, path: str, target: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    _see_working_directory()
     try:
         return importlib.import_module(path)
     except ENDINGS as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (path == missing or path.startswith(f"{missing}.")):
-            what = f"no module {missing!r}, neither in {here} nor installed"
+            what = f"no module {missing!r}, neither in {os.getcwd()} nor installed"
             raise UnknownNameError(f"{kind} {target!r}: {what}") from None
         what = f"importing {path} raised {describe(error)}"
         raise OptionError(f"{kind} {target!r}: {what}") from error
+
+
+def _see_working_directory() -> None:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
 
 
 def describe(error: BaseException) -> str:

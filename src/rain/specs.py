@@ -126,13 +126,16 @@ def apart(text: str) -> list[str]:
 
 def chain(parts: Sequence[str]) -> str:
     """The canonical spec of the defences, at least one, one after the other: of one, its own."""
-    canonicals = [canonical(part) for part in parts]
-    return write("chain", {"parts": "+".join(canonicals)}) if len(canonicals) > 1 else canonicals[0]
+    return canonical(write("chain", {"parts": "+".join(parts)}) if len(parts) > 1 else parts[0])
 
 
 def canonical(spec: str) -> str:
-    """One spelling for a spec, so that one thing has one key."""
-    return write(*parse(spec))
+    """One spelling for a spec, and of a chain for each of its parts, so that one thing has one key."""
+    name, options = parse(spec)
+    parts = options.get("parts")
+    if name == "chain" and isinstance(parts, str):
+        options["parts"] = "+".join(canonical(part) for part in apart(parts))
+    return write(name, options)
 
 
 def defense_within(spec: str) -> str:

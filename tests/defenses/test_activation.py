@@ -10,8 +10,10 @@ from models import tiny
 from torch import nn
 
 import rain
+from rain.adaptive import StraightThrough, attackable
 from rain.bench.assets import Assets
 from rain.defenses._activation import ActivationMap
+from rain.defenses.pixel_deflection import PixelDeflection
 from rain.errors import OptionError
 from rain.promises import check_promises
 
@@ -149,12 +151,25 @@ def test_a_classifier_without_such_layers_is_refused(images: torch.Tensor):
 
 def test_one_defence_stands_before_one_classifier():
     defense = rain.load_defense(SPEC)
-    rain.harden(Looking(), defense)
-    rain.harden(Looking(), defense)  # the same weights
-    other = Looking()
-    other.last.weight.data *= 2
+    classifier = Looking()
+    first = rain.harden(classifier, defense)
     with pytest.raises(OptionError, match="make one for each"):
-        rain.harden(other, defense)
+        rain.harden(classifier, defense)  # which would ask a copy of its own
+    assert first.defense._activation.classifier is first.classifier
+
+
+@pytest.mark.parametrize("spec", [SPEC, f"gated(defense={SPEC}, threshold=0.1)", f"chain(parts=jpeg+{SPEC})"])
+def test_a_view_for_attackers_leaves_the_map_with_the_model(spec: str, images: torch.Tensor):
+    hardened = rain.harden(Looking(), spec)
+    attackable(hardened)(images)
+    maps = [part._activation for part in hardened.modules() if isinstance(part, PixelDeflection)]
+    assert [one.classifier is hardened.classifier for one in maps] == [True]
+    hardened.double()(images.double())
+
+
+def test_a_map_goes_through_a_hand_made_bpda(images: torch.Tensor):
+    hardened = rain.harden(Looking(), StraightThrough(rain.load_defense(SPEC)))
+    assert hardened(images).isfinite().all()
 
 
 def test_the_twin_with_folded_batch_norms_has_the_same_map():

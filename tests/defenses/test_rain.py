@@ -302,7 +302,13 @@ def test_a_card_says_what_dg_was_trained_behind(tmp_path: Path) -> None:
     network, path = ENHANCERS.build(tiny), tmp_path / "dg.safetensors"
     recipe = json.dumps({"defense": "rain(keep=2, enhancer=compact(weights=x))"})
     cases: list[tuple[dict[str, str], str, bool]] = [
-        ({"behind": "rain"}, "rain(down=pixel, {})", True),
+        ({"behind": "rain"}, "rain({})", True),
+        ({"behind": "rain"}, "rain(down=pixel, {})", False),
+        ({"behind": "rain(down=pixel)"}, "rain(down=pixel, {})", True),
+        ({"behind": "rain(down=pixel)"}, "rain({})", False),
+        ({"behind": "rain(down=bicubic)"}, "rain(down=scale, {})", False),
+        ({"behind": "rain(down=bicubic)"}, "wavelet_sr({})", True),
+        ({"behind": "rain"}, "wavelet_sr({})", False),
         ({"behind": "rain"}, "rain(down=bicubic, {})", False),
         ({"behind": "rain(keep=2)"}, "rain(keep=2, {})", True),
         ({"behind": "rain(keep=2)"}, "rain({})", False),
@@ -311,6 +317,7 @@ def test_a_card_says_what_dg_was_trained_behind(tmp_path: Path) -> None:
         ({"recipe": recipe}, "rain(keep=2, {})", True),
         ({"recipe": recipe}, "rain({})", False),
         ({"behind": "wavelet_sr"}, "rain(down=bicubic, {})", True),
+        ({"behind": "wavelet_sr"}, "wavelet_sr({})", True),
         ({"data": "mine"}, "rain(down=bicubic, {})", True),
         *[
             ({"recipe": broken}, "rain(down=bicubic, {})", True)
@@ -330,6 +337,7 @@ def test_a_card_says_what_dg_was_trained_behind(tmp_path: Path) -> None:
 def test_shipped_weights_say_what_they_were_trained_behind() -> None:
     others = {
         "cell4": "rain(cell=4, down=pixel)",
+        "sr": "rain(down=bicubic, shift=0.0)",
         "denoise12": "smooth(sigma=0.12)",
         "denoise25": "smooth(sigma=0.25)",
         "denoise224": "smooth(sigma=0.25)",

@@ -46,6 +46,17 @@ def test_a_pixel_looks_up_its_place_and_its_brightness() -> None:
     assert torch.allclose(middle[..., 0, 0], grid[:, :, 0].mean((2, 3)), atol=1e-6)
 
 
+def test_places_are_exact_in_half_precision() -> None:
+    grid, guide = (
+        torch.arange(200.0).view(1, 1, 1, 1, 200).bfloat16(),
+        torch.full((1, 1, 800), 0.5).bfloat16(),
+    )
+    columns = slice_grid(grid.expand(1, 1, 3, 2, 200), guide)[0, 0, 0]
+    assert columns.dtype == torch.bfloat16
+    exact = ((torch.arange(800) + 0.5) / 4 - 0.5).clamp(0, 199)
+    torch.testing.assert_close(columns, exact.bfloat16())
+
+
 def test_the_guide_starts_as_the_mean_of_the_colours() -> None:
     images = rand(2, 3, 4, 5)
     assert torch.allclose(Guide()(images), images.mean(1), atol=1e-6)

@@ -213,8 +213,9 @@ def unfit(column: Column) -> Findings:
         reasons = {"rain halves by bicubic, and its DG was not trained for that"}
     for reason in sorted(reasons):
         why = "it restores less than one that was trained for it"
-        advice = "do not read the difference to rain as what picking, or keeping fewer pixels, is worth"
-        yield Finding("warning", column.defense, f"{reason}: {why}; {advice}")
+        if name == "rain":
+            why += "; do not read the difference to rain as what picking, or keeping fewer pixels, is worth"
+        yield Finding("warning", column.defense, f"{reason}: {why}")
 
 
 def _cell_text(cell: Cell) -> str:

@@ -56,7 +56,7 @@ def robustbench(
 
     Source: Croce et al., RobustBench (arXiv 2010.09670), whose ImageNet models resize to 256 and crop 224.
     """
-    if not network.startswith(("torchvision/", "timm/")):
+    if not (isinstance(network, str) and network.startswith(("torchvision/", "timm/"))):
         raise OptionError(f"robustbench: network must be torchvision/NAME or timm/NAME, got {network!r}")
     file = to_path(path)
     state, card = _read(file, sha256.strip().lower())

@@ -7,6 +7,7 @@ from rain.adaptive import straight_through
 from rain.defense import Defense, Draw
 from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_integer
 from rain.pictures import compress
 from rain.registry import DEFENSES
 
@@ -31,9 +32,7 @@ class Jpeg(Defense):
 
     def __init__(self, quality: int = 75):
         super().__init__()
-        if not isinstance(quality, int) or not 1 <= quality <= 100:
-            raise OptionError(f"quality must be an integer from 1 to 100, got {quality!r}")
-        self.quality = quality
+        self.quality = check_integer(quality, "quality", 1, 100)
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw nothing."""

@@ -4,7 +4,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.adaptive import straight_through
-from rain.calibration import identity
 from rain.defense import Defense, Draw
 from rain.defenses._activation import ActivationMap
 from rain.defenses._arrays import by_picture
@@ -71,17 +70,15 @@ class PixelDeflection(Defense):
         self.sigma = check_number(sigma, "sigma", 0, 1)
         self._denoise = denoiser("pixel_deflection", self.sigma)
         self._activation: ActivationMap | None = None
-        self._classifier = ""
 
     def meet(self, classifier: nn.Module) -> None:
         """Look for what the map is made of, if there is one."""
         if self.map == "none":
             return
-        other = identity(classifier)
-        if self._classifier not in ("", other):
+        if self._activation is not None and self._activation.classifier is not classifier:
             what = "this pixel_deflection(map=cam) stands before another classifier already"
             raise OptionError(f"{what}: make one for each")
-        self._classifier, self._activation = other, ActivationMap(classifier)
+        self._activation = ActivationMap(classifier)
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "places" (N, deflections), which pixels are replaced, and "sources", by which.

@@ -13,6 +13,7 @@ from rain.defense import Defense, Draw
 from rain.defenses._enhancing import build_enhancer, check_enlarged
 from rain.errors import OptionError, did_you_mean, shown
 from rain.images import Images
+from rain.options import check_flag, check_number
 from rain.plans import Cells, Offsets, Plan
 from rain.randomize import SIDES, draw_choice, draw_offsets, draw_size, mend, pick, resize, shift
 from rain.registry import DEFENSES
@@ -21,6 +22,9 @@ from rain.specs import apart, parse
 PICKING = ("channel", "pixel")
 DOWN = (*PICKING, "bicubic", "scale")
 SEAMS = ("mirrored", "wrapped")
+
+MOST = 16
+"""The largest factor by which down = "scale" makes a picture small."""
 
 NO_GRAPH = (
     'down = "scale" draws the size of the picture, and an exported model has one size: it cannot be exported'
@@ -46,24 +50,29 @@ class Options:
     scale_high: float = 2.5
 
     def __post_init__(self) -> None:
-        if self.down not in DOWN:
+        if not isinstance(self.down, str) or self.down not in DOWN:
             raise OptionError(f"down must be one of {', '.join(DOWN)}, got {shown(self.down)}")
-        if not isinstance(self.shared_shift, bool):
-            raise OptionError(f"shared_shift must be true or false, got {shown(self.shared_shift)}")
+        check_flag(self.shared_shift, "shared_shift")
         if type(self.keep) is not int or self.keep not in (1, 2, 3):
             raise OptionError(f"keep must be 1, 2 or 3 of the four pixels of a cell, got {shown(self.keep)}")
         if self.keep > 1 and self.down not in PICKING:
             raise OptionError(f"keep says how many pixels are picked, and down = {self.down!r} picks none")
         self._check_cell()
-        if not 0 <= self.shift <= 1:
-            raise OptionError(f"shift must be a fraction of the side in [0, 1], got {shown(self.shift)}")
-        if self.seam not in SEAMS:
+        check_number(self.shift, "shift, a fraction of the side,", 0, 1)
+        if not isinstance(self.seam, str) or self.seam not in SEAMS:
             raise OptionError(f"seam must be one of {', '.join(SEAMS)}, got {shown(self.seam)}")
         if self.seam == "mirrored" and self.shift >= 0.5:
             what = f"a shift of {self.shift} leaves nothing to mirror"
             raise OptionError(f"{what}: make it less than 0.5, or give seam=wrapped")
-        if not 1 <= self.scale_low <= self.scale_high:
-            raise OptionError("scale_low and scale_high must be at least 1, the lower one first")
+        check_number(self.scale_low, "scale_low", 1, MOST)
+        check_number(self.scale_high, "scale_high", 1, MOST)
+        if self.scale_low > self.scale_high:
+            what = f"scale_low ({self.scale_low:g}) is above scale_high ({self.scale_high:g})"
+            raise OptionError(f"{what}: the lower one comes first")
+        bounds = (self.scale_low, self.scale_high)
+        if self.down != "scale" and bounds != (Options.scale_low, Options.scale_high):
+            what = f"scale_low and scale_high bound a random factor, and down = {self.down!r} has none"
+            raise OptionError(f"{what}: take down=scale, or leave them out")
 
     def _check_cell(self) -> None:
         if type(self.cell) is not int or self.cell not in SIDES:
@@ -100,8 +109,9 @@ class Rain(Defense):
             channel apart, as released), "pixel" (one draw for all three), "bicubic" (nothing random), "scale"
             (bicubic, by a random factor).
         keep: how many pixels of each cell are kept, 1 (the default, as released) to 3. DG gets them all if it
-            is informed (``compact``), else their mean. The shipped weights were trained on one. Behind
-            another ``down`` or ``keep`` than its own a DG restores less, and a warning says so.
+            is informed (``compact``), else their mean. Behind another
+            ``down`` or ``keep`` than its own a DG restores less, and a warning says so. The shipped weights
+            were trained on one pixel and down = "channel", those of cell = 4 on down = "pixel".
         cell: side of the cells in pixels: 2 (the default, as released), or 4. Of each 4x4 cell one pixel is
             kept, which proves more against few changed pixels (``rain.ablation``), and needs a DG of x4:
             ``compact(scale=4, weights=PATH)`` or bicubic. It goes with down = "channel" or "pixel", and
@@ -114,8 +124,8 @@ class Rain(Defense):
             strip, as released).
         enhancer: a spec of DG (``rain list enhancers``), "compact" by default, or a module from (N, 3, h, w)
             to (N, 3, 2h, 2w), with cell = 4 to (N, 3, 4h, 4w), both in [0, 1].
-        scale_low: the lower bound of the random factor, for down = "scale": at least 1, 1.5 by default.
-        scale_high: its upper bound, 2.5 by default.
+        scale_low: the lower bound of the random factor, for down = "scale": 1 to 16, 1.5 by default.
+        scale_high: its upper bound, to 16, 2.5 by default.
 
     Shape: (N, 3, H, W) to (N, 3, H, W). A side that is no multiple of ``cell`` is padded to one by repeating
         its edge; the result is cropped.
@@ -148,8 +158,8 @@ class Rain(Defense):
         scale_high: float | None = None,
     ):
         super().__init__()
-        if preset not in PRESETS:
-            raise OptionError(f"rain has no preset {preset!r}; {did_you_mean(preset, list(PRESETS))}")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise OptionError(f"rain has no preset {preset!r}; {did_you_mean(str(preset), list(PRESETS))}")
         changes: dict[str, Any] = {
             "down": down,
             "keep": keep,
@@ -178,10 +188,10 @@ class Rain(Defense):
     @property
     def unfit(self) -> str:
         """Why DG does not fit the way in which this defence halves pictures; "" if it does, or none knows."""
-        trained = _trained_behind(self.enhancer)
+        trained = trained_behind(self.enhancer)
         if trained is None:
             return "" if self.keep == 1 or _may_know(self.enhancer, self.keep) else _misfit(self, None)
-        fits = (self.down in PICKING) == (trained.down in PICKING) and self.keep == trained.keep
+        fits = (self.down, self.keep) == (trained.down, trained.keep)
         return "" if fits else _misfit(self, trained)
 
     @property
@@ -321,7 +331,7 @@ def _is_informed(enhancer: nn.Module) -> bool:
     return bool(getattr(enhancer, "informed", False))
 
 
-def _trained_behind(enhancer: nn.Module) -> Options | None:
+def trained_behind(enhancer: nn.Module) -> Options | None:
     """How the pictures were halved on which a DG was trained; None where its card does not say it."""
     card: dict[str, str] = getattr(enhancer, "card", None) or {}
     try:
@@ -345,19 +355,17 @@ def _rain_within(spec: str) -> tuple[str, dict[str, Any]]:
 
 def _misfit(defense: Rain, trained: Options | None) -> str:
     """Say how a defence halves pictures, and how those were halved that its DG knows."""
-    how = f"keeps {_pixels(defense.keep)} of each cell" if defense.down in PICKING else _halves(defense.down)
-    but = ""
-    if trained is not None:
-        but = f", but for {_pixels(trained.keep) if trained.down in PICKING else trained.down}"
-    return f"rain {how}, and its DG was not trained for that{but}"
+    verb = "keeps" if defense.down in PICKING else "halves by"
+    but = "" if trained is None else f", but for {way(trained.down, trained.keep)}"
+    return f"rain {verb} {way(defense.down, defense.keep)}, and its DG was not trained for that{but}"
 
 
-def _halves(down: str) -> str:
-    return "halves by a random factor" if down == "scale" else f"halves by {down}"
-
-
-def _pixels(keep: int) -> str:
-    return "one pixel" if keep == 1 else f"{keep} pixels"
+def way(down: str, keep: int) -> str:
+    """Say in words what is kept of a picture."""
+    if down not in PICKING:
+        return "a random factor" if down == "scale" else down
+    pixels = "one pixel" if keep == 1 else f"{keep} pixels"
+    return f"{pixels} of each cell" + (", the same in all colours" if down == "pixel" else "")
 
 
 def _may_know(enhancer: nn.Module, keep: int) -> bool:

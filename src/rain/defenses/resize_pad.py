@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Generator
 
 from rain.defense import Defense, Draw
-from rain.errors import OptionError
 from rain.images import Images
+from rain.options import check_number
 from rain.plans import Plan, Uniform
 from rain.registry import DEFENSES
 from rain.seeding import drawing_from
@@ -17,7 +17,8 @@ class ResizePad(Defense):
     """Shrink each image to a random size, then pad it with black at a random place back to its own size.
 
     Args:
-        smallest: the least size, as a fraction of the side, in (0, 1]. The default is the paper's 299 of 331.
+        smallest: the least size, as a fraction of the side, from 0.01 to 1. The default is the paper's 299 of
+            331.
 
     Raises:
         OptionError: ``smallest`` is out of range.
@@ -31,9 +32,7 @@ class ResizePad(Defense):
 
     def __init__(self, smallest: float = 299 / 331):
         super().__init__()
-        if not 0 < smallest <= 1:
-            raise OptionError(f"smallest must be in (0, 1], got {smallest!r}")
-        self.smallest = smallest
+        self.smallest = check_number(smallest, "smallest", 0.01, 1)
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw "uniform": (N, 3), for each image its size, top and left, as fractions of what is possible."""

@@ -45,10 +45,16 @@ class Smooth(Defense):
         self.sigma = check_number(sigma, "sigma", 0.01, 2)
         self._noise = LatticeNoise(self.sigma)
         self.enhancer = None if enhancer is None else build_enhancer(enhancer)
+        if self.unfit:
+            warnings.warn(f"{self.unfit}: it restores less than one that was trained for it", stacklevel=2)
+
+    @property
+    def unfit(self) -> str:
+        """Why the denoiser does not fit this noise; "" if it does, or none knows."""
         trained = _trained_for(self.enhancer)
-        if trained is not None and trained != self.sigma:
-            what = f"this denoiser was trained for a sigma of {trained:g}, and this noise has {self.sigma:g}"
-            warnings.warn(f"{what}: it restores less than one that was trained for it", stacklevel=2)
+        if trained is None or trained == self.sigma:
+            return ""
+        return f"this denoiser was trained for a sigma of {trained:g}, and this noise has {self.sigma:g}"
 
     @property
     def smoothing(self) -> LatticeNoise:

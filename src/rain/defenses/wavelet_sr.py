@@ -1,5 +1,7 @@
 """Wavelet denoising, then super-resolution, then back to the size of before."""
 
+import warnings
+
 from torch import Generator, nn
 
 from rain.adaptive import straight_through
@@ -7,6 +9,7 @@ from rain.defense import Defense, Draw
 from rain.defenses._arrays import by_picture
 from rain.defenses._enhancing import build_enhancer, check_enlarged
 from rain.defenses._wavelets import denoiser
+from rain.defenses.rain import trained_behind, way
 from rain.images import Images, resample
 from rain.options import check_number
 from rain.registry import DEFENSES
@@ -35,18 +38,30 @@ class WaveletSr(Defense):
         (arXiv 1901.01677); BPDA after Athalye et al. (arXiv 1802.00420).
 
     Differs: the authors' network is EDSR, here ``enhancer="edsr(weights=PATH)"``; its weights are not
-        shipped. The default is ``compact`` with the weights of RAIN's DG that is not told what was picked.
+        shipped. The default is ``compact``, trained to enlarge pictures that bicubic has halved. One that
+        was trained behind RAIN's picks restores less, and a warning says so.
         The authors classify the enlarged picture; here the size stays.
     """
 
     random = False
     keeps_places = True
 
-    def __init__(self, sigma: float = 0.02, enhancer: str | nn.Module = "compact(weights=blind)"):
+    def __init__(self, sigma: float = 0.02, enhancer: str | nn.Module = "compact(weights=sr)"):
         super().__init__()
         self.sigma = check_number(sigma, "sigma", 0, 1)
         self._denoise = denoiser("wavelet_sr", self.sigma)
         self.enhancer = build_enhancer(enhancer)
+        if self.unfit:
+            warnings.warn(f"{self.unfit}: it restores less than one that was", stacklevel=2)
+
+    @property
+    def unfit(self) -> str:
+        """Why the network does not fit here; "" if it does, or none knows."""
+        trained = trained_behind(self.enhancer)
+        if trained is None or trained.down == "bicubic":
+            return ""
+        what = f"the network of wavelet_sr was trained for {way(trained.down, trained.keep)}"
+        return f"{what}, and not to enlarge a whole picture"
 
     def draw(self, images: Images, generator: Generator | None = None) -> Draw:
         """Draw nothing."""

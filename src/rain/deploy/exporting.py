@@ -107,7 +107,7 @@ def _write(
     """Trace, write and check."""
     plans = model.defense.plan()
     batch = 1 if is_one_by_one(model.defense) else None
-    behind = Hardened(model.classifier, model.defense.defense) if isinstance(model.defense, Gated) else model
+    behind = model.with_defense(model.defense.defense) if isinstance(model.defense, Gated) else model
     graphs, programs = {}, {}
     for part, module in modules_of(behind, apart=gate is not None or int8 is not None).items():
         programs[part] = trace(part, module, plans, size, batch)

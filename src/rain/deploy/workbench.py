@@ -151,7 +151,7 @@ def _defended(served: Served, images: Images) -> dict[str, Any]:
         said["flagged"] = bool(prediction.flagged[0])
         said["suspicion"] = float(prediction.suspicion[0])
         said["overrules"] = getattr(hardened.defense, "overrules", True)
-    behind = Hardened(hardened.classifier, inner(hardened))
+    behind = hardened.with_defense(inner(hardened))
     draws = []
     for _ in range(DRAWS if hardened.defense.random else 1):
         probabilities = behind(images, generator=_fresh()).float().softmax(1)[0]

@@ -141,16 +141,18 @@ def slice_grid(grid: Tensor, guide: Tensor) -> Tensor:
 
     Shape: returns (N, C, H, W).
 
-    Convention: values stand at the centres of cells; beyond the outermost centres they are held.
+    Convention: values stand at the centres of cells; beyond the outermost centres they are held. Places are
+        computed in float32 at least: half precision has no digits for them.
     """
     count, height, width = guide.shape
+    kind, guide = guide.dtype, guide if guide.dtype.itemsize >= 4 else guide.float()
     down = (2 * torch.arange(height, device=guide.device, dtype=guide.dtype) + 1) / height - 1
     across = (2 * torch.arange(width, device=guide.device, dtype=guide.dtype) + 1) / width - 1
     rows = down[:, None].expand(count, height, width)
     columns = across.expand(count, height, width)
     places = torch.stack([columns, rows, 2 * guide - 1], -1)[:, None]
     sampled = F.grid_sample(grid.to(places.dtype), places, padding_mode="border", align_corners=False)
-    return sampled[:, :, 0]
+    return sampled[:, :, 0].to(kind)
 
 
 def _check_sizes(side: int, width: int, bins: int) -> None:
