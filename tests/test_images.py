@@ -155,3 +155,8 @@ def test_what_rounding_does_to_a_budget() -> None:
         attacked = moved.clamp(0, 1)
         levels = float(distance(quantize(attacked), images, "linf").max()) * 255
         assert most - 0.01 < levels < most + 0.001
+
+
+def test_a_grey_batch_is_told_how_to_get_three_channels() -> None:
+    with pytest.raises(ImageError, match=r"\.expand\(-1, 3, -1, -1\)"):
+        check_images(torch.rand(2, 1, 8, 8))

@@ -67,6 +67,25 @@ class Honest(Rounding):
 
 
 @pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (
+            {"draw": lambda self, images: {}},
+            r"draw: too many .*; write def draw\(self, images, generator=None",
+        ),
+        ({"transform": lambda self: None}, r"write def transform\(self, images, draw\)"),
+        (
+            {"answer": lambda self, classify, images, draw: None},
+            r"'copies'; write def answer\(self, classify",
+        ),
+    ],
+)
+def test_a_method_that_takes_other_arguments_is_told_at_once(methods: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        type("Odd", (Rounding,), methods)
+
+
+@pytest.mark.parametrize(
     ("defense", "said"),
     [
         (Rounding, "says differentiable = True, and no gradient comes through it"),

@@ -1,12 +1,14 @@
 """Defences of other packages: what is done so that none can be foreseen, and none spoils what it is given."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from rain.errors import OptionError
 from rain.seeding import is_graph, unforeseen
 
 Method = Callable[..., Any]
@@ -20,13 +22,27 @@ def guard(kind: type) -> None:
     Without a generator, ``draw`` and ``spread`` get a fresh one. It is on the CPU, like those that seeds and
     the bench give. ``transform``, ``stages`` and ``answer`` get a copy of the images: they may work in place.
     What the first two make has the type of the images.
+
+    Raises:
+        OptionError: a method takes other arguments than it is called with.
     """
     for name, wrap in WRAPPERS.items():
         method = getattr(kind, name)
         if _is_foreign(kind, name) and not hasattr(method, GUARDED):
+            _check_arguments(kind, name, method)
             guarded = wrap(method)
             setattr(guarded, GUARDED, True)
             setattr(kind, name, guarded)
+
+
+def _check_arguments(kind: type, name: str, method: Method) -> None:
+    """Raise ``OptionError`` for a method that cannot be called as the bench calls it."""
+    arguments = ARGUMENTS[name]
+    positional, _, named = arguments.partition(", *, ")
+    try:
+        inspect.signature(method).bind("self", *positional.split(", "), **({"copies": 1} if named else {}))
+    except TypeError as error:
+        raise OptionError(f"{kind.__name__}.{name}: {error}; write def {name}(self, {arguments})") from None
 
 
 def _is_foreign(kind: type, name: str) -> bool:
@@ -79,6 +95,15 @@ def _source(defense: Any, images: Tensor, generator: Generator | None) -> Genera
         return unforeseen()
     return generator
 
+
+ARGUMENTS = {
+    "draw": "images, generator=None",
+    "spread": "images, copies, generator=None",
+    "transform": "images, draw",
+    "stages": "images, draw",
+    "answer": "classify, images, draw, *, copies=1",
+}
+"""What each of them is called with."""
 
 WRAPPERS: dict[str, Callable[[Method], Method]] = {
     "draw": _draw,

@@ -44,14 +44,23 @@ def as_hub(state: dict[str, Tensor]) -> dict[str, Any]:
     return prefixed(state, "model.") | prefixed(normalize, "normalize.")
 
 
+def as_sequence(state: dict[str, Tensor]) -> dict[str, Any]:
+    """An ``nn.Sequential`` of a layer that normalises, and the model."""
+    normalize = {"mean": torch.full((1, 3, 1, 1), 0.45), "std": torch.full((1, 3, 1, 1), 0.2)}
+    return prefixed(state, "1.") | prefixed(normalize, "0.")
+
+
 LAYOUTS: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
     "bare": dict,
     "model.": lambda state: prefixed(state, "model."),
     "state_dict": lambda state: {"state_dict": prefixed(state, "module."), "epoch": 3},
     "hub": as_hub,
     "library": as_library,
+    "sequence": as_sequence,
 }
-COLOURS = {"hub": ([0.45] * 3, [0.2] * 3), "library": ([0.4, 0.5, 0.6], [0.25] * 3)}
+COLOURS = {name: ([0.45] * 3, [0.2] * 3) for name in ("hub", "sequence")} | {
+    "library": ([0.4, 0.5, 0.6], [0.25] * 3)
+}
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 

@@ -24,8 +24,8 @@ PARTS = ("state_dict", "model", "last")
 COPIES = ("module.attacker.", "attacker.")
 """A second copy of the network and its constants, which one of the training codes leaves in its files."""
 
-CONSTANTS = re.compile(r"(?:^|\.)(?:normalize|normalizer)\.(mean|new_mean|std|new_std)$")
-"""The mean and std that a file may hold beside the weights."""
+CONSTANTS = re.compile(r"(?:^|\.)(?:new_)?(mean|std)$")
+"""The mean and std that a file may hold beside the weights, whatever layer they are in."""
 
 
 @CLASSIFIERS.register(argument=":PATH")
@@ -130,7 +130,7 @@ def _split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tenso
             continue
         constant = CONSTANTS.search(name)
         if constant:
-            constants[constant[1].removeprefix("new_")] = tensor
+            constants[constant[1]] = tensor
         else:
             weights[name] = tensor
     return weights, constants
