@@ -41,6 +41,14 @@ def test_a_plan_needs_no_dataset_and_leaves_what_it_measured(pictures: Path, tmp
     assert "| 50 | 10 | 40 |" in done.output
 
 
+def test_what_was_measured_goes_to_the_output(pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(GRID.format(dataset=f"csv:{pictures}"))
+    done = rain("plan", file, "--examples", 4, "--json", "-", "--device", "cpu")
+    assert json.loads(done.stdout)["sizes"] == [[4, 4]]
+    assert not Path("-").exists()
+
+
 @pytest.mark.parametrize("text", ["0", "5,,6", "a", "-1", "9999999999", ",", "\u0663"])
 def test_numbers_that_are_none_are_one_line(tmp_path: Path, text: str) -> None:
     done = rain("plan", "demo", "--chunks", text)

@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from synthetic import cell, result, share, three_columns, write
 from typer.testing import CliRunner
 
@@ -72,3 +73,36 @@ def test_markdown_goes_to_a_file_or_to_the_output(tmp_path: Path) -> None:
     beside = CliRunner().invoke(app, ["report", str(tmp_path), "--markdown", str(file)])
     assert file.read_text() == alone.stdout
     assert f"tables: {file}" in beside.stderr
+
+
+def test_the_page_goes_to_the_output_and_no_file_of_that_name_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "runs", three_columns())
+    outcome = CliRunner().invoke(app, ["report", "runs", "--html", "-"])
+    assert outcome.stdout.startswith("<!doctype html>")
+    assert outcome.stdout.rstrip().endswith("</html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    write(tmp_path / "runs", three_columns())
+    (tmp_path / "taken").mkdir()
+    options = ["--json", str(tmp_path / "rows.json"), "--csv", str(tmp_path / "taken")]
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path / "runs"), *options])
+    assert outcome.exit_code == 1
+    assert "taken: cannot be written" in outcome.output
+    assert not (tmp_path / "rows.json").exists()
+
+
+def test_only_what_is_asked_for_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise AssertionError("nobody asked")
+
+    for name in ("streams_to_json", "page"):
+        monkeypatch.setattr(f"rain.report.exports.{name}", fail)
+    write(tmp_path, three_columns())
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path), "--csv", "-"])
+    assert outcome.exit_code == 0, outcome.exception
+    assert outcome.stdout.startswith("dataset")

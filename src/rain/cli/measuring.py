@@ -83,7 +83,11 @@ def run(
         str | None, typer.Option(help="Another dataset than the grid's, for example csv:PATH.")
     ] = None,
     examples: Annotated[
-        int | None, typer.Option(min=1, help="Another number of images than the grid's.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Another number of images than the grid's; attacks with fewer of their own keep those.",
+        ),
     ] = None,
     classifier: Annotated[
         str | None,

@@ -11,11 +11,11 @@ from rain.cli.errors import clean_errors, print_aside
 from rain.cli.options import Device
 
 GRID_HELP = "A grid file (TOML), or the name of a shipped grid. Its dataset need not be there."
-EXAMPLES_HELP = "Another number of images than the grid's."
+EXAMPLES_HELP = "Another number of images than the grid's; attacks with fewer of their own keep those."
 CHUNKS_HELP = "Sizes of chunks to compare."
 WORKERS_HELP = "Numbers of workers to compare: processes, jobs or GPUs."
 DATASET_HELP = "Where the picture comes from on which models are timed."
-JSON_HELP = "Write what was measured here."
+JSON_HELP = "Write what was measured here; - for standard output, and nothing else."
 
 
 def plan(
@@ -42,8 +42,12 @@ def plan(
         sizes, numbers = _numbers(chunks, "--chunks"), _numbers(workers, "--workers")
         need = measure_need(read(grid, examples=examples), dataset, device)
         if as_json:
+            text = json.dumps(asdict(need), indent=1, sort_keys=True) + "\n"
+            if str(as_json) == "-":
+                print(text, end="")
+                return
             file = to_path(as_json)
-            write_named(file, (json.dumps(asdict(need), indent=1, sort_keys=True) + "\n").encode())
+            write_named(file, text.encode())
             print_aside(f"measured: {file}")
         print(table(need, sizes, numbers))
 

@@ -10,7 +10,7 @@ import typer
 from rain.cli.errors import clean_errors, print_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rain.report.costs import CleanCost
     from rain.report.verdict import Headline
 
+HTML_HELP = "Write one self-contained page here; - for standard output, and nothing else."
 JSON_HELP = "Write the rows of the table here; - for standard output, and nothing else there."
 STREAMS_HELP = (
     "Write mixed traffic here, as JSON: accuracy against the share of adversarial images; - for standard "
@@ -44,7 +45,7 @@ COLUMNS = 150
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of the results.", metavar="DIR")],
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
+    html: Annotated[Path | None, typer.Option(help=HTML_HELP)] = None,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
     markdown: Annotated[Path | None, typer.Option(help=MARKDOWN_HELP)] = None,
     csv: Annotated[Path | None, typer.Option(help=CSV_HELP)] = None,
@@ -68,43 +69,49 @@ def report(
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
-        from rain.report.exports import streams_to_json, to_json, write_html, write_output
+        from rain.report.exports import check_output, page, streams_to_json, to_json, write_output
         from rain.report.latex import latex as as_latex
         from rain.report.markdown import markdown as as_markdown
         from rain.report.sheet import to_csv
 
         folder = to_path(folder)
-        results, certified = load_both(folder)
+        results, certified = load_both(folder)  # once: a run that goes on may write more meanwhile
         missing = never_begun(folder, results)
-        texts = {
-            "rows": (json, to_json(rows(without_corruptions(results)))),
-            "tables": (markdown, as_markdown(results, certified, load_proofs(folder), missing)),
-            "cells": (csv, to_csv(records(results))),
-            "latex": (latex, as_latex(results)),
-            "streams": (streams, streams_to_json(results)),
-            "detection": (detection, to_json(detection_rows(results))),
-            "certificates": (certificates, to_json(certificate_rows(certified, results))),
+        texts: dict[str, tuple[Path | None, Callable[[], str]]] = {
+            "rows": (json, lambda: to_json(rows(without_corruptions(results)))),
+            "tables": (markdown, lambda: as_markdown(results, certified, load_proofs(folder), missing)),
+            "cells": (csv, lambda: to_csv(records(results))),
+            "latex": (latex, lambda: as_latex(results)),
+            "streams": (streams, lambda: streams_to_json(results)),
+            "detection": (detection, lambda: to_json(detection_rows(results))),
+            "certificates": (certificates, lambda: to_json(certificate_rows(certified, results))),
+            "report": (html, lambda: page(folder, results, certified)),
         }
+        to_files = {name: to_path(path) for name, (path, _) in texts.items() if path and str(path) != "-"}
+        for path in to_files.values():
+            check_output(path)
         # Files first: who pipes the output into head ends the command.
-        for name, (path, text) in texts.items():
-            if path and str(path) != "-":
-                write_output(path, encode(text))
-                print_aside(f"{name}: {path}")
-        if html:
-            write_html(folder, html)
-            print_aside(f"report: {to_path(html).resolve().as_uri()}")
-        to_output = [text for path, text in texts.values() if str(path) == "-"]
-        if to_output:
-            print("".join(to_output), end="")
-        else:
-            print_report(folder)
+        for name, path in to_files.items():
+            write_output(path, encode(texts[name][1]()))
+            print_aside(f"{name}: {path.resolve().as_uri() if name == 'report' else path}")
+        to_output = [make for path, make in texts.values() if str(path) == "-"]
+        for make in to_output:
+            print(make(), end="")
+        if not to_output:
+            print_results(folder, results, certified)
 
 
 def print_report(folder: Path) -> None:
     """Print the verdict, the table and what may mislead of the results in a folder."""
+    from rain.bench.certificates import load_both
+
+    print_results(folder, *load_both(folder))
+
+
+def print_results(folder: Path, every: "list[Result]", certified: "list[CertifiedResult]") -> None:
+    """Print the same of what was read from the folder."""
     from rich.console import Console
 
-    from rain.bench.certificates import load_both
     from rain.bench.checks import check
     from rain.bench.columns import without_corruptions
     from rain.bench.metrics import rows
@@ -114,7 +121,6 @@ def print_report(folder: Path) -> None:
     from rain.report.table import table
     from rain.report.verdict import summary
 
-    every, certified = load_both(folder)
     results = without_corruptions(every)
     defenses = {result.cell.defense for result in every} | {result.cell.defense for result in certified}
     labels = defense_labels(sorted(defenses))

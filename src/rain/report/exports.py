@@ -5,7 +5,8 @@ Never imports torch.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from numpy.typing import NDArray
 
 from rain.bench.alarms import Alarms, alarms, most_clean
 from rain.bench.cells import Result, check_inside
-from rain.bench.certificates import load_both
+from rain.bench.certificates import CertifiedResult, load_both
 from rain.bench.planned import never_begun
 from rain.bench.proofs import load as load_proofs
 from rain.bench.schema import GALLERY, GALLERY_BYTES
 from rain.bench.streams import Stream, levels, streams, streams_of_attacks
 from rain.bench.worth import leads, worth
 from rain.errors import ResultError
-from rain.files import encode, read_foreign, to_path, write_named
+from rain.files import encode, read_foreign, to_path, try_to_write, write_named
 from rain.report.page import html
 from rain.report.pictures import Gallery
 
@@ -101,16 +102,34 @@ def _alarm_row(counts: Alarms) -> dict[str, Any]:
 
 
 def write_html(folder: Path, path: Path) -> None:
-    """Read the results below a folder, with the galleries beside them, and write the report.
+    """Read the results below a folder, and write the report.
 
     Raises:
         ResultError: no results, or a file that is not one of ours.
         RainError: the report's libraries are not installed.
     """
-    results, certified = load_both(folder)
+    write_output(path, encode(page(folder, *load_both(folder))))
+
+
+def page(folder: Path, results: Sequence[Result], certified: Sequence[CertifiedResult]) -> str:
+    """Make the report of what was read from a folder, with the galleries and proofs that stand there.
+
+    Raises:
+        ResultError: one of those is not ours.
+        RainError: the report's libraries are not installed.
+    """
     missing = never_begun(folder, results)
-    page = html(results, read_galleries(folder, results), certified, load_proofs(folder), missing)
-    write_output(path, encode(page))
+    return html(results, read_galleries(folder, results), certified, load_proofs(folder), missing)
+
+
+def check_output(path: Path) -> None:
+    """See, before long work, that ``write_output`` will be able to write.
+
+    Raises:
+        ResultError: with the system's reason.
+    """
+    with _telling(path):
+        try_to_write(to_path(path))
 
 
 def write_output(path: Path, content: bytes) -> None:
@@ -119,8 +138,14 @@ def write_output(path: Path, content: bytes) -> None:
     Raises:
         ResultError: with the system's reason.
     """
-    try:
+    with _telling(path):
         write_named(to_path(path), content)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise ResultError(f"{path}: cannot be written: {reason}; give another file") from error

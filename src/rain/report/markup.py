@@ -3,6 +3,12 @@
 import re
 from collections.abc import Iterable, Sequence
 
+MARKS = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""What Markdown reads as marks; an underscore between letters is none."""
+
+START = re.compile(r"^(\d*)([#+>.)-])(?=[#\s]|$)")
+"""What begins a heading, a list or a quotation."""
+
 
 def table_of(lines: Iterable[Sequence[str]]) -> str:
     """Write lines as a table; the first is its header, and the first column names the line."""
@@ -13,8 +19,8 @@ def table_of(lines: Iterable[Sequence[str]]) -> str:
 
 def escaped(text: str) -> str:
     """Write text that is to be read as text: result files may name things as they like."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*\[\]|~])", r"\\\1", one_line.replace("&", "&amp;").replace("<", "&lt;"))
+    one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return START.sub(r"\1\\\2", MARKS.sub(r"\\\1", one_line))
 
 
 def code(text: str) -> str:
