@@ -44,7 +44,7 @@ def test_two_defences_are_paired_where_that_is_meant() -> None:
 def test_a_defence_is_not_flattered_by_its_weakest_attacker() -> None:
     """Beside one that is not random, the other defence stands with its most draws a step."""
     few, many = attacked(eot=1), attacked(eot=20)
-    jpeg = attacked(defense="jpeg", eot=1)
+    jpeg = with_facts(attacked(defense="jpeg", eot=1), defense_random="no")
     for own in ([few, many], [many, few]):
         matching = match(own, [jpeg], across=True)
         assert matching.pairs[0].first == many
@@ -52,8 +52,31 @@ def test_a_defence_is_not_flattered_by_its_weakest_attacker() -> None:
         matching = match([jpeg], own, across=True)
         assert matching.pairs[0].second == many
         assert matching.only_second == [few]
-    other = attacked(defense="jpeg", eot=20)
-    assert len(match([few, many], [jpeg, other], across=True).pairs) == 2
+
+
+def test_a_random_defence_that_met_one_draw_only_is_held_against_the_other_at_one_draw() -> None:
+    few, many, other = attacked(eot=1), attacked(eot=20), attacked(defense="barrage", eot=1)
+    matching = match([few, many], [other], across=True)
+    assert [(pair.first, pair.second) for pair in matching.pairs] == [(few, other)]
+    assert matching.only_first == [many]
+
+
+def test_most_draws_are_those_of_the_same_images() -> None:
+    here, there = attacked(eot=20), attacked(dataset="folder:there", eot=1)
+    jpeg = with_facts(attacked(defense="jpeg", eot=1), defense_random="no")
+    of_there = of_cell(jpeg, dataset="folder:there", defense="jpeg")
+    of_there = with_facts(of_there, defense_random="no")
+    assert len(match([here, there], [jpeg, of_there], across=True).pairs) == 2
+
+
+def test_a_copy_of_a_weak_result_in_the_other_run_is_no_weak_one() -> None:
+    """Its files were copied; it equals the one that is left out, and is not that one."""
+    few, many = attacked(eot=1), attacked(eot=20)
+    copy = with_facts(replace(few), defense_random="no")
+    weak = with_facts(replace(few), defense_random="no")
+    matching = match([weak, many], [copy], across=True)
+    assert [(pair.first, pair.second) for pair in matching.pairs] == [(many, copy)]
+    assert matching.only_second == []
 
 
 def test_of_several_the_nearest_is_taken_and_each_once() -> None:

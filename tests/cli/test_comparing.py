@@ -41,6 +41,17 @@ def test_one_defence_of_two_runs(folders: tuple[Path, Path]) -> None:
     assert ": rain" in outcome.stdout
 
 
+def test_one_defence_of_two_runs_is_held_at_the_same_draws(tmp_path: Path) -> None:
+    """Left alone by its own attacker of one draw, it is not held against one of twenty."""
+    few = result(cell(eot=1), [1] * 8)
+    write(tmp_path / "a", [few, result(cell(eot=20), [0] * 8)])
+    write(tmp_path / "b", [few])
+    rows = json.loads(ask(tmp_path / "a", tmp_path / "b", "--defense", "rain", "--json", "-").stdout)
+    attacks = [row for row in rows["shared"] if row["attack"] != "none"]
+    assert [(row["eot_a"], row["eot_b"], row["difference"]) for row in attacks] == [(1, 1, 0.0)]
+    assert (len(rows["only_a"]), rows["only_b"]) == (1, [])
+
+
 def test_json_goes_to_a_file_or_to_the_output(folders: tuple[Path, Path], tmp_path: Path) -> None:
     alone = ask(*folders, "--json", "-")
     assert len(json.loads(alone.stdout)["shared"]) == 5

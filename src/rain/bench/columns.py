@@ -150,6 +150,11 @@ def access_of(result: Result) -> str:
     return "" if result.cell.access == "adaptive" else result.cell.access
 
 
+def is_random(result: Result) -> bool:
+    """Whether the defence is random, or may be: files of before do not say it."""
+    return result.cell.defense != "none" and "no" not in result.made_by.get("defense_random", ())
+
+
 def is_corruption(result: Result) -> bool:
     """Whether the images were corrupted, and not attacked."""
     return result.cell.attack != "none" and traits(result).corrupts

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Cell, Result
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_random
 from rain.errors import ResultError, did_you_mean
 
 DIGEST = "data_digest"
@@ -65,18 +65,20 @@ def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = F
 
     Args:
         first, second: results of two runs.
-        across: pair different defences, too: each side then holds one.
+        across: pair two defences: each side holds one, and they differ.
 
     Convention:
         Datasets are one where their digests are, wherever the files lie; else where their specs are. Of
         several partners the one is taken that is nearest in eot, draws, seed and images; each is taken once.
-        Where one of two defences has nothing to average over (eot 1), the other stands there with its most
-        draws: with few of them an attacker is weak, and the defence would be flattered.
+        Where one of two defences is not random, so that nothing is averaged over, the other stands there with
+        its most draws: with few of them an attacker is weak, and the defence would be flattered.
     """
-    weaker = _weaker(first, second) + _weaker(second, first) if across else []
-    rest = grouped([other for other in second if other not in weaker], lambda other: _question(other, across))
+    # By identity: a result may be a copy of one of the other run.
+    weaker = _weaker(first, second) | _weaker(second, first) if across else set()
+    others = [other for other in second if id(other) not in weaker]
+    rest = grouped(others, lambda other: _question(other, across))
     partners: dict[int, Result] = {}
-    same = grouped([one for one in first if one not in weaker], lambda one: _question(one, across))
+    same = grouped([one for one in first if id(one) not in weaker], lambda one: _question(one, across))
     for question, results in same.items():
         partners |= _nearest_first(results, rest.get(question, []))
     pairs = [Pair(one, partners[id(one)], "") for one in first if id(one) in partners]
@@ -85,19 +87,20 @@ def match(first: Sequence[Result], second: Sequence[Result], *, across: bool = F
     return Matching(
         [pair._replace(fault=_fault(pair.first, pair.second)) for pair in pairs],
         [one for one in first if id(one) not in partners],
-        only_second + [other for other in second if other in weaker],
+        only_second + [other for other in second if id(other) in weaker],
     )
 
 
-def _weaker(results: Sequence[Result], others: Sequence[Result]) -> list[Result]:
-    """The results that others, without draws to average over, shall not be held against."""
+def _weaker(results: Sequence[Result], others: Sequence[Result]) -> set[int]:
+    """The identities of the results that others, which are not random, shall not be held against."""
     same_question = grouped(others, lambda other: _question(other, True))
-    weaker: list[Result] = []
+    weaker: set[int] = set()
     for question, own in grouped(results, lambda result: _question(result, True)).items():
-        numbers = {other.cell.eot for other in same_question.get(question, [])}
-        if numbers == {1}:
-            most = max(result.cell.eot for result in own)
-            weaker += [result for result in own if result.cell.eot < most]
+        for result in own:
+            partners = [one for one in same_question.get(question, []) if _same_dataset(result, one)]
+            most = max(one.cell.eot for one in own if _same_dataset(result, one))
+            if partners and not any(map(is_random, partners)) and result.cell.eot < most:
+                weaker.add(id(result))
     return weaker
 
 

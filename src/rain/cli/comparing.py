@@ -64,10 +64,11 @@ def _matching(first: Path, second: Path, defense: str | None, other: str | None)
 
     own = without_corruptions(load(to_path(first)))
     others = own if second == first else without_corruptions(load(to_path(second)))
-    if defense is not None:
-        own = of_defense(own, canonical(defense), str(first))
-        others = of_defense(others, canonical(other or defense), str(second))
-    return match(own, others, across=defense is not None)
+    if defense is None:
+        return match(own, others)
+    spec, other_spec = canonical(defense), canonical(other or defense)
+    own, others = of_defense(own, spec, str(first)), of_defense(others, other_spec, str(second))
+    return match(own, others, across=spec != other_spec)
 
 
 def _print(matching: "Matching") -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_random
 from rain.bench.metrics import access_order, interval, percent_text, rows
 from rain.report.labels import attack_labels, spec_text
 from rain.report.markup import code, escaped, table_of
@@ -66,19 +66,15 @@ def _attacks(column: Iterable[Result]) -> list[Attack]:
     """The attacks of a budget. Deterministic defences, where nothing is averaged, join those of others."""
     attacks: set[Attack] = set()
     for (access, spec), same in grouped(column, lambda one: (one.cell.access, one.cell.attack)).items():
-        eots = {one.cell.eot for one in same if access == "adaptive" and _is_random(one)}
+        eots = {one.cell.eot for one in same if access == "adaptive" and is_random(one)}
         attacks |= {Attack(access, spec, eot) for eot in eots or {0}}
     return sorted(attacks, key=lambda attack: (access_order(attack.access), attack.spec, attack.eot))
 
 
 def _is_of_attack(result: Result, attack: Attack) -> bool:
     cell = result.cell
-    same_eot = not _is_random(result) or attack.eot in (0, cell.eot)
+    same_eot = not is_random(result) or attack.eot in (0, cell.eot)
     return (cell.access, cell.attack) == (attack.access, attack.spec) and same_eot
-
-
-def _is_random(result: Result) -> bool:
-    return "no" not in result.made_by.get("defense_random", ())
 
 
 def _short_names(attacks: Sequence[Attack]) -> dict[Attack, str]:

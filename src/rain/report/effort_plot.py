@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped
+from rain.bench.columns import grouped, is_random
 from rain.bench.metrics import access_order, eps_text, per_image, percent_text, place_text, unbounded
 from rain.errors import OptionError
 from rain.report.labels import spec_text
@@ -123,7 +123,7 @@ def _memberships(result: Result) -> list[tuple[Family, int]]:
         amount = options[effort]
         if type(amount) is int and amount > 0:
             rest = {key: value for key, value in options.items() if key != effort}
-            eot = 0 if "no" in result.made_by.get("defense_random", ()) else cell.eot
+            eot = cell.eot if is_random(result) else 0
             curves.append((Family(cell.access, cell.eps, write(name, rest), effort, eot), amount))
     return curves
 

@@ -11,7 +11,15 @@ from statistics import fmean
 from typing import Literal
 
 from rain.bench.cells import ACCESSES, Result
-from rain.bench.columns import access_of, clean_scores, covering, grouped, is_adaptive, without_corruptions
+from rain.bench.columns import (
+    access_of,
+    clean_scores,
+    covering,
+    grouped,
+    is_adaptive,
+    is_random,
+    without_corruptions,
+)
 from rain.bench.metrics import place_order, scores_of, strongest, unbounded, worst_images
 from rain.bench.significance import NOISE, Paired, paired
 from rain.bench.submissions import counts_of, worst_on_all
@@ -209,7 +217,7 @@ def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
     for access in ACCESSES:
         results = [result for result in column if access_of(result) == access]
         if access == "known":  # before what is not random it is static, and bounds nothing
-            results = [result for result in results if "no" not in result.made_by.get("defense_random", ())]
+            results = [result for result in results if is_random(result)]
         scores = worst_images(results)
         if scores:
             figures[access] = _figure(scores, len(results))
