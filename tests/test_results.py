@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from synthetic import three_columns, write
+from synthetic import cell, result, three_columns, write
 
 import rain
+from rain.bench.certificates import load_both
+from rain.bench.records import records
 from rain.errors import OptionError, RainError, ResultError
+from rain.report.sheet import to_csv
 
 WITHOUT = """
 import sys, rain
@@ -34,6 +38,17 @@ def test_rows_are_plain(folder: Path) -> None:
         table = list(rain.results.rows(folder, kind))
         assert len(table) == count
         assert json.loads(json.dumps(table[:9])) == table[:9]
+
+
+def test_rows_of_a_folder_that_grew_are_those_of_the_sheet(tmp_path: Path) -> None:
+    """A cell of 2 images whose answers are those of one of 4: each answer is counted once."""
+    write(tmp_path, [result(cell(), [1, 0]), result(cell(), [1, 0, 1, 1])])
+    sheet = to_csv(records(load_both(tmp_path)[0])).splitlines()
+    assert [row["images"] for row in rain.results.rows(tmp_path)] == [4]
+    assert len(sheet) == 2
+    assert len(list(rain.results.rows(tmp_path, "draws"))) == 4
+    if find_spec("pandas"):
+        assert len(rain.results.frame(tmp_path)) == 1
 
 
 def test_a_folder_may_be_text_and_must_have_results(tmp_path: Path) -> None:

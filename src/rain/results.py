@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rain.bench.cells import load
 from rain.bench.records import records
+from rain.bench.taking_over import load_each_once
 from rain.errors import RainError
 from rain.files import to_path
 
@@ -25,6 +25,8 @@ __all__ = ["frame", "rows"]
 def rows(folder: Path | str, rows: str = "cells") -> Iterator[dict[str, Any]]:
     """Go through the results in a folder as flat rows; every row has the same names.
 
+    They are those of ``rain report DIR --csv``: a folder that grew has each attack once.
+
     Args:
         folder: of the results, as ``rain run --out`` made it.
         rows: "cells" for one row a cell, "draws" for one row an image and draw.
@@ -33,7 +35,7 @@ def rows(folder: Path | str, rows: str = "cells") -> Iterator[dict[str, Any]]:
         OptionError: there is no such kind of rows.
         ResultError: no results, or a file that is not one of ours.
     """
-    return records(load(to_path(folder)), rows)
+    return records(load_each_once(to_path(folder)), rows)
 
 
 def frame(folder: Path | str, rows: str = "cells") -> "pd.DataFrame":
@@ -50,4 +52,4 @@ def frame(folder: Path | str, rows: str = "cells") -> "pd.DataFrame":
     except ImportError as error:
         what = f"a DataFrame needs pandas ({error}): pip install 'rain-defense[pandas]'"
         raise RainError(f"{what}; rain.results.rows gives plain rows without it") from None
-    return pandas.DataFrame.from_records(list(records(load(to_path(folder)), rows)))
+    return pandas.DataFrame.from_records(list(records(load_each_once(to_path(folder)), rows)))

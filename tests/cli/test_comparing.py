@@ -52,6 +52,16 @@ def test_one_defence_of_two_runs_is_held_at_the_same_draws(tmp_path: Path) -> No
     assert (len(rows["only_a"]), rows["only_b"]) == (1, [])
 
 
+def test_what_a_larger_cell_has_is_no_cell_of_one_run_only(tmp_path: Path) -> None:
+    """A folder that grew from 2 images to 4, beside one of 4."""
+    small, large = result(cell(), [1, 0]), result(cell(), [1, 0, 1, 1])
+    write(tmp_path / "a", [small, large])
+    write(tmp_path / "b", [large])
+    outcome = ask(tmp_path / "a", tmp_path / "b")
+    assert "No difference between A and B is beyond noise, in 2 comparisons." in outcome.stdout
+    assert "Only in" not in outcome.stdout
+
+
 def test_json_goes_to_a_file_or_to_the_output(folders: tuple[Path, Path], tmp_path: Path) -> None:
     alone = ask(*folders, "--json", "-")
     assert len(json.loads(alone.stdout)["shared"]) == 5

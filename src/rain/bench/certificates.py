@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 
 from rain.bench.beside import Chunk, Indexed, Shelf
-from rain.bench.cells import Chunked, Result, gathered, load
+from rain.bench.cells import Chunked, Result, gathered
 from rain.bench.schema import fault_of_certificates
-from rain.bench.taking_over import of_most_images, without_contained
+from rain.bench.taking_over import load_each_once, of_most_images
 
 FOLDER = "certificates"
 """Within the folder of the results."""
@@ -160,7 +160,7 @@ def load_both(folder: Path) -> tuple[list[Result], list[CertifiedResult]]:
     certified = load_certified(folder)
     if certified and not any(folder.glob("*/[0-9]*.json")):
         return [], certified
-    return without_contained(load(folder)), certified
+    return load_each_once(folder), certified
 
 
 def certified_accuracy(images: Sequence[CertifiedImage], radius: float) -> float:

@@ -15,6 +15,7 @@ from rain.bench.cells import (
     Result,
     alike,
     chunk_files,
+    load,
     path_of,
     pending,
     read_chunk,
@@ -75,6 +76,15 @@ def take_over(
                 taken += 1
                 break
     return taken
+
+
+def load_each_once(folder: Path) -> list[Result]:
+    """Read the results below a folder as whatever is told of them reads them: without those that others have.
+
+    Raises:
+        ResultError: what ``rain.bench.cells.load`` raises.
+    """
+    return without_contained(load(folder))
 
 
 def without_contained(results: Iterable[Result]) -> list[Result]:

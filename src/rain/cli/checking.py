@@ -32,15 +32,14 @@ def check(
     attacked. What else was not run is listed, and does not forbid a claim.
     """
     with clean_errors():
-        from rain.bench.cells import load
         from rain.bench.checklist import checklist, checklist_rows
         from rain.bench.proofs import load as load_proofs
-        from rain.bench.taking_over import without_contained
+        from rain.bench.taking_over import load_each_once
         from rain.files import encode, to_path
         from rain.report.exports import to_json, write_output
 
         folder = to_path(folder)
-        checked = checklist(without_contained(load(folder)), load_proofs(folder), main=not every_budget)
+        checked = checklist(load_each_once(folder), load_proofs(folder), main=not every_budget)
         rows = to_json(checklist_rows(checked))
         if json and str(json) != "-":
             write_output(json, encode(rows))

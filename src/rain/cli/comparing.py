@@ -56,14 +56,14 @@ def compare(
 
 def _matching(first: Path, second: Path, defense: str | None, other: str | None) -> "Matching":
     """Read both folders, and pair their results."""
-    from rain.bench.cells import load
     from rain.bench.columns import without_corruptions
     from rain.bench.matching import match, of_defense
+    from rain.bench.taking_over import load_each_once
     from rain.files import to_path
     from rain.specs import canonical
 
-    own = without_corruptions(load(to_path(first)))
-    others = own if second == first else without_corruptions(load(to_path(second)))
+    own = without_corruptions(load_each_once(to_path(first)))
+    others = own if second == first else without_corruptions(load_each_once(to_path(second)))
     if defense is None:
         return match(own, others)
     spec, other_spec = canonical(defense), canonical(other or defense)

@@ -37,14 +37,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from rain.bench.cells import Result, load
+from rain.bench.cells import Result
 from rain.bench.certificates import CertifiedResult, certified_accuracy, load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
 from rain.bench.estimate import read_need, table
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
-from rain.bench.taking_over import without_contained
+from rain.bench.taking_over import load_each_once
 from rain.bench.worth import worth
 from rain.errors import ResultError
 from rain.files import write_named
@@ -73,7 +73,7 @@ def refresh(text: str, root: Path) -> str:
     Raises:
         ResultError: a mark that cannot be understood, or results that do not hold what it asks for.
     """
-    results = lru_cache(lambda folder: without_contained(load(root / folder)))
+    results = lru_cache(lambda folder: load_each_once(root / folder))
 
     def write(mark: re.Match[str]) -> str:
         start, kind, arguments, _, end = mark.groups()
