@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 from measuring import contents, grid
+from synthetic import cell, result, write
 
-from rain.bench import planned
+from rain.bench import certificates, planned
 from rain.bench.cells import Cell, load, path_of
-from rain.bench.certificates import load_both
+from rain.bench.certificates import CertifiedCell, CertifiedImage, load_both
+from rain.bench.checks import check
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.plan import prepare
 from rain.bench.planned import never_begun
 from rain.bench.runners import run
+from rain.bench.taking_over import load_each_once
 
 ATTACKS = [
     {"attack": "none"},
@@ -25,6 +28,10 @@ ATTACKS = [
 
 def asked(pictures: Path, examples: int, **changes: Any) -> Grid:
     return grid(pictures, attacks=ATTACKS, size=32, chunk=2, examples=examples, **changes)
+
+
+def certified(index: int, radius: float) -> CertifiedImage:
+    return CertifiedImage(index=index, label=0, answer=0, radius=radius, guess=0, votes=100)
 
 
 def count_measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cell, int]]:
@@ -91,7 +98,7 @@ def test_pictures_that_are_not_there_are_made(pictures: Path, tmp_path: Path) ->
     assert all(cell.access in ("transfer", "adaptive") and cell.defense != "none" for cell in again)
 
 
-def test_a_report_shows_an_attack_once_and_what_differs_twice(pictures: Path, tmp_path: Path) -> None:
+def test_a_report_shows_an_attack_once_and_names_what_differs(pictures: Path, tmp_path: Path) -> None:
     for examples in (4, 6):
         run(asked(pictures, examples), tmp_path)
     results, _ = load_both(tmp_path)
@@ -102,7 +109,49 @@ def test_a_report_shows_an_attack_once_and_what_differs_twice(pictures: Path, tm
     content = json.loads(path.read_text())
     content["outcomes"][0]["clean"][0] ^= 1
     path.write_text(json.dumps(content))
-    assert {result.cell.examples for result in load_both(tmp_path)[0]} == {4, 6}
+    results, _ = load_both(tmp_path)
+    assert [
+        (one.cell.examples, one.aside) for one in results if one.cell == replace(few.cell, examples=6)
+    ] == [(6, (4,))]
+    assert {(one.cell.examples, one.aside) for one in results} == {(6, ()), (6, (4,))}
+
+
+def test_a_folder_that_grew_off_a_chunk_shows_the_cell_of_most_images(tmp_path: Path) -> None:
+    """The third chunk of 25 images has five, and its answers are not those of ten."""
+    late = [0] * 5
+    small = result(cell(chunk=10), [1] * 20 + late)
+    large = result(cell(chunk=10), [1] * 20 + [1] * 20)
+    write(tmp_path, [small, large])
+    (one,) = load_each_once(tmp_path)
+    assert (one.cell, one.aside) == (large.cell, (25,))
+    (finding,) = [finding for finding in check([one]) if "another number" in finding.text]
+    assert finding.level == "note"
+    assert finding.text.startswith(
+        "1 of 1 cells were measured with another number of images, too (25): of each"
+    )
+    assert "let examples be a multiple of chunk" in finding.text
+
+
+def test_a_cell_that_lags_behind_a_smaller_one_is_named(tmp_path: Path) -> None:
+    """Two chunks of 40 images are taken over, the others are still to be made."""
+    small = result(cell(chunk=10), [1] * 25)
+    large = replace(small, cell=cell(chunk=10, examples=40), outcomes=small.outcomes[:20], complete=False)
+    write(tmp_path, [small, large])
+    planned.note(tmp_path, [large.cell])
+    (one,) = load_each_once(tmp_path)
+    assert (one.cell, one.aside) == (small.cell, (40,))
+    assert never_begun(tmp_path, [one]) == []
+    assert "run the grid of more images again" in " ".join(finding.text for finding in check([one]))
+
+
+def test_certificates_of_a_folder_that_grew_are_those_of_most_images(tmp_path: Path) -> None:
+    about = CertifiedCell("samples", 32, "small_resnet", "gaussian", 0.25, 10, 100, 0.001, 0, 3, 2)
+    for examples, radius in ((3, 0.1), (4, 0.2)):
+        for number in (0, 1):
+            larger = replace(about, examples=examples)
+            images = [certified(index, radius * number) for index in larger.indices(number)]
+            certificates.save(tmp_path, larger, number, images, {})
+    assert [len(one.images) for one in certificates.load_certified(tmp_path)] == [4]
 
 
 def test_cells_of_more_images_that_nobody_began_are_named(pictures: Path, tmp_path: Path) -> None:

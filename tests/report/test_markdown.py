@@ -111,6 +111,14 @@ def test_budgets_come_largest_first_and_none_at_last() -> None:
     ]
 
 
+def test_of_an_attack_that_was_measured_twice_the_table_shows_the_result_of_most_images() -> None:
+    bare, transfer, adaptive = three_columns()
+    few = replace(adaptive, cell=replace(adaptive.cell, examples=20), outcomes=adaptive.outcomes[:20])
+    for several in ([few, adaptive], [adaptive, few]):
+        figures, *_ = tables(markdown([bare, transfer, *several]))
+        assert figures[2][-1] == "0.0 (0.0 to 1.9; 200)"
+
+
 def test_what_is_not_finished_is_marked() -> None:
     *others, last = three_columns()
     half = replace(last, outcomes=last.outcomes[:50], complete=False)

@@ -152,12 +152,15 @@ class Result:
         complete: whether every chunk is there.
         made_by: what reproduces the numbers: versions, digests, device, revision, the attack with all its
             options. From ``gathered``: more than one value where chunks were made by different ones.
+        aside: the ``examples`` of cells that are the same in all else and stand back for this one, since
+            fewer of their images are finished (``rain.bench.taking_over``).
     """
 
     cell: Cell
     outcomes: tuple[Outcome, ...]
     complete: bool
     made_by: Mapping[str, tuple[str, ...]]
+    aside: tuple[int, ...] = ()
 
     @property
     def left_out(self) -> frozenset[int]:

@@ -142,13 +142,14 @@ def pending(folder: Path, cells: Iterable[CertifiedCell]) -> list[tuple[Certifie
 def load_certified(folder: Path) -> list[CertifiedResult]:
     """Read the certificates below a folder of results, sorted by what they are about; none if there are none.
 
-    As everywhere in a report, what is all in another one is left out (``rain.bench.taking_over``).
+    As everywhere in a report, of what differs in its number of images only there is the one with most
+    finished images (``rain.bench.taking_over``).
 
     Raises:
         ResultError: a file is not a chunk of the cell that its folder names.
     """
     results = [_joined(cell, chunks) for cell, chunks in SHELF.load(folder).items()]
-    return of_most_images(results, lambda result: result.images)
+    return [result for result, _ in of_most_images(results, lambda result: result.images)]
 
 
 def load_both(folder: Path) -> tuple[list[Result], list[CertifiedResult]]:

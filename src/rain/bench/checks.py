@@ -51,6 +51,7 @@ def _of_any_column(column: Column, setting: Sequence[Column]) -> list[Finding]:
         *bare_missing(column, setting),
         *bare_attacked_by_others(column, setting),
         *unfinished(column),
+        *other_numbers(column),
         *weak_attacks.out_of_reach(column),
         *weak_attacks.less_harm(column),
         *weak_attacks.no_gradient(column),
@@ -183,6 +184,21 @@ def unfinished(column: Column) -> Findings:
         images = sum(result.cell.examples for result in cut)
         what = f"{len(cut)} of {len(column.results)} cells are not finished ({done} of {images} images)"
         yield Finding("warning", column.defense, f"{what}: run the same grid again, it goes on from there")
+
+
+def other_numbers(column: Column) -> Findings:
+    """Of cells that differ in their number of images only, all but one stand back."""
+    several = [result for result in column.results if result.aside]
+    if not several:
+        return
+    numbers = sorted({examples for result in several for examples in result.aside})
+    of = f"{len(several)} of {len(column.results)} cells"
+    what = f"{of} were measured with another number of images, too ({', '.join(map(str, numbers))})"
+    shown = "of each the one with most finished images is told, and the other counts nowhere"
+    advice = "they differ where a chunk was cut, so let examples be a multiple of chunk"
+    if any(max(result.aside) > result.cell.examples for result in several):
+        advice = "run the grid of more images again, it goes on from there"
+    yield Finding("note", column.defense, f"{what}: {shown}; {advice}")
 
 
 def not_adaptive(column: Column) -> Findings:

@@ -76,12 +76,12 @@ def never_begun(folder: Path, results: Sequence[Result]) -> list[Cell]:
 
     Args:
         folder: of the results.
-        results: all that are in it.
+        results: all that are in it, or from ``rain.bench.taking_over.load_each_once``.
     """
     most: dict[Cell, int] = defaultdict(int)
     for result in results:
         rest = alike(result.cell)
-        most[rest] = max(most[rest], result.cell.examples)
+        most[rest] = max(most[rest], result.cell.examples, *result.aside)
     return [cell for cell in load(folder) if most[alike(cell)] < cell.examples]
 
 

@@ -5,7 +5,8 @@ What happens to a chunk is a function of the seed, the dataset and its number: o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -79,34 +80,46 @@ def take_over(
 
 
 def load_each_once(folder: Path) -> list[Result]:
-    """Read the results below a folder as whatever is told of them reads them: without those that others have.
+    """Read the results below a folder as all that is told of them does, in the order of ``load``.
+
+    Of cells that differ in their number of images only there is one, that with most finished images. It
+    names the others (``Result.aside``), but for those of which it has every outcome.
 
     Raises:
         ResultError: what ``rain.bench.cells.load`` raises.
     """
-    return without_contained(load(folder))
+    together = of_most_images(load(folder), lambda result: result.outcomes)
+    return [replace(result, aside=_aside(result, others)) for result, others in together]
 
 
-def without_contained(results: Iterable[Result]) -> list[Result]:
-    """Leave out the results of which another one has all images, with the same outcomes, and more."""
-    return of_most_images(results, lambda result: result.outcomes)
-
-
-def of_most_images(results: Iterable[OfCell], said: Callable[[OfCell], Iterable[object]]) -> list[OfCell]:
-    """Leave out what another one says, too, whose cell has more images and is the same in all else.
+def of_most_images(
+    results: Iterable[OfCell], said: Callable[[OfCell], Sequence[object]]
+) -> list[tuple[OfCell, list[OfCell]]]:
+    """Put together what differs in its number of images only.
 
     Args:
         results: of any kind.
-        said: of the images of one.
+        said: of the finished images of one.
+
+    Returns: each that has most finished images, with the others, in the order of the results.
     """
     results = list(results)
-    largest: dict[Chunked, list[OfCell]] = defaultdict(list)
-    for result in sorted(results, key=lambda one: -one.cell.examples):
-        larger = largest[alike(result.cell)]
-        if not any(set(said(result)) <= set(said(other)) for other in larger):
-            larger.append(result)
-    kept = {result.cell for several in largest.values() for result in several}
-    return [result for result in results if result.cell in kept]
+    together: dict[Chunked, list[OfCell]] = defaultdict(list)
+    for result in results:
+        together[alike(result.cell)].append(result)
+    pairs = []
+    for result in results:
+        same = together[alike(result.cell)]
+        if result is max(same, key=lambda one: (len(said(one)), one.cell.examples)):
+            pairs.append((result, [other for other in same if other is not result]))
+    return pairs
+
+
+def _aside(result: Result, others: Iterable[Result]) -> tuple[int, ...]:
+    """The numbers of images of those that ask for more, or answered otherwise, as in a chunk that was cut."""
+    there, examples = set(result.outcomes), result.cell.examples
+    differing = [one for one in others if one.cell.examples > examples or not there.issuperset(one.outcomes)]
+    return tuple(sorted(one.cell.examples for one in differing))
 
 
 def _take(

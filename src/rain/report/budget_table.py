@@ -109,13 +109,13 @@ def _clean_figure(line: Line, clean: Sequence[Result], column: Sequence[Result])
 
 
 def _figure(line: Line, attack: Attack, column: Sequence[Result]) -> str:
-    """Accuracy under one attack, its interval, and of how many images it is."""
-    for result in column:
-        if result.cell.defense == line.defense and _is_of_attack(result, attack):
-            row = _row(result, line.draws)
-            if row:
-                return _with_interval(row["robust"], row["images"], row["complete"])
-    return EMPTY
+    """Accuracy under one attack, its interval, and of how many images it is: of several results the most."""
+    own = [one for one in column if one.cell.defense == line.defense and _is_of_attack(one, attack)]
+    figures = [row for row in (_row(result, line.draws) for result in own) if row]
+    if not figures:
+        return EMPTY
+    row = max(figures, key=lambda row: row["images"])
+    return _with_interval(row["robust"], row["images"], row["complete"])
 
 
 def _with_interval(rate: float, images: int, complete: bool = True) -> str:
