@@ -119,6 +119,37 @@ def test_of_an_attack_that_was_measured_twice_the_table_shows_the_result_of_most
         assert figures[2][-1] == "0.0 (0.0 to 1.9; 200)"
 
 
+def two_seeds() -> list[Result]:
+    """Seed 0 leaves rain nothing, and seed 1 all; the bare classifier is right on 40 % under either."""
+    results = [result(unattacked(), share(1.0)), result(unattacked(defense="none"), share(1.0))]
+    for seed, left in ((0, 0.0), (1, 1.0)):
+        results.append(result(cell(seed=seed), share(left)))
+        results.append(result(cell(seed=seed, defense="none", eot=1), share(0.4)))
+    return results
+
+
+def test_another_seed_is_an_attack_of_its_own_in_comparisons() -> None:
+    comparison = compare_attacked(two_seeds(), "adaptive", "rain", "none")
+    assert comparison
+    assert (comparison.better, comparison.worse, comparison.images) == (0, 80, 200)
+    assert compare_attacked(two_seeds()[2:6:3], "adaptive", "rain", "none") is None
+
+
+def test_of_several_seeds_the_table_shows_the_worst_and_says_so() -> None:
+    for results in (two_seeds(), two_seeds()[::-1]):
+        figures, compared, *_ = tables(markdown(results))
+        assert figures[1][-1] == "40.0 (33.5 to 46.9; 200, worst of 2 seeds)"
+        assert figures[2][-1] == "0.0 (0.0 to 1.9; 200, worst of 2 seeds)"
+        assert compared[1][-1] == "-40.0 (0 / 80, p < 0.001)"
+
+
+def test_a_seed_of_few_images_hides_nothing_in_the_table() -> None:
+    bare, transfer, adaptive = three_columns(adaptive=0.5)
+    few = result(cell(draws=3, seed=1), share(0.0, 20))
+    figures, *_ = tables(markdown([bare, transfer, few, adaptive]))
+    assert figures[2][-1] == "50.0 (43.1 to 56.9; 200, one of 2 seeds)"
+
+
 def test_what_is_not_finished_is_marked() -> None:
     *others, last = three_columns()
     half = replace(last, outcomes=last.outcomes[:50], complete=False)

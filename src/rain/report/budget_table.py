@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import grouped, is_random
-from rain.bench.metrics import access_order, interval, percent_text, rows
+from rain.bench.columns import grouped, is_random, widest
+from rain.bench.metrics import access_order, interval, percent_text, rows, strongest
 from rain.report.labels import attack_labels, spec_text
 from rain.report.markup import code, escaped, table_of
 
@@ -109,19 +109,25 @@ def _clean_figure(line: Line, clean: Sequence[Result], column: Sequence[Result])
 
 
 def _figure(line: Line, attack: Attack, column: Sequence[Result]) -> str:
-    """Accuracy under one attack, its interval, and of how many images it is: of several results the most."""
+    """Accuracy under one attack, its interval, and of how many images it is.
+
+    Of repetitions with several seeds it is the worst; few images hide nothing that more say.
+    """
     own = [one for one in column if one.cell.defense == line.defense and _is_of_attack(one, attack)]
-    figures = [row for row in (_row(result, line.draws) for result in own) if row]
+    seeds = strongest(one for one in own if _row(one, line.draws))
+    judges = widest(seeds)
+    figures = [row for row in (_row(result, line.draws) for result in judges) if row]
     if not figures:
         return EMPTY
-    row = max(figures, key=lambda row: row["images"])
-    return _with_interval(row["robust"], row["images"], row["complete"])
+    row = min(figures, key=lambda row: row["robust"])
+    several = f"worst of {len(judges)} seeds" if len(judges) > 1 else f"one of {len(seeds)} seeds"
+    return _with_interval(row["robust"], row["images"], row["complete"], several if len(seeds) > 1 else "")
 
 
-def _with_interval(rate: float, images: int, complete: bool = True) -> str:
+def _with_interval(rate: float, images: int, complete: bool = True, several: str = "") -> str:
     low, high = interval(rate, images)
-    unfinished = "" if complete else ", not finished"
-    return f"{percent_text(rate)} ({percent_text(low)} to {percent_text(high)}; {images}{unfinished})"
+    remarks = ", ".join(filter(None, [str(images), several, "" if complete else "not finished"]))
+    return f"{percent_text(rate)} ({percent_text(low)} to {percent_text(high)}; {remarks})"
 
 
 def _row(result: Result, draws: int) -> dict[str, Any] | None:

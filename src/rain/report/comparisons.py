@@ -35,15 +35,22 @@ def compare_attacked(column: Iterable[Result], access: str, first: str, second: 
     Args:
         column: results of one place and budget.
 
+    Convention:
+        As everywhere an attack with another seed is an attack of its own (``rain.bench.metrics.strongest``).
+
     Returns: None where no attack of this access met both on an image.
     """
     same = strongest(result for result in column if result.cell.access == access)
-    own = {result.cell.attack: result for result in same if result.cell.defense == first}
-    other = {result.cell.attack: result for result in same if result.cell.defense == second}
+    own = {_attack_of(result): result for result in same if result.cell.defense == first}
+    other = {_attack_of(result): result for result in same if result.cell.defense == second}
     common = sorted(own.keys() & other.keys())
     scores = worst_images([own[attack] for attack in common])
     others = worst_images([other[attack] for attack in common])
     return paired(scores, others) if scores.keys() & others.keys() else None
+
+
+def _attack_of(result: Result) -> tuple[str, int]:
+    return result.cell.attack, result.cell.seed
 
 
 def _differ_in_one_option(first: str, second: str) -> bool:

@@ -44,7 +44,7 @@ from rain.report.verdict import Headline, at_largest_budgets, summary
 COMPARED = (
     "Image by image, on single draws: by how many points the first is better, on how many images it is "
     "better and worse, and the p-value of no difference (exact test of the mean). Under an access each image "
-    "meets the worst of the attacks that both met."
+    "meets the worst of the attacks that both met; an attack with another seed is another attack."
 )
 
 
