@@ -119,6 +119,24 @@ def test_of_an_attack_that_was_measured_twice_the_table_shows_the_result_of_most
         assert figures[2][-1] == "0.0 (0.0 to 1.9; 200)"
 
 
+def test_a_comparison_of_fewer_images_than_others_says_of_how_many() -> None:
+    """Of two adaptive attacks one was tried on 20 images: only these count."""
+    few = result(cell(attack="apgd(confidence=inf)"), share(0.5, 20))
+    beside = result(cell(attack="apgd(confidence=inf)", defense="none", eot=1), share(0.0, 20))
+    text = markdown([*three_columns(adaptive=0.03), few, beside])
+    _, compared, *_ = tables(text)
+    assert compared[1][1:] == ["-14.0 (0 / 28, p < 0.001)", "-", "+30.0 (6 / 0, p = 0.031; 20 images)"]
+    assert "\nAt 4/255, compared on up to 200 images:\n" in text
+    assert "Only images count that every one of these attacks was tried on" in text
+
+
+def test_where_nothing_is_in_common_nothing_is_compared() -> None:
+    bare, _, adaptive = three_columns()
+    late = replace(adaptive, outcomes=adaptive.outcomes[150:], complete=False)
+    early = replace(bare, outcomes=bare.outcomes[:50], complete=False)
+    assert "compared on up to 0 images" in markdown([early, late])
+
+
 def two_seeds() -> list[Result]:
     """Seed 0 leaves rain nothing, and seed 1 all; the bare classifier is right on 40 % under either."""
     results = [result(unattacked(), share(1.0)), result(unattacked(defense="none"), share(1.0))]

@@ -1,7 +1,7 @@
 """A defended classifier is held against what bare classifiers reach that were trained to be robust."""
 
 import pytest
-from synthetic import cell, result, share
+from synthetic import cell, result, share, unattacked
 
 from rain.bench.cells import Result
 from rain.report.labels import defense_labels
@@ -53,3 +53,13 @@ def test_nothing_is_said_of_one_classifier_or_of_who_is_more_accurate_than_all()
     assert rivalries([column("plain", "none", 0.8, 0.0), column("plain", "rain", 0.7, 0.1)]) == []
     assert rivalries([column("robust", "none", 0.6, 0.4), column("plain", "rain", 0.7, 0.1)]) == []
     assert rivalries([]) == []
+
+
+def test_a_lead_on_fewer_images_than_the_clean_figure_says_of_how_many() -> None:
+    clean = result(unattacked(classifier="plain"), share(0.78), share(0.78))
+    others = [column("robust", "none", 0.78, 0.42), column("plain", "none", 0.80, 0.0)]
+    attacked = result(cell(classifier="plain"), share(0.30, 20), share(1.0, 20))
+    (rivalry,) = rivalries([*others, clean, attacked])
+    assert say(rivalry, LABELS).endswith("reaches alone, on 20 images.")
+    (rivalry,) = rivalries([*others, column("plain", "rain", 0.78, 0.30)])
+    assert "images" not in say(rivalry, LABELS)

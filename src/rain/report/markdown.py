@@ -44,7 +44,9 @@ from rain.report.verdict import Headline, at_largest_budgets, summary
 COMPARED = (
     "Image by image, on single draws: by how many points the first is better, on how many images it is "
     "better and worse, and the p-value of no difference (exact test of the mean). Under an access each image "
-    "meets the worst of the attacks that both met; an attack with another seed is another attack."
+    "meets the worst of the attacks that both met; an attack with another seed is another attack. Only "
+    "images count that every one of these attacks was tried on: where they are fewer than elsewhere in the "
+    "table, their number stands there."
 )
 
 
@@ -229,26 +231,34 @@ def _comparisons(
 ) -> str:
     """Compare each defence with the bare classifier, and defences that differ in one option."""
     accesses = sorted({result.cell.access for result in column}, key=access_order)
-    body = []
+    lines: dict[str, list[Paired | None]] = {}
     for first, second in pairs_to_compare(result.cell.defense for result in [*setting, *column]):
         if first not in {result.cell.defense for result in column}:
             continue
         figures = [compare_clean(setting, first, second)]
         figures += [compare_attacked(column, access, first, second) for access in accesses]
         names = f"{escaped(labels[first])} against {escaped(labels[second])}"
-        body.append([names, *map(_comparison_text, figures)])
-    if not body:
+        lines[names] = figures
+    if not lines:
         return ""
-    return f"{title}, compared:\n\n{table_of([['Compared', 'Clean', *accesses], *body])}"
+    counts = [figure.images for figures in lines.values() for figure in figures if figure]
+    most = max(counts, default=0)
+    body = [
+        [names, *(_comparison_text(figure, most) for figure in figures)] for names, figures in lines.items()
+    ]
+    table = table_of([["Compared", "Clean", *accesses], *body])
+    return f"{title}, compared on up to {most} images:\n\n{table}"
 
 
-def _comparison_text(comparison: Paired | None) -> str:
+def _comparison_text(comparison: Paired | None, most: int) -> str:
+    """Say a comparison, and of how many images it is where others are of more."""
     if comparison is None:
         return EMPTY
     points = f"{100 * comparison.difference:+.1f}"
     points = "0.0" if points in ("+0.0", "-0.0") else points
     p = "p < 0.001" if comparison.p < 0.001 else f"p = {comparison.p:.2g}"
-    return f"{points} ({comparison.better} / {comparison.worse}, {p})"
+    images = f"; {comparison.images} images" if comparison.images < most else ""
+    return f"{points} ({comparison.better} / {comparison.worse}, {p}{images})"
 
 
 def _misleading(results: Sequence[Result], labels: Mapping[str, str], missing: Sequence[Cell]) -> str:

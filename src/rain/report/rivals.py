@@ -24,12 +24,14 @@ class Stand(NamedTuple):
 
     Args:
         clean: the fraction of images that are right without an attack.
+        images: that this is of.
         robust: by image, the score under the worst adaptive attack on it.
     """
 
     classifier: str
     defense: str
     clean: float
+    images: int
     robust: Scores
 
     @property
@@ -92,7 +94,8 @@ def say(rivalry: Rivalry, labels: Mapping[str, str]) -> str:
     at = eps_text(rivalry.eps, rivalry.norm)
     own = f"{labels[stand.defense]} before {stand.classifier}"
     figures = f"is right on {percent_text(stand.clean)} % clean and {percent_text(stand.left)} % at {at}"
-    return f"{own} {figures}: {points} {reach}{noise}."
+    few = f", on {lead.images} images" if lead.images < stand.images else ""
+    return f"{own} {figures}: {points} {reach}{noise}{few}."
 
 
 def _stands(place: Iterable[Result], norm: str, eps: float) -> list[Stand]:
@@ -103,7 +106,7 @@ def _stands(place: Iterable[Result], norm: str, eps: float) -> list[Stand]:
         robust = worst_images([one for one in attacked if (one.cell.norm, one.cell.eps) == (norm, eps)])
         clean = clean_scores(column, defense)
         if robust and clean:
-            stands.append(Stand(classifier, defense, fmean(clean.values()), robust))
+            stands.append(Stand(classifier, defense, fmean(clean.values()), len(clean), robust))
     return stands
 
 
