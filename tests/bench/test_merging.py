@@ -149,6 +149,29 @@ def test_a_folder_without_results_is_told(parts: tuple[Path, Path], tmp_path: Pa
         merge([tmp_path / "empty", parts[0]], tmp_path / "all")
 
 
+def test_a_shard_that_had_nothing_to_do_is_no_hindrance(pictures: Path, tmp_path: Path) -> None:
+    """Of one chunk nothing is left for the second of two shards; its folder holds what is planned."""
+    asked = grid(pictures, defenses=["none"], attacks=[{"attack": "none"}], examples=2, chunk=2, gallery=0)
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for number, folder in enumerate(folders, 1):
+        run(asked, folder, shard=f"{number}/2")
+    empty, full = sorted(folders, key=lambda folder: len(list(folder.glob("*/0*.json"))))
+    assert not list(empty.glob("*/0*.json"))
+    for order in ([empty, full], [full, empty]):
+        merged = merge(order, tmp_path / f"all{order[0].name}")
+        assert (merged.chunks, merged.missing) == (1, 0)
+    assert contents(tmp_path / "all1") == contents(tmp_path / "all2") == contents(full)
+
+
+def test_plans_alone_are_no_results(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "plan").mkdir()
+    shutil.copytree(parts[0] / "planned", tmp_path / "plan" / "planned")
+    with pytest.raises(ResultError, match="plan: no results there, only what was planned"):
+        merge([tmp_path / "plan"], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+    assert merge([tmp_path / "plan", *parts], tmp_path / "all").missing == 0
+
+
 def proven(folder: Path, of: Cell | None = None, **facts: str) -> Path:
     """Put a finished proof into a folder."""
     place = {"dataset": of.dataset, "classifier": of.classifier, "defense": of.defense} if of else {}

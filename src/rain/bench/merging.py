@@ -87,12 +87,13 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Copy the results of several folders into one. What is in that one stays, and is looked at, too.
 
     Args:
-        sources: folders of results.
+        sources: folders of results. Where a shard had nothing to do there is only what was planned.
         out: the folder that is to hold them all; it is made if it is not there.
 
     Raises:
-        ResultError: a folder holds no results, or something that is none; two results of one chunk differ;
-            or they were made by different revisions, or from different images or weights.
+        ResultError: a folder holds no results and no plan, or none holds results, or one something that is
+            none; two results of one chunk differ; or they were made by different revisions, or from different
+            images or weights.
     """
     # What is there already comes first, so that a merge which goes on does not write it again.
     folders = list(dict.fromkeys([*([out] if is_folder(out) else []), *sources]))
@@ -106,13 +107,16 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
         chunks = [read_chunk(path) for path in chunk_files(folder)]
         of_others = [(folder, result) for _, load in BESIDE for result in load(folder)]
         lists = read_lists(folder)
-        if not chunks and not of_others and not lists and folder != out:
+        is_empty = not chunks and not of_others and not lists
+        if is_empty and folder != out and not planned.files(folder):
             raise ResultError(f"{folder}: no results in it")
         there |= {(chunk.cell, chunk.number) for chunk in chunks}
         makers += [_Maker(folder, chunk.cell, chunk.made_by) for chunk in chunks]
         makers += [_Maker(folder, kept.source, kept.made_by) for kept in lists]
         beside += of_others
         _collect(folder, lists, files)
+    if not makers and not beside:
+        raise ResultError(f"{', '.join(map(str, folders))}: no results there, only what was planned")
     _check_makers(makers, beside)
     before = len(chunk_files(out)) if is_folder(out) else 0
     make_folder(out)

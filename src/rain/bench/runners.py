@@ -108,7 +108,8 @@ def measure_pending(
 
     Returns: the cells whose attack failed, and how; they are left where they were.
     """
-    if plan.work:
+    # A shard that has nothing to do leaves a folder, too, which is to be told from one that is none of ours.
+    if plan.work or not chunk_files(plan.folder):
         planned.note(plan.folder, plan.cells)
     names, failures = bundles(plan.assets, plan.work), Failures()
     workers = min(workers, len(set(names)))
