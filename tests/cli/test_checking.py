@@ -116,6 +116,26 @@ def test_where_nothing_was_attacked_nothing_is_claimed(tmp_path: Path) -> None:
     assert "No defence was attacked here" in outcome.stdout
 
 
+def test_attacks_without_a_budget_are_attacks_and_no_claim_rests_on_them(tmp_path: Path) -> None:
+    free = {"attack": "carlini_wagner", "norm": "l2", "eps": 1000.0}
+    write(tmp_path, [of_jpeg(**free), result(cell(**free), share(0.1)), result(unattacked(), share(0.8))])
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 1
+    assert "No defence was attacked" not in outcome.stdout
+    for name in ("jpeg", "rain"):
+        said = f"{name} was attacked without a budget only, and no claim can rest on that: attack at a budget"
+        assert f"{said}, for example 4/255." in outcome.stdout.splitlines()
+
+
+def test_a_defence_that_was_attacked_without_a_budget_only_is_named_beside_others(tmp_path: Path) -> None:
+    free = {"attack": "carlini_wagner", "norm": "l2", "eps": 1000.0}
+    write(tmp_path, [*whole_of_jpeg(), result(cell(**free), share(0.1))])
+    outcome = checked(tmp_path)
+    assert "jpeg at 4/255: a claim is allowed." in outcome.stdout
+    assert "rain was attacked without a budget only" in outcome.stdout
+    assert "jpeg was attacked without" not in outcome.stdout
+
+
 def test_every_budget(tmp_path: Path) -> None:
     write(tmp_path, [*whole_of_jpeg(), of_jpeg(access="transfer", eps=8 / 255)])
     assert checked(tmp_path).exit_code == 0

@@ -186,6 +186,13 @@ def test_what_is_not_finished_is_said_on_top(results: list[Result]) -> None:
     assert "1 of 3 cells lack images" in text
 
 
+def test_attacks_without_a_budget_only_are_named_as_such() -> None:
+    free = result(cell(attack="carlini_wagner", norm="l2", eps=1000.0), share(0.1))
+    page = html([free], {})
+    assert "No defence was attacked here" not in page
+    assert "rain was attacked without a budget only, and no claim can rest on that" in page
+
+
 def test_no_attack_no_claim() -> None:
     text = html([result(unattacked(), share(0.8), share(0.8))], {})
     assert "says nothing of what they hold" in text

@@ -156,6 +156,16 @@ def cases(results: Iterable[Result], proofs: Sequence[Proof] = ()) -> list[Case]
     return every
 
 
+def without_budget(results: Iterable[Result]) -> list[Column]:
+    """The columns of defences that were attacked without a budget only, so that they make no case."""
+    columns = [column for setting in settings(results) for column in setting if column.defense != "none"]
+    return [column for column in columns if _sizes(column) == {inf}]
+
+
+def _sizes(column: Column) -> set[float]:
+    return {budget_of(result.cell).eps for result in column.attacked if result.outcomes}
+
+
 def main_cases(every: Iterable[Case]) -> list[Case]:
     """Of each defence, place and norm the case in which most attacks were tried; of several the largest.
 

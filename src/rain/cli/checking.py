@@ -12,6 +12,7 @@ from rain.cli.reporting import COLUMNS, print_plainly
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rain.bench.cells import Result
     from rain.bench.checklist import Checked
 
 JSON_HELP = "Write one row a defence and point here; - for standard output, and nothing else there."
@@ -29,7 +30,7 @@ def check(
     random defence it needs a proof that such an attack finds what is there (rain prove). Of any other it
     needs an attack with gradients, whose figure is flat where its steps are doubled, and that leaves nothing
     without a budget. The command ends with status 1 where a claim is not allowed, or where no defence was
-    attacked. What else was not run is listed, and does not forbid a claim.
+    attacked at a budget. What else was not run is listed, and does not forbid a claim.
     """
     with clean_errors():
         from rain.bench.checklist import checklist, checklist_rows
@@ -39,7 +40,8 @@ def check(
         from rain.report.exports import to_json, write_output
 
         folder = to_path(folder)
-        checked = checklist(load_each_once(folder), load_proofs(folder), main=not every_budget)
+        results = load_each_once(folder)
+        checked = checklist(results, load_proofs(folder), main=not every_budget)
         rows = to_json(checklist_rows(checked))
         if json and str(json) != "-":
             write_output(json, encode(rows))
@@ -47,20 +49,24 @@ def check(
         if str(json) == "-":
             print(rows, end="")
         else:
-            _print_checked(checked, folder)
+            _print_checked(checked, results, folder)
     if not checked or any(one.refusals for one in checked):
         raise typer.Exit(1)
 
 
-def _print_checked(checked: "list[Checked]", folder: Path) -> None:
-    """Print each defence with its points, and at last whether claims are allowed."""
+def _print_checked(checked: "list[Checked]", results: "list[Result]", folder: Path) -> None:
+    """Print each defence with its points, and at last whether claims are allowed.
+
+    Args:
+        results: that were checked.
+    """
     from rich.console import Console
 
     from rain.report.labels import defense_labels
-    from rain.report.panel import budget_text
+    from rain.report.panel import budget_text, unlimited
 
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
-    labels = defense_labels(dict.fromkeys(one.case.defense for one in checked))
+    labels = defense_labels(dict.fromkeys(result.cell.defense for result in results))
     places = {one.case.place for one in checked}
     lines = []
     for one in checked:
@@ -69,7 +75,8 @@ def _print_checked(checked: "list[Checked]", folder: Path) -> None:
         _print_points(console, title, one)
         verdict = f"no claim is allowed: {', '.join(one.refusals)}" if one.refusals else "a claim is allowed"
         lines.append(f"{title}: {verdict}.")
-    if not checked:
+    lines += unlimited(results, labels)
+    if not lines:
         lines.append("No defence was attacked here: no claim is allowed.")
     for line in lines:
         print_plainly(console, line)

@@ -31,7 +31,7 @@ from rain.report.detector_plot import roc_plots
 from rain.report.effort_plot import efforts
 from rain.report.grid_text import grid_texts
 from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, meanings_of, spec_text
-from rain.report.panel import NEEDS, SIGNS, panels
+from rain.report.panel import NEEDS, SIGNS, panels, unlimited
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
 from rain.report.rivals import ABOUT as RIVALS
@@ -156,6 +156,7 @@ def html(
         rivals={"about": RIVALS, "sentences": sentences(results, labels)},
         costs=grouped(costs(every), place_text),
         unattacked=UNATTACKED,
+        unlimited=unlimited(results, labels),
         words=WORDS,
         labels=labels,
         panels=panels(every, proofs, labels),

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rain.bench.cases import Case, State, Verdict
+from rain.bench.cases import Case, State, Verdict, without_budget
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS, Checked, Point, checklist, is_needed
 from rain.bench.checks import LEAST_IMAGES
 from rain.bench.columns import grouped
-from rain.bench.metrics import eps_text
+from rain.bench.metrics import eps_text, place_order, place_text
 from rain.bench.proofs import Proof
 
 SIGNS: Mapping[State, str] = {
@@ -90,6 +90,22 @@ def panels(results: Iterable[Result], proofs: Sequence[Proof], labels: Mapping[s
     """
     places = grouped(checklist(results, proofs), lambda checked: checked.case.place)
     return [_panel(place, checked, labels) for place, checked in places.items()]
+
+
+def unlimited(results: Iterable[Result], labels: Mapping[str, str]) -> list[str]:
+    """Name the defences that were attacked without a budget only, each in a sentence.
+
+    Args:
+        labels: short names of the defences.
+    """
+    columns = without_budget(results)
+    several = len({place_order(column.results[0].cell) for column in columns}) > 1
+    lines = []
+    for column in columns:
+        where = f"{place_text(column.results[0].cell)}: " if several else ""
+        what = f"{where}{labels[column.defense]} was attacked without a budget only"
+        lines.append(f"{what}, and no claim can rest on that: attack at a budget, for example 4/255.")
+    return lines
 
 
 def budget_text(case: Case) -> str:
