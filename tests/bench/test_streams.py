@@ -151,6 +151,19 @@ def test_alone_an_attack_meets_its_like() -> None:
     assert pairs["adaptive"].bare_robust == {0: 0}
 
 
+def test_one_attack_alone_meets_the_bare_classifier_with_the_same_seed() -> None:
+    """Not with the worst of all its seeds, which would flatter the defence."""
+    results = []
+    for seed, right in ((0, [0, 1]), (1, [1, 0])):
+        results.append(of_cell(attacked("none", "adaptive", right=right), defense="none", seed=seed))
+        results.append(of_cell(attacked("rain", "adaptive", right=[1, 1]), defense="rain", seed=seed))
+    pairs = {
+        one.cell.seed: single for one, single in streams_of_attacks(results) if one.cell.defense == "rain"
+    }
+    assert pairs[0].bare_robust == {0: 0, 1: 1}
+    assert pairs[1].bare_robust == {0: 1, 1: 0}
+
+
 def test_what_does_not_follow_the_model_is_not_adaptive() -> None:
     noise = attacked("rain", "adaptive", right=[0, 0], attack="noise")
     follows = attacked("rain", "adaptive", right=[1, 1])

@@ -50,6 +50,17 @@ def test_a_line_is_of_the_images_that_all_its_points_have() -> None:
     assert panel.text.endswith("rain: 100.0 % at 1, 50.0 % at 20.")
 
 
+def test_another_seed_is_a_curve_of_its_own() -> None:
+    """A single repetition of one of its points is none."""
+    curve = [pgd(steps, rate, seed=seed) for seed, rate in ((0, 0.4), (1, 0.1)) for steps in (20, 40)]
+    (plot,) = plots(*curve)
+    assert [panel.title[-6:] for panel in plot.panels] == ["seed 0", "seed 1"]
+    assert "40.0 % at 20" in plot.panels[0].text
+    assert "10.0 % at 20" in plot.panels[1].text
+    (plot,) = plots(*curve[:3])
+    assert [panel.title for panel in plot.panels] == ["adaptive, 4/255: pgd(confidence=3.0), eot 20"]
+
+
 def test_what_differs_in_more_than_effort_is_no_curve() -> None:
     assert plots(*three_columns()) == []
     assert plots(pgd(20, 0.1), pgd(40, 0.1, eot=5)) == []

@@ -178,6 +178,19 @@ def test_attacks_without_a_budget_become_a_curve(results: list[Result]) -> None:
     assert "Half of the clean accuracy is gone: no defence: at 0.8; rain: at 0.8." in text
 
 
+def test_curves_over_the_perturbation_are_of_one_seed_each_and_of_most_draws() -> None:
+    free = {"attack": "carlini_wagner", "norm": "l2", "eps": 1000.0}
+    results = []
+    for number, (seed, eot) in enumerate([(0, 20), (0, 1), (1, 20), (1, 1)], 1):
+        one = result(cell(**free, seed=seed, eot=eot), share(0.0, 20), share(1.0, 20))
+        moved = tuple(replace(outcome, distance=float(number)) for outcome in one.outcomes)
+        results.append(replace(one, outcomes=moved))
+    text = html(results, {})
+    for seed, distance in ((0, 1), (1, 3)):
+        assert f"carlini_wagner, adaptive, seed {seed}" in text
+        assert f"rain: at {distance}." in text
+
+
 def test_what_is_not_finished_is_said_on_top(results: list[Result]) -> None:
     *others, last = results
     half = replace(last, outcomes=last.outcomes[:50], complete=False)

@@ -182,6 +182,7 @@ def _same_attack(bare: Sequence[Result], cell: Cell) -> Sequence[Result]:
 
     of_access = [result for result in bare if result.cell.access == cell.access]
     nearest = [
+        [result for result in of_access if is_same(result) and result.cell.seed == cell.seed],
         list(filter(is_same, of_access)),
         list(filter(is_same, bare)),
         list(filter(is_namesake, of_access)),

@@ -44,6 +44,7 @@ class Family(NamedTuple):
         effort: what they differ in; one of ``EFFORTS``.
         attack: its spec without that.
         eot: draws that were averaged over at each step; 0 where it is the effort, or where nothing is random.
+        seed: of the attack; a repetition with another one is another curve.
     """
 
     access: str
@@ -51,6 +52,7 @@ class Family(NamedTuple):
     attack: str
     effort: str
     eot: int
+    seed: int
 
 
 def efforts(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
@@ -70,10 +72,12 @@ def efforts(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot]:
         present = {defense for lines in families.values() for defense in lines}
         styles = styles_of(present, labels)
         panels: list[Panel] = []
+        several = len({family.seed for family in families}) > 1
         for family, lines in families.items():
             ordered = {name: lines[name] for name in styles if name in lines}
             svg = _draw(ordered, styles, family.effort, f"effort{len(plots)}-{len(panels)}")
-            panels.append(Panel(_title(family, norm), svg, _spoken(ordered, labels, family.effort)))
+            seed = f", seed {family.seed}" if several else ""
+            panels.append(Panel(_title(family, norm) + seed, svg, _spoken(ordered, labels, family.effort)))
         if panels:
             plots.append(Plot(place, norm, legend_of(styles, labels), panels))
     return plots
@@ -114,7 +118,7 @@ def _memberships(result: Result) -> list[tuple[Family, int]]:
     cell = result.cell
     curves: list[tuple[Family, int]] = []
     if cell.access == "adaptive":
-        curves.append((Family(cell.access, cell.eps, cell.attack, "eot", 0), cell.eot))
+        curves.append((Family(cell.access, cell.eps, cell.attack, "eot", 0, cell.seed), cell.eot))
     try:
         name, options = parse(cell.attack)
     except OptionError:
@@ -124,7 +128,7 @@ def _memberships(result: Result) -> list[tuple[Family, int]]:
         if type(amount) is int and amount > 0:
             rest = {key: value for key, value in options.items() if key != effort}
             eot = cell.eot if is_random(result) else 0
-            curves.append((Family(cell.access, cell.eps, write(name, rest), effort, eot), amount))
+            curves.append((Family(cell.access, cell.eps, write(name, rest), effort, eot, cell.seed), amount))
     return curves
 
 
@@ -190,4 +194,5 @@ def _order(family: Family) -> tuple[Any, ...]:
         list(EFFORTS).index(family.effort),
         family.attack,
         family.eot,
+        family.seed,
     )

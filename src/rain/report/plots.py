@@ -19,6 +19,7 @@ from rain.bench.metrics import (
     per_image,
     percent_text,
     place_text,
+    strongest,
     unbounded,
     worst_images,
 )
@@ -133,11 +134,13 @@ def distances(results: Iterable[Result], labels: Mapping[str, str]) -> list[Plot
     for (place, norm), group in grouped(free, lambda result: (_place(result), _norm(result))).items():
         styles = styles_of(map(_defense, group), labels)
         panels: list[Panel] = []
-        for (attack, access), column in grouped(sorted(group, key=_attack), _attack).items():
+        several = len({result.cell.seed for result in group}) > 1
+        for (attack, access, seed), column in grouped(sorted(strongest(group), key=_attack), _attack).items():
             curve_of = {result.cell.defense: _thinned(result) for result in column}
             lines = {name: curve_of[name] for name in styles if name in curve_of}
             svg = _draw(lines, styles, norm, _prefix("distance", plots, panels), ticks=False)
-            panels.append(Panel(f"{attack}, {access}", svg, _halved(lines, labels, norm)))
+            title = f"{attack}, {access}, seed {seed}" if several else f"{attack}, {access}"
+            panels.append(Panel(title, svg, _halved(lines, labels, norm)))
         plots.append(Plot(place, norm, legend_of(styles, labels), panels))
     return plots
 
@@ -332,5 +335,5 @@ def _eps(result: Result) -> float:
     return result.cell.eps
 
 
-def _attack(result: Result) -> tuple[str, str]:
-    return result.cell.attack, result.cell.access
+def _attack(result: Result) -> tuple[str, str, int]:
+    return result.cell.attack, result.cell.access, result.cell.seed
