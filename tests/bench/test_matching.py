@@ -6,7 +6,8 @@ import pytest
 from synthetic import cell, of_cell, result, three_columns, with_facts
 
 from rain.bench.cells import Result
-from rain.bench.matching import match, of_defense, unlike_facts
+from rain.bench.matching import DEFENSE_MAKERS, DIGEST, MAKERS, match, of_defense, unlike_facts
+from rain.bench.provenance import FACTS
 from rain.errors import ResultError
 
 
@@ -140,3 +141,19 @@ def test_a_defence_that_is_not_there_is_named_with_the_nearest() -> None:
         of_defense([attacked()], "rian", "run")
     same = of_cell(attacked(), eot=5)
     assert of_defense([same, attacked(defense="none")], "rain", "run") == [same]
+
+
+def test_whatever_a_run_refuses_a_folder_for_is_told() -> None:
+    told = {DIGEST, *MAKERS, *DEFENSE_MAKERS}  # another digest is a fault of the pair
+    assert {name for name, fact in FACTS.items() if fact.refused} <= told
+
+
+def test_an_edited_plug_in_and_other_options_of_an_attack_are_told() -> None:
+    facts = {"plugin_code": "a", "attack": "pgd(confidence=0.0)", "attack_files": "x", "left_out": "none"}
+    others = {"plugin_code": "b", "attack": "pgd(confidence=3.0)", "attack_files": "y", "left_out": "[3]"}
+    first, second = (
+        replace(attacked(), made_by={name: (value,) for name, value in each.items()})
+        for each in (facts, others)
+    )
+    unlike = unlike_facts(match([first], [second]).pairs)
+    assert unlike == {name: ((facts[name],), (others[name],)) for name in facts}

@@ -10,10 +10,22 @@ from rain.errors import ResultError, did_you_mean
 DIGEST = "data_digest"
 """The fact that says which images a dataset holds."""
 
-MAKERS = ("rain", "revision", "torch", "device", "classifier_weights", "classifier_options", "precision")
-"""Facts that are told where they differ between two runs."""
+MAKERS = (
+    *(
+        "rain",
+        "revision",
+        "torch",
+        "pillow",
+        "device",
+        "precision",
+        "classifier_weights",
+        "classifier_options",
+    ),
+    *("attack", "attack_traits", "attack_library", "attack_files", "left_out"),
+)
+"""Facts that are told where they differ between two runs (``rain.bench.provenance``)."""
 
-DEFENSE_MAKERS = ("defense_weights", "gate_threshold")
+DEFENSE_MAKERS = ("defense_weights", "defense_random", "unfit", "gate_threshold", "plugin_code")
 """The same, of one defence in two runs: two defences differ in them anyhow."""
 
 
