@@ -48,3 +48,7 @@ def test_only_what_occurs_is_explained_and_least_knowledge_first() -> None:
 def test_facts_are_told_in_words() -> None:
     assert fact_text("classifier_weights") == "Digest of the classifier's weights"
     assert fact_text("of_another_package") == "Of another package"
+
+
+def test_nothing_is_no_fraction() -> None:
+    assert defense_labels(["rain(shift=0.0)"]) == {"rain(shift=0.0)": "rain (shift 0)"}

@@ -153,7 +153,7 @@ def _value_text(key: str, value: Any) -> str:
 
 def _option_text(key: str, value: Any) -> str:
     if isinstance(value, float):
-        value = fraction_text(value) if value < 1 and fraction_text(value) else f"{value:g}"
+        value = fraction_text(value) if 0 < value < 1 and fraction_text(value) else f"{value:g}"
     if key in COUNTS:
         return f"{value} {key}" if value != 1 else f"1 {key.removesuffix('s')}"
     return f"{key.replace('_', ' ')} {value}"
