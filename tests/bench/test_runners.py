@@ -92,7 +92,7 @@ def test_a_second_run_computes_nothing_and_a_part_is_completed(
             OptionError,
             "eps is given with the call",
         ),
-        ({"defenses": ["rain(shift=far)"]}, OptionError, "rain"),
+        ({"defenses": ["rain(shift=far)"]}, OptionError, "shift, a fraction of the side, must be a number"),
         ({"defenses": ["rain(shfit=0.1)"]}, OptionError, "no option 'shfit'; did you mean 'shift'"),
         (
             {"defenses": ["rain(enhancer=compact(wieghts=large))"]},

@@ -33,5 +33,7 @@ def test_dg_for_large_cells_is_trained_and_certified(
     )
     assert hardened.defense.unfit == ""
     assert certify_pixels(hardened, torch.rand(1, 3, 32, 32), n0=5, n=20, seed=0).labels.shape == (1,)
+    with pytest.warns(UserWarning, match="trained for that, but for one pixel of each cell, the same in all"):
+        misused = rain.load_defense("rain", enhancer=trained)
     with pytest.raises(OptionError, match="must double"):
-        rain.load_defense("rain", enhancer=trained)(torch.rand(1, 3, 32, 32))
+        misused(torch.rand(1, 3, 32, 32))

@@ -76,7 +76,12 @@ def test_who_is_its_own_teacher_has_nothing_to_learn(config: Callable[..., Confi
 
 
 def test_a_teacher_of_other_draws_is_refused(config: Callable[..., Config]) -> None:
-    for teacher in ("rain(down=bicubic, enhancer=bicubic)", "rain(shift=0.0)", "rain(down=pixel)", "none"):
+    for teacher in (
+        "rain(down=bicubic, enhancer=bicubic)",
+        "rain(shift=0.0)",
+        "rain(down=pixel, enhancer=bicubic)",
+        "none",
+    ):
         objective = Objective(config(pixel=1.0, teacher=teacher))
         with pytest.raises(RecipeError, match="a teacher must answer to the same draw"):
             check_target(objective, pictures(1))
