@@ -185,6 +185,41 @@ def test_only_attacks_that_a_claim_may_rest_on_are_proven(
         proving.prepare(table(pictures, defense, attack, access), tmp_path)
 
 
+def test_attacks_on_few_images_are_proven_where_all_are_asked_for(pictures: Path, tmp_path: Path) -> None:
+    attacks = [
+        {"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 4},
+        {"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 9, "examples": 2},
+    ]
+    grid_ = grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"])
+    most = proving.prepare(grid_, tmp_path, examples=1, inside=5)
+    assert [cell.eot for cell in most.cells] == [4]
+    every = proving.prepare(grid_, tmp_path, examples=1, inside=5, every=True)
+    assert [cell.eot for cell in every.cells] == [4, 9]
+
+
+def test_of_two_attacks_the_same_is_planted_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks = [
+        {"attack": name, "access": "adaptive", "eps": "16/255", "eot": eot}
+        for name, eot in (("fgsm", 4), ("pgd(steps=4, confidence=inf)", 2))
+    ]
+    grid_, alone = (
+        grid(pictures, attacks=some, defenses=["rain(enhancer=bicubic)"]) for some in (attacks, attacks[1:])
+    )
+    (expected,) = proving.run(proving.prepare(alone, tmp_path / "alone", examples=3, inside=10))
+    planted = []
+
+    def counted(*args: object) -> object:
+        planted.append(1)
+        return plant(*args)
+
+    monkeypatch.setattr(binarization, "plant", counted)
+    both = proving.run(proving.prepare(grid_, tmp_path / "both", examples=3, inside=10))
+    assert len(planted) == 3
+    assert expected in both
+
+
 def test_attacks_that_average_by_themselves_are_proven(pictures: Path, tmp_path: Path) -> None:
     attack = "eot(attack=pgd(steps=8, confidence=inf), draws=4)"
     plan = proving.prepare(

@@ -104,12 +104,12 @@ def test_every_image_that_was_measured_clean_counts() -> None:
     assert (single.bare_clean, single.bare_robust) == ({0: 1, 1: 1, 2: 1, 3: 1}, {0: 0, 1: 0})
 
 
-def test_only_images_that_every_attack_of_an_access_met_count() -> None:
+def test_a_few_images_of_a_further_attack_take_the_place_of_none() -> None:
     whole = attacked("rain", "transfer", right=[1, 1, 0, 0])
     half = replace(of_cell(whole, attack="fgsm"), outcomes=whole.outcomes[:2], complete=False)
     single = one_of(streams([whole, half]), "rain", "transfer")
-    assert single.images == 2
-    assert single.robust.keys() == {0, 1}
+    assert single.robust.keys() == {0, 1, 2, 3}
+    assert single.attacks == (whole.cell.attack,)
     assert not single.complete
 
 

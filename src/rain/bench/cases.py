@@ -19,10 +19,12 @@ from rain.bench.columns import (
     traits,
     widest,
 )
+from rain.bench.counted import left_of_each
 from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest, worst_images
 from rain.bench.proofs import Proof
 from rain.bench.provenance import FACTS, Fact
-from rain.bench.weak_attacks import above, excess_over
+from rain.bench.significance import above
+from rain.bench.weak_attacks import excess_over
 
 Scores = Mapping[int, float]
 """A score between 0 and 1 for each image, by its index."""
@@ -186,8 +188,8 @@ def left_text(results: Sequence[Result]) -> str:
 
 
 def worst_text(results: Sequence[Result]) -> str:
-    """Write what the worst of these attacks on each image leaves, and of how many images."""
-    scores = worst_images(results)
+    """Write what the worst on each image of the attacks that count leaves, and of how many images."""
+    scores = left_of_each(results)
     return f"{mean_text(scores)} left of {len(scores)} images"
 
 

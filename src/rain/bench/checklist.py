@@ -18,7 +18,7 @@ from rain.bench import growing, points
 from rain.bench.cases import Case, Verdict, cases, main_cases
 from rain.bench.cells import Result
 from rain.bench.checks import LEAST_IMAGES
-from rain.bench.metrics import worst_images
+from rain.bench.counted import left_of_each
 from rain.bench.proofs import Proof
 
 
@@ -147,7 +147,7 @@ class Checked(NamedTuple):
                 reasons.append(f"{point.name} failed")
             elif verdict.state == "not run" and is_needed(point, self.case):
                 reasons.append(f"{point.name} was not run")
-        images = len(worst_images(self.case.adaptive))
+        images = len(left_of_each(self.case.adaptive))
         if self.case.adaptive and images < LEAST_IMAGES:
             reasons.append(f"only {images} images of at least {LEAST_IMAGES}")
         return reasons

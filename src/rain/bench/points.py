@@ -25,7 +25,8 @@ from rain.bench.cases import (
 )
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits, widest
-from rain.bench.metrics import percent_text, strongest, worst_images
+from rain.bench.counted import counted
+from rain.bench.metrics import percent_text, worst_images
 from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
@@ -285,7 +286,7 @@ def submitted_again(case: Case) -> Verdict:
     """The share that is right on every draw stands beside the mean."""
     if not case.random:
         return NOT_RANDOM
-    attacks = strongest(case.adaptive)
+    attacks = counted(case.adaptive)
     counts = [count for count in counts_of(attacks) if count > 1]
     if not counts:
         return Verdict("not run", "", "score on more than 1 draw (draws)")

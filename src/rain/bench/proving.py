@@ -1,18 +1,22 @@
 """Prove the attacks of a grid: the binarization test of each adaptive attack on each defence."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
+from torch import Generator
 
 from rain.bench import binarization, proofs
 from rain.bench.access import attack_in_pieces, attacker_view
 from rain.bench.assets import Assets
-from rain.bench.binarization import Binary, Judge
+from rain.bench.binarization import Binary, Judge, Readout
 from rain.bench.cells import Cell, make_folder
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
-from rain.bench.metrics import unbounded
+from rain.bench.metrics import place_order, unbounded
 from rain.bench.outcomes import Batch
 from rain.bench.plan import CHANGED, refuse_others, settle, warn_of_damage
 from rain.bench.proofs import Proof, ProofCell, ProvenImage
@@ -20,6 +24,7 @@ from rain.bench.provenance import refused_fact
 from rain.bench.sharing import shared_out
 from rain.detector import Detector
 from rain.errors import GridError, ResultError
+from rain.images import Images
 from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
@@ -31,6 +36,10 @@ EXAMPLES = 20
 
 INSIDE = 200
 """Points around each image that stay in its class, unless another number is asked for."""
+
+
+Planted: TypeAlias = dict[tuple[ProofCell, int], tuple[Readout, bool] | None]
+"""By what does not depend on the attack, and the image: the readout, and whether random search finds."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ def prepare(
     examples: int = EXAMPLES,
     inside: int = INSIDE,
     planted: int = 1,
+    every: bool = False,
     device: str | torch.device | None = None,
     skip_damaged: bool = False,
 ) -> ProvingPlan:
@@ -68,6 +78,7 @@ def prepare(
         examples: images of each test, at most.
         inside: points around each image that stay in its class, at least 2.
         planted: points at the edge of the budget.
+        every: prove attacks, too, that the grid makes on fewer images than another on the same defence.
         device: where to compute; by default a GPU if there is one.
         skip_damaged: leave out images whose files are damaged.
 
@@ -82,11 +93,11 @@ def prepare(
     place = pick_device(device)
     assets = Assets(place, skip_damaged=skip_damaged)
     settled = [settle(assets, cell, grid.default_size) for cell in grid.cells]
+    provable = [cell for cell in dict.fromkeys(settled) if can_be_proven(assets, cell)]
     both = {}
-    for cell in dict.fromkeys(settled):
-        if can_be_proven(assets, cell):
-            few = replace(cell, examples=min(cell.examples, examples))
-            both[_proof_cell(few, inside, planted)] = few
+    for cell in provable if every else _of_most_images(provable):
+        few = replace(cell, examples=min(cell.examples, examples))
+        both[_proof_cell(few, inside, planted)] = few
     if not both:
         needs = "an adaptive attack by gradients, with a budget, on a defence that is no gate"
         raise GridError(f"nothing to prove: the grid needs {needs}")
@@ -111,6 +122,18 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
     return cell.access == "adaptive" or (cell.access == "static" and averages)
 
 
+def _of_most_images(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of most images of each defence: on their attacks a claim rests."""
+    most: Counter[tuple[Any, ...]] = Counter()
+    for cell in cells:
+        most[_column_of(cell)] = max(cell.examples, most[_column_of(cell)])
+    return [cell for cell in cells if cell.examples == most[_column_of(cell)]]
+
+
+def _column_of(cell: Cell) -> tuple[Any, ...]:
+    return *place_order(cell), cell.defense, cell.norm
+
+
 def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
     """Make the tests that have no file yet, and write a file for each finished chunk.
 
@@ -127,12 +150,13 @@ def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
         ResultError: a file cannot be written or read.
     """
     bench = Bench(plan.assets)
+    planted: Planted = {}
     with shared_out(plan.folder, plan.work, proofs.path_of, _pieces(plan), progress) as share:
         for cell, chunk, tick in share:
             images: list[ProvenImage] = []
             for batch in bench.batches(plan.cells[cell], chunk):
                 for row in range(len(batch.indices)):
-                    images.append(_prove(plan.assets, cell, plan.cells[cell], batch, row))
+                    images.append(_prove(plan.assets, cell, plan.cells[cell], batch, row, planted))
                     tick(1.0)
             ordered = sorted(images, key=lambda image: image.index)
             proofs.save(plan.folder, cell, chunk, ordered, plan.assets.made_by(plan.cells[cell]))
@@ -140,19 +164,22 @@ def run(plan: ProvingPlan, progress: bool = False) -> list[Proof]:
     return [proof for proof in proofs.load(plan.folder) if proof.key in keys]
 
 
-def _prove(assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: int) -> ProvenImage:
+def _prove(
+    assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: int, planted: Planted
+) -> ProvenImage:
     """Test an attack on one image; what is drawn depends on the seed, the dataset and its index only."""
     index, image = batch.indices[row], batch.images[row : row + 1]
-    norm, eps = cell.norm, cell.eps
-    points, draws, search, seen, start = (
-        generator_for(cell.seed, cell.dataset, index, f"proof {role}")
-        for role in ("points", "draws", "search", "attack draws", "attack")
-    )
+    draws, seen, start = (_generator(cell, index, role) for role in ("judge", "attack draws", "attack"))
     model = binarization.with_features(assets.hardened(cell.classifier, cell.defense), image)
     judge = Judge(model, cell.draws, assets.batches.eot, draws)
-    readout = binarization.plant(judge, image, cell.inside, cell.planted, norm, eps, points)
-    if readout is None:
+    # Whatever the attack is, the same is planted.
+    about = replace(cell, attack="", access="", eot=1), index
+    if about not in planted:
+        planted[about] = _plant(judge, cell, index, image)
+    made_here = planted[about]
+    if made_here is None:
         return ProvenImage(index, fit=False, found=False, random_found=False)
+    readout, random_found = made_here
     size = image.shape[2], image.shape[3]
     twin = binarization.with_features(assets.twin(cell.classifier, cell.defense, size), image)
     view = Binary(attacker_view(twin, attacked, seen, batch=assets.batches.eot), readout)
@@ -163,8 +190,23 @@ def _prove(assets: Assets, cell: ProofCell, attacked: Cell, batch: Batch, row: i
         index,
         fit=True,
         found=binarization.finds(judge, readout, made.images),
-        random_found=binarization.searches(judge, readout, image, cell.inside, norm, eps, search),
+        random_found=random_found,
     )
+
+
+def _plant(judge: Judge, cell: ProofCell, index: int, image: Images) -> tuple[Readout, bool] | None:
+    """Plant points around one image; with whether random search finds them. None where it cannot be done."""
+    points, draws, search = (_generator(cell, index, role) for role in ("points", "draws", "search"))
+    own = replace(judge, generator=draws)
+    readout = binarization.plant(own, image, cell.inside, cell.planted, cell.norm, cell.eps, points)
+    if readout is None:
+        return None
+    found = binarization.searches(own, readout, image, cell.inside, cell.norm, cell.eps, search)
+    return readout, found
+
+
+def _generator(cell: ProofCell, index: int, role: str) -> Generator:
+    return generator_for(cell.seed, cell.dataset, index, f"proof {role}")
 
 
 def _proof_cell(cell: Cell, inside: int, planted: int) -> ProofCell:

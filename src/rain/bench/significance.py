@@ -65,6 +65,14 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired:
     return Paired(len(shared), fmean(gaps), _sign_flip_test(units), better, worse)
 
 
+def above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
+    """Compare two scores per image; None unless the first is above the second by more than the noise."""
+    if not first.keys() & second.keys():
+        return None
+    comparison = paired(first, second)
+    return comparison if comparison.difference > 0 and comparison.p < NOISE else None
+
+
 def _scale(scores: Sequence[float]) -> int:
     """The number of parts of one in which all these scores are whole numbers, if it is not too large."""
     parts = {Fraction(score).limit_denominator(FINEST).denominator for score in set(scores)}

@@ -4,7 +4,7 @@ One function is one point. It goes by what an attack declared (``rain.registry.T
 Never imports torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from rain.bench.cells import Result
@@ -27,7 +27,7 @@ from rain.bench.columns import (
 )
 from rain.bench.findings import Finding, Findings
 from rain.bench.metrics import access_order, least_images, per_image, strongest, unbounded, worst_images
-from rain.bench.significance import NOISE, Paired, paired
+from rain.bench.significance import Paired, above
 from rain.specs import parse
 
 LEAST_EOT = 10
@@ -271,11 +271,3 @@ def excess_over(strong: Sequence[Result], others: Sequence[Result]) -> Paired | 
     rivals = [worst_images(widest(others)), *map(per_image, strongest(others))]
     excesses = [excess for scores in rivals if (excess := above(own, scores))]
     return max(excesses, key=lambda excess: excess.difference, default=None)
-
-
-def above(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | None:
-    """Compare two scores per image; None unless the first is above the second by more than the noise."""
-    if not first.keys() & second.keys():
-        return None
-    comparison = paired(first, second)
-    return comparison if comparison.difference > 0 and comparison.p < NOISE else None

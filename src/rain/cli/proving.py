@@ -19,6 +19,7 @@ OUT_HELP = (
 GRID_HELP = "A grid file (TOML), or the name of a shipped grid: its adaptive attacks on defences are proven."
 EXAMPLES_HELP = "Images of each test, at most."
 INSIDE_HELP = "Points around each image that stay in its class. As many random ones are the baseline."
+ALL_HELP = "Prove attacks, too, that the grid makes on fewer images than another on the same defence."
 PLANTED_HELP = "Points at the edge of the budget, one of which an attack must find the like of."
 
 
@@ -28,6 +29,7 @@ def prove(
     examples: Annotated[int, typer.Option(min=1, metavar="N", help=EXAMPLES_HELP)] = 20,
     inside: Annotated[int, typer.Option(min=2, max=MOST_DRAWS, metavar="N", help=INSIDE_HELP)] = 200,
     planted: Annotated[int, typer.Option(min=1, max=MOST_DRAWS, metavar="N", help=PLANTED_HELP)] = 1,
+    every: Annotated[bool, typer.Option("--all", help=ALL_HELP)] = False,
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the grid's.")] = None,
     classifier: Annotated[str | None, typer.Option(help="Another classifier than the grid's.")] = None,
     device: Device = None,
@@ -36,7 +38,8 @@ def prove(
     """Prove that the attacks of a grid find what is planted.
 
     Points of another class are planted at the edge of the budget. An attack that finds them for fewer than
-    95 % of the images is not fit to call the defence robust. Ctrl-C keeps what is finished.
+    95 % of the images is not fit to call the defence robust. Of each defence the attacks are proven that
+    the grid makes on most images: a claim rests on them. Ctrl-C keeps what is finished.
     """
     out = to_path(out)
     with clean_errors(out):
@@ -52,6 +55,7 @@ def prove(
             examples=examples,
             inside=inside,
             planted=planted,
+            every=every,
             device=device,
             skip_damaged=skip_damaged,
         )

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores, grouped, is_adaptive
-from rain.bench.metrics import eps_text, interval, worst_images
+from rain.bench.counted import left_of_each
+from rain.bench.metrics import eps_text, interval
 from rain.report.labels import defense_labels
 from rain.report.plots import PAPER, file_text, library, own_style, styles_of
 
@@ -67,7 +68,7 @@ def spots_by_defense(
 def _spot(classifier: str, results: Sequence[Result], defense: str, eps: float) -> Spot | None:
     attacked = [one for one in results if (one.cell.norm, one.cell.eps) == ("linf", eps)]
     adaptive = [one for one in attacked if one.cell.attack != "none" and is_adaptive(one)]
-    clean, robust = clean_scores(results, defense), worst_images(adaptive)
+    clean, robust = clean_scores(results, defense), left_of_each(adaptive)
     if not clean or not robust:
         return None
     rate = sum(robust.values()) / len(robust)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores, is_adaptive
-from rain.bench.metrics import eps_text, interval, worst_images
+from rain.bench.counted import left_of_each
+from rain.bench.metrics import eps_text, interval
 from rain.report.labels import defense_labels
 from rain.report.plots import PAPER, file_text, library, own_style
 
@@ -81,7 +82,7 @@ def dots_by_defense(results: Iterable[Result], eps: float) -> dict[str, dict[str
         scores: dict[str, Mapping[int, float]] = {"clean": clean_scores(results, defense)}
         for access in ("transfer", "static", "adaptive"):
             same = [one for one in attacked if one.cell.access == access]
-            scores[access] = worst_images([one for one in same if access != "adaptive" or is_adaptive(one)])
+            scores[access] = left_of_each([one for one in same if access != "adaptive" or is_adaptive(one)])
         rows[defense] = {column: _dot(one) for column, one in scores.items() if one}
     return {defense: dots for defense, dots in rows.items() if "clean" in dots}
 

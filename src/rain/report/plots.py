@@ -11,6 +11,7 @@ import numpy as np
 
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, grouped
+from rain.bench.counted import left_of_each
 from rain.bench.metrics import (
     access_order,
     by_distance,
@@ -21,7 +22,6 @@ from rain.bench.metrics import (
     place_text,
     strongest,
     unbounded,
-    worst_images,
 )
 from rain.errors import RainError
 
@@ -170,7 +170,7 @@ def _curve(group: Iterable[Result], defense: str, norm: str, access: str) -> lis
         clean |= per_image(result, attacked=False)
     scores_by_eps = {0.0: clean}
     for eps, results in grouped(sorted(attacked, key=_eps), _eps).items():
-        scores_by_eps[eps] = worst_images(results)
+        scores_by_eps[eps] = left_of_each(results)
     return [point_of(eps, scores) for eps, scores in scores_by_eps.items() if scores]
 
 

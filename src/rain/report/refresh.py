@@ -40,8 +40,9 @@ from pathlib import Path
 from rain.bench.cells import Result
 from rain.bench.certificates import CertifiedResult, certified_accuracy, load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
+from rain.bench.counted import left_of_each
 from rain.bench.estimate import read_need, table
-from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded, worst_images
+from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
 from rain.bench.taking_over import load_each_once
@@ -168,7 +169,7 @@ def _pays(setting: list[Result], defense: str, access: str, eps: str, mark: str)
 def _attacked(own: list[Result], access: str, eps: str) -> Scores:
     """The worst of the attacks of an access on each image."""
     attacked = [one for one in own if access_of(one) == access and not unbounded(one.cell)]
-    return worst_images([one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps])
+    return left_of_each([one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps])
 
 
 def _headline(setting: list[Result], defense: str, eps: str, mark: str) -> Headline:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import clean_scores, grouped, is_adaptive, without_corruptions
-from rain.bench.metrics import eps_text, percent_text, unbounded, worst_images
+from rain.bench.counted import left_of_each
+from rain.bench.metrics import eps_text, percent_text, unbounded
 from rain.bench.significance import NOISE, Paired, paired
 
 Scores = Mapping[int, float]
@@ -103,7 +104,7 @@ def _stands(place: Iterable[Result], norm: str, eps: float) -> list[Stand]:
     by_column = grouped(place, lambda one: (one.cell.classifier, one.cell.defense))
     for (classifier, defense), column in by_column.items():
         attacked = [one for one in column if one.cell.attack != "none" and is_adaptive(one)]
-        robust = worst_images([one for one in attacked if (one.cell.norm, one.cell.eps) == (norm, eps)])
+        robust = left_of_each([one for one in attacked if (one.cell.norm, one.cell.eps) == (norm, eps)])
         clean = clean_scores(column, defense)
         if robust and clean:
             stands.append(Stand(classifier, defense, fmean(clean.values()), len(clean), robust))

@@ -96,7 +96,7 @@ def say(headline: "Headline") -> str:
         _cost_text(headline),
         _others_text(headline),
         _bound_text(headline),
-        "" if headline.complete else f"Not finished: {headline.worst.images} images so far",
+        "" if headline.complete else _unfinished_text(headline),
     ]
     return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
@@ -169,6 +169,11 @@ def _bound_text(headline: "Headline") -> str:
     return (
         f"A bound, not an attacker: who saw the draw that judges him would leave {_percent(bound.rate)}{few}"
     )
+
+
+def _unfinished_text(headline: "Headline") -> str:
+    few = _few(headline.worst, headline)
+    return f"Not finished: {few} so far" if few else "Not finished: some attacks met a part of the images"
 
 
 def _where(headline: "Headline") -> str:

@@ -20,6 +20,7 @@ from rain.bench.columns import (
     is_random,
     without_corruptions,
 )
+from rain.bench.counted import counted
 from rain.bench.metrics import place_order, scores_of, strongest, unbounded, worst_images
 from rain.bench.significance import NOISE, Paired, paired
 from rain.bench.submissions import counts_of, worst_on_all
@@ -60,10 +61,11 @@ class Headline:
         label: the defence's short name in this report.
         clean: on clean images; those that the bare classifier was shown, too, where there is one.
         cost: clean accuracy of the bare classifier minus that of the defence; None without a bare classifier.
-        under: by access, under the worst attack of that access on each image that all of these attacks
-            measured. "adaptive" is of attacks that follow the model. An access that was not run is missing.
-        worst: under the worst on each image of all attacks, on the images that every adaptive attack measured
-            (without one every attack).
+        under: by access, under the worst on each image of the attacks of that access that count
+            (``rain.bench.counted``). "adaptive" is of attacks that follow the model. An access that was not
+            run is missing.
+        worst: under the worst on each image of all attacks, on the images of the adaptive attacks that count
+            (without one of all attacks that do).
         bare: that of the bare classifier at the same eps, on these images; None where it was not attacked.
         gain: ``worst`` minus that of the bare classifier; None where that was not attacked.
         submissions: how many times an image may be submitted for ``resubmitted``; 1 where nothing is random.
@@ -169,9 +171,9 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
     column = [result for result in every if result.cell.access != "known"]
     bare = strongest(_attacked_at(setting, "none", norm, eps))
     # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others
-    # that did not get so far are no part of the worst of all, or ten images of the dearest attack would
-    # decide over four hundred.
-    images = set(worst_images([result for result in column if is_adaptive(result)] or column))
+    # that did not get so far are no part of the worst of all.
+    adaptive = counted([result for result in column if is_adaptive(result)])
+    images = set(worst_images(adaptive or counted(column)))
     if not images:
         return None
     judges, bare_judges = covering(column, images), covering(bare, images)
@@ -179,7 +181,6 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
     clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
     under = _by_access(every)
-    adaptive = [result for result in column if is_adaptive(result)]
     submissions = max(counts_of(adaptive), default=1)
     resubmitted = _mean(worst_on_all(adaptive, submissions))
     cell = column[0].cell
@@ -218,6 +219,7 @@ def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
         results = [result for result in column if access_of(result) == access]
         if access == "known":  # before what is not random it is static, and bounds nothing
             results = [result for result in results if is_random(result)]
+        results = counted(results)
         scores = worst_images(results)
         if scores:
             figures[access] = _figure(scores, len(results))

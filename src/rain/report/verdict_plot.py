@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, clean_scores
-from rain.bench.metrics import eps_text, interval, worst_images
+from rain.bench.counted import left_of_each
+from rain.bench.metrics import eps_text, interval
 from rain.report.plots import PAPER, file_text, library, own_style
 
 DEFENSES = {
@@ -64,7 +65,7 @@ def _bars(results: Iterable[Result], defense: str, eps: float) -> dict[str, Bar]
     attacked = [one for one in own if (one.cell.norm, one.cell.eps) == ("linf", eps)]
     scores: dict[str, Mapping[int, float]] = {"clean": clean_scores(results, defense)}
     for access in ("transfer", "static", "adaptive"):
-        scores[access] = worst_images([one for one in attacked if access_of(one) == access])
+        scores[access] = left_of_each([one for one in attacked if access_of(one) == access])
     return {attacker: _bar(one) for attacker, one in scores.items() if one}
 
 
