@@ -1,29 +1,37 @@
 """Which attacks a figure rests on, where not all were made on the same images. Never imports torch."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from rain.bench.cells import Result
-from rain.bench.columns import widest
-from rain.bench.metrics import per_image, strongest, worst_images
-from rain.bench.significance import above
+from rain.bench.columns import covering, widest
+from rain.bench.metrics import per_image, scores_of, strongest, worst_images
+
+NO_STRONGER = 0.02
+"""Further attacks that leave no more than this less of their images add nothing to those of most images."""
 
 
 def counted(results: Sequence[Result]) -> list[Result]:
-    """Choose the attacks that count for a figure: those of most images, and any that is stronger than they.
+    """Choose the attacks that count for a figure: those of most images, if others are no stronger.
 
-    A further attack on twenty images must not take the place of one on four hundred: it says more of its
-    images, but its images are few. One that leaves less of them than all those of most images, by more than
-    the noise, does decide: then the figure is of the images that all of these met. So does one that was made
-    on none of them: nobody knows how strong it is, and there is no figure.
+    Four attacks on twenty images must not take the place of one on four hundred only because they are there.
+    They do where all together leave less of their images than it does: then the figure is of those images. So
+    does an attack that was made on other images: nobody knows how strong it is, and there is no figure.
+
+    Convention: not only what is beyond noise is stronger, but any ``NO_STRONGER``: doubt tells against the
+        defence.
 
     Args:
         results: of one defence in one place, at one budget.
     """
-    every = strongest(results)
-    most = widest(every)
-    scores = worst_images(most)
-    among = set(map(id, most))
-    return [one for one in every if id(one) in among or _may_be_stronger(per_image(one), scores)]
+    every = [result for result in strongest(results) if result.outcomes]
+    chosen = widest(every)
+    for fewer in sorted(every, key=lambda result: -len(result.outcomes)):
+        images = worst_images(chosen).keys() & per_image(fewer).keys()
+        more = covering(every, images) if images else every
+        if not images or _mean(more, images) < _mean(chosen, images) - NO_STRONGER:
+            chosen = more
+    return list(chosen)
 
 
 def left_of_each(results: Sequence[Result]) -> dict[int, float]:
@@ -31,6 +39,5 @@ def left_of_each(results: Sequence[Result]) -> dict[int, float]:
     return worst_images(counted(results))
 
 
-def _may_be_stronger(scores: dict[int, float], most: dict[int, float]) -> bool:
-    """Whether an attack leaves less than those of most images do, or may do so for all that is known."""
-    return bool(scores) and (scores.keys().isdisjoint(most) or above(most, scores) is not None)
+def _mean(results: Sequence[Result], images: set[int]) -> float:
+    return fmean(scores_of(worst_images(results), images).values())
