@@ -7,7 +7,8 @@ import pytest
 from measuring import grid
 
 from rain.bench import outlook
-from rain.bench.outlook import Pace, seconds_expected
+from rain.bench.access import BACKWARD
+from rain.bench.outlook import PROBED, Pace, seconds_expected
 from rain.bench.plan import prepare
 
 PACES = {"none": Pace(1, 10), "jpeg": Pace(1000, 100_000), "rain(enhancer=bicubic)": Pace(1e6, 1e8)}
@@ -54,3 +55,15 @@ def test_clean_answers_that_several_columns_share_are_given_once(
 def test_work_on_quick_defences_that_is_soon_done_is_not_spoken_of(pictures: Path, tmp_path: Path) -> None:
     ours = grid(pictures, examples=1, attacks=[{"attack": "none"}])
     assert seconds_expected(prepare(ours, tmp_path)) is None
+
+
+def test_the_fastest_round_counts_whoever_else_is_at_work_on_the_machine(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that wait for one another on a busy machine need fifty times as long."""
+    ours = grid(pictures, attacks=attacked("pgd(steps=4, confidence=inf)", "adaptive"), defenses=["jpeg"])
+    plan = prepare(ours, tmp_path)
+    (cell,) = {cell for cell, _ in plan.work if cell.attack != "none"}
+    clock = iter([0, 0, 2, 6, 6, 106, 306, 306])
+    monkeypatch.setattr(outlook.time, "perf_counter", lambda: next(clock))
+    assert outlook._pace(plan.assets, cell) == Pace(2 / PROBED, 6 / PROBED / (1 + BACKWARD))

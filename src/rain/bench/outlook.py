@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Generator
@@ -22,7 +23,13 @@ PROBED = 2
 """Images that go through a model to time it, in each of ``ROUNDS``."""
 
 ROUNDS = 2
-"""The first one warms up."""
+"""The first one warms up. The fastest counts: others at work on the machine only slow it."""
+
+MOST_ROUNDS = 6
+"""So many are made where they are short."""
+
+LONG = 0.5
+"""Seconds; who has timed a model for longer makes no further round."""
 
 SMALL = 10
 """Work that is not so many times that of timing it is not timed, but for its defences alone."""
@@ -142,17 +149,20 @@ def _pace(assets: Assets, cell: Cell, count: int = PROBED) -> Pace:
     twin = assets.twin(cell.classifier, cell.defense, (images.shape[2], images.shape[3]))
     view = attacker_view(twin, attacker, Generator().manual_seed(0))
     model = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
-    forward = both = 0.0
-    for _ in range(ROUNDS):
+    forward = both = inf
+    first = time.perf_counter()
+    for number in range(MOST_ROUNDS):
         begin = time.perf_counter()
+        if number >= ROUNDS and begin - first > LONG:
+            break
         points = images.clone().requires_grad_(by_gradient)
         logits = model(points)
         logits.sum().item()  # waits for a GPU
-        forward = time.perf_counter() - begin
+        forward = min(forward, time.perf_counter() - begin)
         if logits.requires_grad:
             (slope,) = torch.autograd.grad(logits.sum(), points)
             slope.sum().item()
-        both = time.perf_counter() - begin
+        both = min(both, time.perf_counter() - begin)
     return Pace(forward / count, both / count / (1 + BACKWARD if by_gradient else 1))
 
 
