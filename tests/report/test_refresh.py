@@ -9,6 +9,7 @@ from rain.bench.cells import load
 from rain.bench.certificates import CertifiedCell, CertifiedImage, save
 from rain.errors import ResultError
 from rain.report.markdown import markdown
+from rain.report.panel import NEEDS
 from rain.report.refresh import refresh, refresh_file
 
 REPORT = "before\n<!-- rain report study -->\nold\n<!-- end -->\nbehind\n"
@@ -33,6 +34,15 @@ def test_a_report_is_written_between_its_marks(root: Path) -> None:
     fresh = refresh(REPORT, root)
     report = markdown(load(root / "study"))
     assert fresh == f"before\n<!-- rain report study -->\n\n{report}\n<!-- end -->\nbehind\n"
+    assert refresh(fresh, root) == fresh
+
+
+def test_what_a_claim_needs_is_said_once_in_a_document(root: Path) -> None:
+    fresh = refresh(REPORT + REPORT, root)
+    first, second = fresh.split("behind\n", 1)
+    assert NEEDS in first
+    assert NEEDS not in second
+    assert "The evaluation checklist:\n\n*" in second
     assert refresh(fresh, root) == fresh
 
 

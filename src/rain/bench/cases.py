@@ -17,10 +17,9 @@ from rain.bench.columns import (
     is_adaptive,
     settings,
     traits,
-    widest,
 )
 from rain.bench.counted import left_of_each
-from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest, worst_images
+from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest
 from rain.bench.proofs import Proof
 from rain.bench.provenance import FACTS, Fact
 from rain.bench.significance import above
@@ -183,8 +182,8 @@ def mean_text(scores: Scores) -> str:
 
 
 def left_text(results: Sequence[Result]) -> str:
-    """Write what the worst of the attacks of most images leaves: ``11.0 %``; ``-`` without an image."""
-    return mean_text(worst_images(widest(results)))
+    """Write what the worst of the attacks that count leaves: ``11.0 %``; ``-`` without an image."""
+    return mean_text(left_of_each(results))
 
 
 def worst_text(results: Sequence[Result]) -> str:

@@ -17,7 +17,8 @@ from rain.bench.cases import (
     worst_text,
 )
 from rain.bench.cells import Result
-from rain.bench.columns import by_budget, grouped, option, steps, traits, widest
+from rain.bench.columns import by_budget, grouped, option, steps, traits
+from rain.bench.counted import left_of_each
 from rain.bench.metrics import NO_BUDGET, eps_text, per_image, unbounded, worst_images
 from rain.bench.weak_attacks import LEAST_EOT, LEAST_STEPS
 from rain.specs import nesting, write
@@ -49,7 +50,7 @@ def small_budget(case: Case) -> Verdict:
     """Where the budget goes to 0, the accuracy goes to that of clean images; with more of it, it falls."""
     same_norm = [result for result in case.column.adaptive if result.cell.norm == case.budget.norm]
     bounded = [result for result in same_norm if result.outcomes and result.cell.eps <= case.budget.eps]
-    curve = {budget.eps: worst_images(widest(same)) for budget, same in by_budget(bounded).items()}
+    curve = {budget.eps: left_of_each(same) for budget, same in by_budget(bounded).items()}
     curve = {eps: scores for eps, scores in curve.items() if scores}
     smallest = min(curve, default=inf)
     if case.budget.eps not in curve or smallest > SMALL * case.budget.eps * (1 + 1e-6):

@@ -25,7 +25,7 @@ from rain.bench.cases import (
 )
 from rain.bench.cells import Result
 from rain.bench.columns import is_adaptive, option, steps, traits, widest
-from rain.bench.counted import counted
+from rain.bench.counted import counted, left_of_each
 from rain.bench.metrics import percent_text, worst_images
 from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
@@ -130,13 +130,13 @@ def frozen_randomness(case: Case) -> Verdict:
     """
     if not case.random:
         return NOT_RANDOM
-    known, frozen = (worst_images(widest(case.with_access(access))) for access in ("known", "frozen"))
+    known, frozen = (left_of_each(case.with_access(access)) for access in ("known", "frozen"))
     if not known:
         figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
         if nearly_none(frozen) and len(frozen) >= LEAST_OF_NONE:
             return Verdict("passed", figure)
         return Verdict("not run", figure, "attack with access known, which is judged by the draw it saw")
-    bare = worst_images(widest(case.bare))
+    bare = left_of_each(case.bare)
     figure = f"{mean_text(known)} left" + (f", bare {mean_text(bare)}" if bare else "")
     if nearly_none(known) and len(known) < LEAST_OF_NONE:
         return Verdict("not run", figure, f"attack {LEAST_OF_NONE} images at least")

@@ -51,6 +51,7 @@ from rain.errors import ResultError
 from rain.files import write_named
 from rain.report.labels import defense_labels
 from rain.report.markdown import markdown, mixed_traffic
+from rain.report.panel import NEEDS
 from rain.report.streams import pays_text
 from rain.report.verdict import Headline, summary
 
@@ -91,7 +92,8 @@ def refresh(text: str, root: Path) -> str:
             return f"{start}{_certified(words, load_certified(root / words[0]))}{end}"
         return f"{start}{_figure(words, results)}{end}"
 
-    return MARKED.sub(write, text)
+    before, needs, after = MARKED.sub(write, text).partition(NEEDS)
+    return before + needs + after.replace(f"{NEEDS}\n\n", "")  # once in a document is enough
 
 
 def refresh_file(path: Path, root: Path) -> bool:
