@@ -15,6 +15,7 @@ import rain
 from rain.bench import runners
 from rain.bench.cells import Cell
 from rain.bench.grid import Grid, read, shipped
+from rain.bench.plan import prepare
 from rain.cli.main import app
 from rain.specs import canonical
 
@@ -26,20 +27,37 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+STUDIES = sorted((ROOT / "grids").glob("*.toml"))
+
+
 @pytest.mark.filterwarnings("ignore:.*this is no ablation")
 @pytest.mark.parametrize(
-    "path", [*shipped().values(), *sorted((ROOT / "grids").glob("*.toml"))], ids=lambda path: path.stem
+    "path",
+    [*shipped().values(), *(pytest.param(path, marks=pytest.mark.slow) for path in STUDIES)],
+    ids=lambda path: path.stem,
 )
 def test_every_grid_runs_on_two_small_pictures(path: Path, tmp_path: Path) -> None:
+    results = runners.run(of_small_pictures(path, tmp_path), tmp_path / "out")
+    assert results
+    assert all(result.complete for result in results)
+
+
+@pytest.mark.filterwarnings("ignore:.*this is no ablation")
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_grid_of_every_study_could_begin(path: Path, tmp_path: Path) -> None:
+    """Names, options and access are those that there are; that it runs is seen where the study is made."""
+    grid = of_small_pictures(path, tmp_path)
+    assert len(prepare(grid, tmp_path / "out").work) >= len(grid.cells)
+
+
+def of_small_pictures(path: Path, folder: Path) -> Grid:
+    """The cells of a grid file on two small pictures, made here, before a small classifier."""
     random = np.random.default_rng(0)
     for index in range(2):
         pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-    (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
-    cells = {small(cell, f"csv:{tmp_path}") for cell in read(path).cells}
-    results = runners.run(Grid(tuple(cells), gallery=1), tmp_path / "out")
-    assert results
-    assert all(result.complete for result in results)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    (folder / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
+    return Grid(tuple({small(cell, f"csv:{folder}") for cell in read(path).cells}), gallery=1)
 
 
 MOST = {"steps": 4, "queries": 60, "tries": 20, "searches": 2}

@@ -6,6 +6,7 @@ Grids, results and the command line write them so.
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rain.errors import OptionError, shown
@@ -37,6 +38,12 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
             brackets stand too deep in one another.
     """
     check_size(spec)
+    name, options = _parsed(spec)
+    return name, dict(options)
+
+
+@lru_cache(4096)
+def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
     if not spec.endswith(")") or "(" not in spec:
         return spec, {}
     start = _opening(spec)

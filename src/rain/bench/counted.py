@@ -26,6 +26,8 @@ def counted(results: Sequence[Result]) -> list[Result]:
     """
     every = [result for result in strongest(results) if result.outcomes]
     chosen = widest(every)
+    if len(chosen) == len(every):
+        return every
     for fewer in sorted(every, key=lambda result: -len(result.outcomes)):
         images = worst_images(chosen).keys() & per_image(fewer).keys()
         more = covering(every, images) if images else every

@@ -290,7 +290,7 @@ def _score(outcome: Outcome, attacked: bool, averaged: bool) -> float:
         answer = outcome.robust_mean if attacked else outcome.clean_mean
         return float(answer == outcome.label)
     answers = outcome.robust if attacked else outcome.clean
-    return fmean(answer == outcome.label for answer in answers)
+    return answers.count(outcome.label) / len(answers)
 
 
 def _majority_is_right(outcome: Outcome) -> bool:
