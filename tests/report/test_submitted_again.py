@@ -50,6 +50,6 @@ def test_nothing_is_said_where_nothing_is_random() -> None:
 
 def test_the_verdict_the_page_and_the_tables_say_it() -> None:
     (headline, *_) = summary(measured())
-    assert "leaves 25.0 % (0.0 % where each image may be submitted 4 times;" in headline.sentence
+    assert "leaves 25.0 % (2 images; 0.0 % where each image may be submitted 4 times;" in headline.sentence
     assert "Submitted again:" in markdown(measured())
     assert '<h2 id="submissions">' in html(measured(), {})

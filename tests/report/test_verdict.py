@@ -162,6 +162,11 @@ def test_a_further_attack_on_few_images_does_not_take_the_place_of_the_one_on_mo
     assert "Not finished: some attacks met a part of the images." in unfinished.sentence
 
 
+def test_few_images_are_named_even_where_all_figures_are_of_few() -> None:
+    headline = only([cut(one, 0, 50) for one in three_columns()])
+    assert "leaves 0.0 % (50 images; the bare classifier 0.0 %)" in headline.sentence
+
+
 def test_no_attack_no_claim() -> None:
     assert summary([result(unattacked(), share(0.8), share(0.8))]) == []
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rain.bench.checks import LEAST_IMAGES
 from rain.bench.columns import grouped
 from rain.bench.metrics import eps_text, percent_text, place_text
 from rain.bench.significance import NOISE, Paired
@@ -172,7 +173,7 @@ def _bound_text(headline: "Headline") -> str:
 
 
 def _unfinished_text(headline: "Headline") -> str:
-    few = _few(headline.worst, headline)
+    few = f"{headline.worst.images} images" if headline.worst.images < headline.most_images else ""
     return f"Not finished: {few} so far" if few else "Not finished: some attacks met a part of the images"
 
 
@@ -182,8 +183,9 @@ def _where(headline: "Headline") -> str:
 
 
 def _few(figure: "Figure", headline: "Headline") -> str:
-    """Say of how many images a figure is, where others of the same headline are of more."""
-    return f"{figure.images} images" if figure.images < headline.most_images else ""
+    """Say of how many images a figure is, where they are few, or others of the same headline are of more."""
+    enough = max(headline.most_images, LEAST_IMAGES)
+    return f"{figure.images} images" if figure.images < enough else ""
 
 
 def _in_brackets(remarks: Iterable[str], separator: str) -> str:
