@@ -1,4 +1,4 @@
-"""What experiments 46 and 47 say of two studies, held against these."""
+"""What experiments 46 and 47, and the statement on other attacks, say of their studies, held against these."""
 
 from pathlib import Path
 
@@ -60,3 +60,16 @@ def test_the_figures_of_experiment_47() -> None:
     cost = paired(scores("known96", behind("known")), scores("imagenette96", behind("adversarial")))
     assert f"(better on {cost.better} of {cost.images}, worse on {cost.worse}, p = {cost.p:.2f})" in page
     assert f"{left[0]} instead of {left[1]}" in (NOTEBOOK / "index.md").read_text()
+
+
+def test_no_attack_of_the_statement_finds_two_points_more_than_that_of_the_checklist() -> None:
+    results = [one for one in load(ROOT / "studies" / "statement96") if one.cell.attack != "none"]
+    behind_rain = [one for one in results if one.cell.defense != "none"]
+    held = {one.cell.defense: per_image(one) for one in behind_rain if one.cell.attack.startswith("pgd(")}
+    others = [one for one in behind_rain if not one.cell.attack.startswith("pgd(")]
+    assert len(held) == 2
+    assert len(others) == 5
+    for other in others:
+        more = paired(held[other.cell.defense], per_image(other))
+        assert more.images >= 10
+        assert more.difference <= 0.02, other.cell

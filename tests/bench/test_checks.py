@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from synthetic import cell, of_cell, result, share, unattacked, with_facts
 
+from rain.bench.cases import cases
 from rain.bench.cells import Result
 from rain.bench.checks import check
 from rain.errors import ResultError
@@ -437,6 +438,11 @@ def test_an_attack_that_averages_by_itself_is_adaptive(attack: str) -> None:
     assert headline.adaptive is not None
     assert headline.adaptive.rate == pytest.approx(0.3)
     assert "static" not in headline.under
+    held = [case for case in cases(results) if case.attacked and case.defense != "none"]
+    assert [bool(case.with_access(access)) for case in held for access in ("static", "adaptive")] == [
+        False,
+        True,
+    ]
 
 
 def test_the_draws_that_it_averages_over_are_counted() -> None:

@@ -11,6 +11,7 @@ from rain.bench.cells import Result
 from rain.bench.columns import (
     Budget,
     Column,
+    access_of,
     budget_of,
     by_budget,
     grouped,
@@ -107,8 +108,8 @@ class Case:
         return attacked_at(columns[0], self.budget) if columns else []
 
     def with_access(self, access: str) -> list[Result]:
-        """The results of attacks with an access."""
-        return [result for result in self.attacked if result.cell.access == access]
+        """The results of attacks with an access: one with "static" that averages by itself is adaptive."""
+        return [one for one in self.attacked if (access_of(one) or one.cell.access) == access]
 
 
 def deciding(results: Iterable[Result]) -> list[Result]:

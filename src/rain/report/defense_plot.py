@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rain.bench.cells import Result
-from rain.bench.columns import clean_scores, is_adaptive
+from rain.bench.columns import access_of, clean_scores
 from rain.bench.counted import left_of_each
 from rain.bench.metrics import eps_text, interval
 from rain.report.labels import defense_labels
@@ -81,8 +81,7 @@ def dots_by_defense(results: Iterable[Result], eps: float) -> dict[str, dict[str
         attacked = [one for one in own if (one.cell.norm, one.cell.eps) == ("linf", eps)]
         scores: dict[str, Mapping[int, float]] = {"clean": clean_scores(results, defense)}
         for access in ("transfer", "static", "adaptive"):
-            same = [one for one in attacked if one.cell.access == access]
-            scores[access] = left_of_each([one for one in same if access != "adaptive" or is_adaptive(one)])
+            scores[access] = left_of_each([one for one in attacked if access_of(one) == access])
         rows[defense] = {column: _dot(one) for column, one in scores.items() if one}
     return {defense: dots for defense, dots in rows.items() if "clean" in dots}
 
