@@ -1,4 +1,4 @@
-"""What experiments 46 and 47, and the statement on other attacks, say of their studies, held against these."""
+"""What experiments 46 and 47, and the statement on other attacks, say of studies, held against these."""
 
 from pathlib import Path
 
