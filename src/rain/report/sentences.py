@@ -120,7 +120,8 @@ def _holds_text(headline: "Headline") -> str:
     if adaptive is None:
         return ""
     level, worst = _percent(adaptive.rate), _percent(headline.worst.rate)
-    remarks = [_few(headline.worst, headline)]
+    few = headline.worst.images < max(headline.most_images, LEAST_IMAGES)
+    remarks = [f"{headline.worst.images} images" if few else ""]
     if worst != level:
         remarks.append(f"{worst} when each image meets the worst of all attacks")
     if headline.resubmitted is not None and _percent(headline.resubmitted) != level:
@@ -173,7 +174,7 @@ def _bound_text(headline: "Headline") -> str:
 
 
 def _unfinished_text(headline: "Headline") -> str:
-    few = f"{headline.worst.images} images" if headline.worst.images < headline.most_images else ""
+    few = _few(headline.worst, headline)
     return f"Not finished: {few} so far" if few else "Not finished: some attacks met a part of the images"
 
 
@@ -183,9 +184,8 @@ def _where(headline: "Headline") -> str:
 
 
 def _few(figure: "Figure", headline: "Headline") -> str:
-    """Say of how many images a figure is, where they are few, or others of the same headline are of more."""
-    enough = max(headline.most_images, LEAST_IMAGES)
-    return f"{figure.images} images" if figure.images < enough else ""
+    """Say of how many images a figure is, where others of the same headline are of more."""
+    return f"{figure.images} images" if figure.images < headline.most_images else ""
 
 
 def _in_brackets(remarks: Iterable[str], separator: str) -> str:
