@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from rain.bench.cells import Cell, Result
 from rain.bench.columns import Budget, access_of, by_budget, clean_scores, covering, grouped
-from rain.bench.counted import counted, left_of_each
+from rain.bench.counted import counted
 from rain.bench.metrics import (
     access_order,
     interval,
@@ -213,7 +213,8 @@ def _stream(
     Args:
         clean: scores of every image, by defence.
     """
-    robust = left_of_each(results)
+    judges = counted(results)
+    robust = worst_images(judges)
     if not robust:
         return None
     others = covering(bare, robust.keys())
@@ -227,7 +228,7 @@ def _stream(
         norm=cell.norm,
         eps=cell.eps,
         access=access,
-        attacks=tuple(dict.fromkeys(result.cell.attack for result in counted(results))),
+        attacks=tuple(dict.fromkeys(result.cell.attack for result in judges)),
         clean=own,
         robust=robust,
         bare_clean=scores_of(clean["none"], own) if others else {},

@@ -65,7 +65,7 @@ def _section(
         is_random = any("yes" in one.made_by.get("defense_random", ()) for one in own) or counts[-1] > 1
         for count in counts:
             clean = right_on_all(cleanest, count, attacked=False)
-            scores = [clean, *(worst_on_all(counted(same), count) for same in by_access.values())]
+            scores = [clean, *(worst_on_all(same, count) for same in by_access.values())]
             body.append([labels[defense], str(count) if is_random else "any", *map(_rate, scores)])
         if counts[-1] > 1:
             sentences.append(_sentence(labels[defense], by_access, counts[-1]))
@@ -74,7 +74,7 @@ def _section(
 
 
 def _of_access(largest: Iterable[Result], defense: str, access: str) -> list[Result]:
-    return [one for one in largest if (one.cell.defense, access_of(one)) == (defense, access)]
+    return counted([one for one in largest if (one.cell.defense, access_of(one)) == (defense, access)])
 
 
 def _cleanest(own: Sequence[Result]) -> Result:
@@ -85,7 +85,7 @@ def _cleanest(own: Sequence[Result]) -> Result:
 def _sentence(label: str, by_access: Mapping[str, Sequence[Result]], count: int) -> str:
     """Say what the strongest kind of attacker leaves, for one submission and for many."""
     for access, same in reversed(list(by_access.items())):
-        once, often = (worst_on_all(counted(same), each) for each in (1, count))
+        once, often = worst_on_all(same, 1), worst_on_all(same, count)
         if once:
             pair = f"{percent_text(rate_of(once))} % of images on one draw"
             many = f"{percent_text(rate_of(often))} % on each of {count}"
