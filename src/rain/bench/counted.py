@@ -8,7 +8,7 @@ from rain.bench.columns import covering, widest
 from rain.bench.metrics import per_image, scores_of, strongest, worst_images
 
 NO_STRONGER = 0.02
-"""Further attacks that leave no more than this less of their images add nothing to those of most images."""
+"""An attack that leaves less by no more than this counts as no stronger; a fraction of the images."""
 
 
 def counted(results: Sequence[Result]) -> list[Result]:
