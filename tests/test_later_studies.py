@@ -1,4 +1,4 @@
-"""What experiments 46 and 47, and the statement on other attacks, say of studies, held against these."""
+"""What experiments 46 and 47, and the sections of the results, say of studies, held against these."""
 
 from pathlib import Path
 
@@ -73,3 +73,17 @@ def test_no_attack_of_the_statement_finds_two_points_more_than_that_of_the_check
         more = paired(held[other.cell.defense], per_image(other))
         assert more.images >= 10
         assert more.difference <= 0.02, other.cell
+
+
+def test_what_the_longer_attack_left_of_the_defences_at_96_pixels() -> None:
+    left = scores("defenses96", "crop_ensemble", "steps=60")
+    assert max(left.values()) == 0
+    chain = f"chain(parts=jpeg+{behind('imagenette')})"
+    longer, alone = (
+        scores("defenses96", defense, attack)
+        for defense, attack in ((chain, "steps=60"), (behind("imagenette"), "steps=20"))
+    )
+    both = scores("defenses96", chain, "steps=")
+    assert sum(both[image] for image in longer) <= sum(alone[image] for image in longer) + 1
+    longer, shorter = (scores("defenses96", "bart", attack) for attack in ("steps=60", "steps=20"))
+    assert sum(longer.values()) > sum(shorter[image] for image in longer)
