@@ -6,6 +6,7 @@ Grids, results and the command line write them so.
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +40,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """
     check_size(spec)
     name, options = _parsed(spec)
-    return name, dict(options)
+    # Who changes a list among them must not change what the next one gets.
+    return name, {key: deepcopy(value) for key, value in options.items()}
 
 
 @lru_cache(4096)

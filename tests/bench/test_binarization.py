@@ -197,6 +197,18 @@ def test_attacks_on_few_images_are_proven_where_all_are_asked_for(pictures: Path
     assert [cell.eot for cell in every.cells] == [4, 9]
 
 
+def test_the_budget_of_most_attacks_is_proven(pictures: Path, tmp_path: Path) -> None:
+    """That of a curve over eps is not, however many images it has."""
+    attacks = [
+        {"attack": "fgsm", "access": "adaptive", "eps": "8/255", "eot": 4},
+        {"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 4, "examples": 2},
+        {"attack": "noise(tries=3)", "access": "query", "eps": "16/255"},
+    ]
+    grid_ = grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"])
+    (proven,) = proving.prepare(grid_, tmp_path, examples=1, inside=5).cells
+    assert proven.eps == pytest.approx(16 / 255)
+
+
 def test_of_two_attacks_the_same_is_planted_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

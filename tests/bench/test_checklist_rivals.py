@@ -1,9 +1,10 @@
 """Attacks held against each other by the checklist: few images of one hide nothing of another."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from synthetic import with_facts
+from synthetic import cell, result, share, with_facts
 from test_checklist import attacked, bare, deterministic, of, only, proof
 
 from rain.bench.access import in_full
@@ -69,6 +70,46 @@ def test_few_images_show_nothing_of_frozen_randomness() -> None:
     several = [attacked(1.0, 40, access="known"), attacked(1.0, 5, attack="apgd", access="known")]
     assert of("Randomness frozen", *behind, several[0]).state == "failed"
     assert of("Randomness frozen", *behind, *several).state == "failed"
+
+    little = [attacked(0.11, access="known"), attacked(0.0, 40, attack="apgd", access="known")]
+    assert of("Randomness frozen", *behind, *little).state == "failed"
+
+
+def test_without_a_budget_one_figure_is_told_and_judged() -> None:
+    """On its twenty images the further attack leaves no less: it leaves the others where they are."""
+    late = attacked(0.2, attack="pgd(steps=90)", eps=1.0)
+    late = replace(late, outcomes=[replace(one, index=199 - one.index) for one in late.outcomes])
+    few = attacked(0.0, 20, attack="apgd", eps=1.0)
+    for further in ([], [few]):
+        point = of("No budget", attacked(0.6), attacked(0.5, access="static"), late, *further)
+        assert point[:2] == ("failed", "20.0 % left of 200 images")
+
+
+def test_an_attack_that_does_not_count_decides_nothing() -> None:
+    """It was made on three images only, and leaves no less of them."""
+    main = attacked(0.6, attack="pgd(steps=40)")
+    few = [attacked(1.0, 3, attack=f"apgd(steps={steps})") for steps in (40, 80)]
+    about_few = proof(attack="apgd(steps=80)")
+    assert of("Attack proven", main, *few, proofs=(about_few,)).state == "not run"
+    assert of("Attack proven", main, *few, proofs=(proof(attack="pgd(steps=40)"),)).state == "passed"
+    assert of("Steps doubled", *map(deterministic, (main, *few))).state == "not run"
+
+
+def test_what_is_lost_next_to_no_budget_is_held_against_the_same_images() -> None:
+    """Of the first twenty images eight are lost at next to nothing, ten at the budget; all others there."""
+    small = result(cell(draws=4, eps=0.5 / 255), share(0.6, 20), share(1.0, 20))
+    for at_budget in (share(0.5, 20), share(0.05)):
+        large = result(cell(draws=4), at_budget, share(1.0, len(at_budget)))
+        assert of("eps to 0", small, large).state == "failed"
+
+
+def test_draws_that_an_attack_averages_by_itself_are_counted() -> None:
+    one = attacked(0.3, attack="eot(attack=pgd, draws=20)", access="static", eot=1)
+    many = attacked(0.3, attack="eot(attack=pgd, draws=20)", eot=2)
+    point = of(
+        "Draws (EOT) grow", *(with_facts(each, attack_traits="traits(averages=20)") for each in (one, many))
+    )
+    assert point.figure == "20: 30.0 %, 40: 30.0 %"
 
 
 def test_few_images_hide_no_rise_where_eps_grows() -> None:

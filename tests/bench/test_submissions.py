@@ -6,6 +6,7 @@ from statistics import fmean
 import pytest
 from synthetic import cell, result
 
+from rain.bench.counted import counted
 from rain.bench.submissions import counts_of, right_on_all, worst_on_all
 
 
@@ -22,10 +23,11 @@ def test_the_worst_attack_is_chosen_on_each_image_and_for_each_count() -> None:
     # Once, the second attack leaves less of the first image; twice, the first one does.
     first = result(cell(draws=4), [(0, 0, 1, 1), (0, 0, 0, 0)])
     other = result(cell(draws=4, attack="mifgsm"), [(0, 1, 1, 1), (0, 0, 0, 1)])
-    assert worst_on_all([first, other], 1) == {0: 0.25, 1: 0.75}
-    assert worst_on_all([first, other], 2) == {0: 0, 1: 0.5}
-    assert worst_on_all([first, other], 4) == {0: 0, 1: 0}
-    assert worst_on_all([], 1) == {}
+    both = counted([first, other])
+    assert worst_on_all(both, 1) == {0: 0.25, 1: 0.75}
+    assert worst_on_all(both, 2) == {0: 0, 1: 0.5}
+    assert worst_on_all(both, 4) == {0: 0, 1: 0}
+    assert worst_on_all(counted([]), 1) == {}
 
 
 def test_counts_are_those_that_all_results_can_tell() -> None:

@@ -120,12 +120,12 @@ def test_of_an_attack_that_was_measured_twice_the_table_shows_the_result_of_most
 
 
 def test_a_comparison_of_fewer_images_than_others_says_of_how_many() -> None:
-    """Of two adaptive attacks one was tried on 20 images: only these count."""
-    few = result(cell(attack="apgd(confidence=inf)"), share(0.5, 20))
+    """Of two adaptive attacks the stronger one was tried on 20 images: only these count."""
+    few = result(cell(attack="apgd(confidence=inf)"), share(0.1, 20))
     beside = result(cell(attack="apgd(confidence=inf)", defense="none", eot=1), share(0.0, 20))
-    text = markdown([*three_columns(adaptive=0.03), few, beside])
+    text = markdown([*three_columns(bare=0.1, adaptive=0.2), few, beside])
     _, compared, *_ = tables(text)
-    assert compared[1][1:] == ["-14.0 (0 / 28, p < 0.001)", "-", "+30.0 (6 / 0, p = 0.031; 20 images)"]
+    assert compared[1][1:] == ["-14.0 (0 / 28, p < 0.001)", "-", "+10.0 (2 / 0, p = 0.5; 20 images)"]
     assert "\nAt 4/255, compared on up to 200 images:\n" in text
     assert "Only images count that every one of these attacks was tried on" in text
 

@@ -19,8 +19,8 @@ from rain.bench.columns import (
     settings,
     traits,
 )
-from rain.bench.counted import left_of_each
-from rain.bench.metrics import interval, per_image, percent_text, place_text, strongest
+from rain.bench.counted import counted, left_of_each
+from rain.bench.metrics import interval, per_image, percent_text, place_text
 from rain.bench.proofs import Proof
 from rain.bench.provenance import FACTS, Fact
 from rain.bench.significance import above
@@ -113,8 +113,8 @@ class Case:
 
 
 def deciding(results: Iterable[Result]) -> list[Result]:
-    """Of these attacks, each at its strongest, those that none leaves less than: what is left is theirs."""
-    strong = strongest(results)
+    """Of the attacks that count for a figure those that none leaves less than: what is left is theirs."""
+    strong = counted(results).attacks
     scores = [per_image(result) for result in strong]
     return [
         result
@@ -190,7 +190,7 @@ def left_text(results: Sequence[Result]) -> str:
 def worst_text(results: Sequence[Result]) -> str:
     """Write what the worst on each image of the attacks that count leaves, and of how many images."""
     scores = left_of_each(results)
-    return f"{mean_text(scores)} left of {len(scores)} images"
+    return f"{mean_text(scores)} left of {len(scores)} {'image' if len(scores) == 1 else 'images'}"
 
 
 def nearly_none(scores: Scores) -> bool:

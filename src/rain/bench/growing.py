@@ -17,9 +17,9 @@ from rain.bench.cases import (
     worst_text,
 )
 from rain.bench.cells import Result
-from rain.bench.columns import by_budget, grouped, option, steps, traits
+from rain.bench.columns import by_budget, grouped, option, steps, traits, widest
 from rain.bench.counted import left_of_each
-from rain.bench.metrics import NO_BUDGET, eps_text, per_image, unbounded, worst_images
+from rain.bench.metrics import NO_BUDGET, eps_text, per_image, scores_of, unbounded, worst_images
 from rain.bench.weak_attacks import LEAST_EOT, LEAST_STEPS
 from rain.specs import nesting, write
 
@@ -35,22 +35,23 @@ def flat_in_draws(case: Case) -> Verdict:
     if not case.random:
         return NOT_RANDOM
     advice = "take eot = 1, 5, 10, 20 and 40 of the attack that leaves least"
-    ladders = _ladders(case.with_access("adaptive"), _without_draws, lambda result: result.cell.eot)
+    ladders = _ladders(case.with_access("adaptive"), _without_draws, _draws_a_step)
     return _flat(ladders, LEAST_EOT, advice, "take more draws (eot)")
 
 
 def flat_in_steps(case: Case) -> Verdict:
     """Twice the steps leave no less, where there are enough of them: few may be as weak as half of them."""
-    counted = [result for result in case.adaptive if option(result, "steps")]
+    longer = [result for result in case.adaptive if option(result, "steps")]
     advice = f"take the attack that leaves least with twice the steps, too, {LEAST_STEPS} at least"
-    return _flat(_ladders(counted, _without_steps, steps), LEAST_STEPS, advice, "double the steps again")
+    return _flat(_ladders(longer, _without_steps, steps), LEAST_STEPS, advice, "double the steps again")
 
 
 def small_budget(case: Case) -> Verdict:
     """Where the budget goes to 0, the accuracy goes to that of clean images; with more of it, it falls."""
     same_norm = [result for result in case.column.adaptive if result.cell.norm == case.budget.norm]
     bounded = [result for result in same_norm if result.outcomes and result.cell.eps <= case.budget.eps]
-    curve = {budget.eps: left_of_each(same) for budget, same in by_budget(bounded).items()}
+    # That little is left at the budget is what passes here: a few images must not take the place of many.
+    curve = {budget.eps: worst_images(widest(same)) for budget, same in by_budget(bounded).items()}
     curve = {eps: scores for eps, scores in curve.items() if scores}
     smallest = min(curve, default=inf)
     if case.budget.eps not in curve or smallest > SMALL * case.budget.eps * (1 + 1e-6):
@@ -65,7 +66,11 @@ def small_budget(case: Case) -> Verdict:
         if is_above(more, less):
             where = eps_text(eps, case.budget.norm)
             return Verdict("failed", figure, f"it rises at {where}: the attack is too weak there")
-    loss, whole = (_mean(clean) - _mean(curve[eps]) for eps in (smallest, case.budget.eps))
+    shared = curve[smallest].keys() & curve[case.budget.eps].keys()
+    loss, whole = (
+        _mean(scores_of(clean, shared)) - _mean(scores_of(curve[eps], shared)) if shared else 0.0
+        for eps in (smallest, case.budget.eps)
+    )
     if loss > whole / 2 and is_above(clean, curve[smallest]):
         advice = "next to nothing is changed there, and much is lost: look for a mistake, or go nearer to 0"
         return Verdict("failed", figure, advice)
@@ -79,7 +84,7 @@ def no_budget(case: Case) -> Verdict:
     # One that looks for the smallest perturbation has reasons of its own to end where a draw may still hold.
     fit = [result for result in unlimited if result.outcomes and traits(result).stops != "boundary"]
     enough = [result for result in fit if len(result.outcomes) >= LEAST_OF_NONE] or fit
-    scores = worst_images(enough)
+    scores = left_of_each(enough)
     advice = f"attack adaptively with eps = {NO_BUDGET[case.budget.norm]} ({case.budget.norm}), by pgd"
     if not scores:
         return Verdict("not run", "", advice)
@@ -156,6 +161,11 @@ def _ladder_text(ladder: dict[float, Result]) -> str:
     )
     is_all = all(len(of) == len(shared) for of in scores.values())
     return text if is_all else f"{text}, on {len(shared)} images"
+
+
+def _draws_a_step(result: Result) -> int:
+    """The draws that it averages over at each step: by its access, and by itself."""
+    return result.cell.eot * traits(result).averages
 
 
 def _without_draws(result: Result) -> tuple[str, int]:

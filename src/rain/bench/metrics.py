@@ -91,6 +91,20 @@ def strongest(results: Iterable[Result]) -> list[Result]:
     return [result for result in results if id(result) in best]
 
 
+def standing(results: Iterable[Result]) -> list[Result]:
+    """``strongest``, and of each curve what was made on more images; nothing without an image.
+
+    A point on a few images must not take the place of one on many because it averages over more.
+    """
+    left = [result for result in results if result.outcomes]
+    chosen: list[Result] = []
+    while left:
+        best = {_attack_of(result.cell): result for result in strongest(left)}
+        chosen += best.values()
+        left = [one for one in left if len(one.outcomes) > len(best[_attack_of(one.cell)].outcomes)]
+    return chosen
+
+
 def worst_images(results: Sequence[Result]) -> dict[int, float]:
     """Score each image by the attack that hurts it most: the minimum over attacks of the mean over draws.
 
@@ -101,7 +115,7 @@ def worst_images(results: Sequence[Result]) -> dict[int, float]:
     Raises:
         ResultError: the results are not about the same images.
     """
-    _same_images([result.cell for result in results])
+    same_place(results)
     scores = [per_image(result) for result in strongest(results)]
     shared = set.intersection(*map(set, scores)) if scores else set()
     return {index: min(score[index] for score in scores) for index in sorted(shared)}
@@ -322,7 +336,9 @@ def _mean(scores: Mapping[int, float]) -> float:
     return fmean(scores.values())
 
 
-def _same_images(cells: Sequence[Cell]) -> None:
+def same_place(results: Iterable[Result]) -> None:
+    """Raise ``ResultError`` where results are not of one defence in one place."""
+    cells = [result.cell for result in results]
     if len({(cell.dataset, cell.size, cell.classifier, cell.defense) for cell in cells}) > 1:
         one = "one defence, before one classifier, on one dataset at one size"
         raise ResultError(f"the worst case is over attacks on {one}")

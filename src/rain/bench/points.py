@@ -86,7 +86,7 @@ def proven_attack(case: Case) -> Verdict:
     tested = [proof for proof in about if proof.images and proof.complete]
     if not tested:
         others = "the proofs are unfinished, or not of the attack that decides, as it was run: "
-        advice = "run rain prove on this grid, into the same folder"
+        advice = "run rain prove on this grid, into the same folder (with --all where that is not enough)"
         return Verdict("not run", "", f"{others}{advice}" if case.proofs else advice)
     hard = [proof for proof in tested if proof.random_found < TOO_EASY]
     if not hard:
@@ -130,7 +130,8 @@ def frozen_randomness(case: Case) -> Verdict:
     """
     if not case.random:
         return NOT_RANDOM
-    known, frozen = (left_of_each(case.with_access(access)) for access in ("known", "frozen"))
+    # Here little left is good for the defence: a few images must not take the place of many.
+    known, frozen = (worst_images(widest(case.with_access(access))) for access in ("known", "frozen"))
     if not known:
         figure = f"{mean_text(frozen)} on fresh draws" if frozen else ""
         if nearly_none(frozen) and len(frozen) >= LEAST_OF_NONE:
@@ -242,8 +243,8 @@ def gradients_there(case: Case) -> Verdict:
 
 def both_aims(case: Case) -> Verdict:
     """Attacks that drive to one class and such that take any were there."""
-    targeted = worst_images([result for result in case.adaptive if traits(result).targeted])
-    free = worst_images([result for result in case.adaptive if not traits(result).targeted])
+    targeted = left_of_each(result for result in case.adaptive if traits(result).targeted)
+    free = left_of_each(result for result in case.adaptive if not traits(result).targeted)
     if not targeted or not free:
         return Verdict("not run", "", "add targeted(attack=pgd(...)), with access adaptive")
     return Verdict("passed", f"targeted {mean_text(targeted)}, any {mean_text(free)}")
@@ -259,7 +260,7 @@ def each_part(case: Case) -> Verdict:
         part = _left_out(case.defense, column.defense)
         attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
         if part is not None and attacks:
-            without[part.name] = mean_text(worst_images(attacks))
+            without[part.name] = mean_text(left_of_each(attacks))
     figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
     if len(without) < len(PARTS):
         specs = ", ".join(_without(case.defense, part) for part in PARTS if part.name not in without)
@@ -287,7 +288,7 @@ def submitted_again(case: Case) -> Verdict:
     if not case.random:
         return NOT_RANDOM
     attacks = counted(case.adaptive)
-    counts = [count for count in counts_of(attacks) if count > 1]
+    counts = [count for count in counts_of(attacks.attacks) if count > 1]
     if not counts:
         return Verdict("not run", "", "score on more than 1 draw (draws)")
     parts = [f"mean {mean_text(worst_on_all(attacks, 1))}"]

@@ -1,7 +1,7 @@
 """Prove the attacks of a grid: the binarization test of each adaptive attack on each defence."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from rain.bench.access import attack_in_pieces, attacker_view
 from rain.bench.assets import Assets
 from rain.bench.binarization import Binary, Judge, Readout
 from rain.bench.cells import Cell, make_folder
+from rain.bench.columns import grouped
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.metrics import place_order, unbounded
@@ -78,7 +79,8 @@ def prepare(
         examples: images of each test, at most.
         inside: points around each image that stay in its class, at least 2.
         planted: points at the edge of the budget.
-        every: prove attacks, too, that the grid makes on fewer images than another on the same defence.
+        every: prove attacks, too, at budgets at which the grid makes fewer attacks on a defence than at
+            another, and such on fewer images than another.
         device: where to compute; by default a GPU if there is one.
         skip_damaged: leave out images whose files are damaged.
 
@@ -95,7 +97,7 @@ def prepare(
     settled = [settle(assets, cell, grid.default_size) for cell in grid.cells]
     provable = [cell for cell in dict.fromkeys(settled) if can_be_proven(assets, cell)]
     both = {}
-    for cell in provable if every else _of_most_images(provable):
+    for cell in provable if every else _deciding(provable, settled):
         few = replace(cell, examples=min(cell.examples, examples))
         both[_proof_cell(few, inside, planted)] = few
     if not both:
@@ -118,16 +120,22 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
         return False
     if not traits.follows or traits.sees != "gradients":
         return False
-    averages = traits.averages > 1 or not defense.random
-    return cell.access == "adaptive" or (cell.access == "static" and averages)
+    return cell.access == "adaptive" or (cell.access == "static" and traits.averages > 1)
 
 
-def _of_most_images(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of most images of each defence: on their attacks a claim rests."""
-    most: Counter[tuple[Any, ...]] = Counter()
-    for cell in cells:
-        most[_column_of(cell)] = max(cell.examples, most[_column_of(cell)])
-    return [cell for cell in cells if cell.examples == most[_column_of(cell)]]
+def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
+    """The cells on whose attacks a claim rests: of each defence those of most images, at its main budget.
+
+    That is the budget of most attacks, of several the largest, as for ``rain.bench.cases.main_cases``.
+    """
+    attacks = Counter((_column_of(cell), cell.eps) for cell in set(cells) if not unbounded(cell))
+    chosen: list[Cell] = []
+    for column, same in grouped(provable, _column_of).items():
+        main = max({cell.eps for cell in same}, key=lambda eps: (attacks[column, eps], eps))
+        there = [cell for cell in same if cell.eps == main]
+        most = max(cell.examples for cell in there)
+        chosen += [cell for cell in there if cell.examples == most]
+    return chosen
 
 
 def _column_of(cell: Cell) -> tuple[Any, ...]:

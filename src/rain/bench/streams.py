@@ -214,7 +214,7 @@ def _stream(
         clean: scores of every image, by defence.
     """
     judges = counted(results)
-    robust = worst_images(judges)
+    robust = judges.least()
     if not robust:
         return None
     others = covering(bare, robust.keys())
@@ -228,7 +228,7 @@ def _stream(
         norm=cell.norm,
         eps=cell.eps,
         access=access,
-        attacks=tuple(dict.fromkeys(result.cell.attack for result in judges)),
+        attacks=tuple(dict.fromkeys(result.cell.attack for result in judges.attacks)),
         clean=own,
         robust=robust,
         bare_clean=scores_of(clean["none"], own) if others else {},

@@ -6,11 +6,13 @@ Source: Lee and Kim, "Robust evaluation of diffusion-based adversarial purificat
     after it those who report right on all of n submissions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import partial
 from math import comb
 from statistics import fmean
 
 from rain.bench.cells import Outcome, Result
+from rain.bench.counted import Counted
 
 COUNTS = (1, 8)
 """Submissions that are told of, besides all that there are."""
@@ -31,11 +33,9 @@ def right_on_all(result: Result, count: int, *, attacked: bool = True) -> dict[i
     return {outcome.index: _chance(outcome, count, attacked) for outcome in result.outcomes}
 
 
-def worst_on_all(results: Sequence[Result], count: int) -> dict[int, float]:
-    """The same under the attack that leaves least of each image, on images that all results measured."""
-    scores = [right_on_all(result, count) for result in results]
-    shared = set.intersection(*map(set, scores)) if scores else set()
-    return {index: min(score[index] for score in scores) for index in sorted(shared)}
+def worst_on_all(figure: Counted, count: int) -> dict[int, float]:
+    """The same under the attack that leaves least of each image of a figure."""
+    return figure.least(partial(right_on_all, count=count))
 
 
 def rate_of(scores: Mapping[int, float]) -> float:

@@ -19,7 +19,7 @@ OUT_HELP = (
 GRID_HELP = "A grid file (TOML), or the name of a shipped grid: its adaptive attacks on defences are proven."
 EXAMPLES_HELP = "Images of each test, at most."
 INSIDE_HELP = "Points around each image that stay in its class. As many random ones are the baseline."
-ALL_HELP = "Prove attacks, too, that the grid makes on fewer images than another on the same defence."
+ALL_HELP = "Prove attacks, too, that the grid makes on fewer images, or at other budgets."
 PLANTED_HELP = "Points at the edge of the budget, one of which an attack must find the like of."
 
 
@@ -39,7 +39,8 @@ def prove(
 
     Points of another class are planted at the edge of the budget. An attack that finds them for fewer than
     95 % of the images is not fit to call the defence robust. Of each defence the attacks are proven that
-    the grid makes on most images: a claim rests on them. Ctrl-C keeps what is finished.
+    the grid makes on most images, at the budget of most attacks: a claim rests on them. Ctrl-C keeps what
+    is finished.
     """
     out = to_path(out)
     with clean_errors(out):

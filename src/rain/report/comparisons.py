@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from itertools import combinations
 
 from rain.bench.cells import Result
-from rain.bench.columns import clean_scores
-from rain.bench.metrics import strongest, worst_images
+from rain.bench.columns import access_of, clean_scores
+from rain.bench.counted import left_of_each
+from rain.bench.metrics import standing
 from rain.bench.significance import Paired, paired
 from rain.report.labels import read_spec
 
@@ -40,12 +41,13 @@ def compare_attacked(column: Iterable[Result], access: str, first: str, second: 
 
     Returns: None where no attack of this access met both on an image.
     """
-    same = strongest(result for result in column if result.cell.access == access)
-    own = {_attack_of(result): result for result in same if result.cell.defense == first}
-    other = {_attack_of(result): result for result in same if result.cell.defense == second}
-    common = sorted(own.keys() & other.keys())
-    scores = worst_images([own[attack] for attack in common])
-    others = worst_images([other[attack] for attack in common])
+    same = standing(result for result in column if access_of(result) == access)
+    own = [result for result in same if result.cell.defense == first]
+    other = [result for result in same if result.cell.defense == second]
+    common = set(map(_attack_of, own)) & set(map(_attack_of, other))
+    scores, others = (
+        left_of_each(result for result in some if _attack_of(result) in common) for some in (own, other)
+    )
     return paired(scores, others) if scores.keys() & others.keys() else None
 
 

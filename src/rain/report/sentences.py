@@ -120,10 +120,11 @@ def _holds_text(headline: "Headline") -> str:
     if adaptive is None:
         return ""
     level, worst = _percent(adaptive.rate), _percent(headline.worst.rate)
-    few = headline.worst.images < max(headline.most_images, LEAST_IMAGES)
-    remarks = [f"{headline.worst.images} images" if few else ""]
+    few = adaptive.images < max(headline.most_images, LEAST_IMAGES)
+    remarks = [_images(adaptive.images) if few else ""]
     if worst != level:
-        remarks.append(f"{worst} when each image meets the worst of all attacks")
+        on = f" on {_images(headline.worst.images)}" if headline.worst.images < adaptive.images else ""
+        remarks.append(f"{worst}{on} when each image meets the worst of all attacks")
     if headline.resubmitted is not None and _percent(headline.resubmitted) != level:
         again = f"where each image may be submitted {headline.submissions} times"
         remarks.append(f"{_percent(headline.resubmitted)} {again}")
@@ -175,7 +176,7 @@ def _bound_text(headline: "Headline") -> str:
 
 def _unfinished_text(headline: "Headline") -> str:
     few = _few(headline.worst, headline)
-    return f"Not finished: {few} so far" if few else "Not finished: some attacks met a part of the images"
+    return f"Not finished: {few} so far" if few else "Not finished: attacks met a part of their images so far"
 
 
 def _where(headline: "Headline") -> str:
@@ -185,7 +186,11 @@ def _where(headline: "Headline") -> str:
 
 def _few(figure: "Figure", headline: "Headline") -> str:
     """Say of how many images a figure is, where others of the same headline are of more."""
-    return f"{figure.images} images" if figure.images < headline.most_images else ""
+    return _images(figure.images) if figure.images < headline.most_images else ""
+
+
+def _images(number: int) -> str:
+    return f"{number} {'image' if number == 1 else 'images'}"
 
 
 def _in_brackets(remarks: Iterable[str], separator: str) -> str:

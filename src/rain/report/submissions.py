@@ -5,7 +5,7 @@ from itertools import chain
 
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, grouped
-from rain.bench.counted import counted
+from rain.bench.counted import Counted, counted
 from rain.bench.metrics import (
     access_order,
     eps_text,
@@ -61,7 +61,8 @@ def _section(
         own = [one for one in setting if one.cell.defense == defense]
         by_access = {access: _of_access(largest, defense, access) for access in accesses}
         cleanest = _cleanest(own)
-        counts = counts_of([cleanest, *chain.from_iterable(by_access.values())])
+        attacks = chain.from_iterable(figure.attacks for figure in by_access.values())
+        counts = counts_of([cleanest, *attacks])
         is_random = any("yes" in one.made_by.get("defense_random", ()) for one in own) or counts[-1] > 1
         for count in counts:
             clean = right_on_all(cleanest, count, attacked=False)
@@ -73,7 +74,7 @@ def _section(
     return Section(title, sentences, header, body, names=1)
 
 
-def _of_access(largest: Iterable[Result], defense: str, access: str) -> list[Result]:
+def _of_access(largest: Iterable[Result], defense: str, access: str) -> Counted:
     return counted([one for one in largest if (one.cell.defense, access_of(one)) == (defense, access)])
 
 
@@ -82,7 +83,7 @@ def _cleanest(own: Sequence[Result]) -> Result:
     return max(own, key=lambda one: (one.cell.attack == "none", len(one.outcomes)))
 
 
-def _sentence(label: str, by_access: Mapping[str, Sequence[Result]], count: int) -> str:
+def _sentence(label: str, by_access: Mapping[str, Counted], count: int) -> str:
     """Say what the strongest kind of attacker leaves, for one submission and for many."""
     for access, same in reversed(list(by_access.items())):
         once, often = worst_on_all(same, 1), worst_on_all(same, count)

@@ -20,8 +20,8 @@ from rain.bench.columns import (
     is_random,
     without_corruptions,
 )
-from rain.bench.counted import counted
-from rain.bench.metrics import place_order, scores_of, strongest, unbounded, worst_images
+from rain.bench.counted import beside, counted
+from rain.bench.metrics import place_order, scores_of, standing, strongest, unbounded, worst_images
 from rain.bench.significance import NOISE, Paired, paired
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.report.labels import defense_labels
@@ -166,22 +166,22 @@ def _gravity(headline: Headline) -> tuple[int, float, float]:
 
 def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, eps: float) -> Headline | None:
     """Compute the numbers of one defence; None where its unfinished attacks have no image in common."""
-    every = strongest(_attacked_at(setting, defense, norm, eps))
+    every = standing(_attacked_at(setting, defense, norm, eps))
     # Who sees the draw that judges him is nobody: his figure stands beside the others as a bound.
     column = [result for result in every if result.cell.access != "known"]
     bare = strongest(_attacked_at(setting, "none", norm, eps))
     # What decides is what an attacker who knows the defence leaves, on the images that he attacked. Others
-    # that did not get so far are no part of the worst of all.
+    # that did not get so far are part of the worst of all where they leave less.
     adaptive = counted([result for result in column if is_adaptive(result)])
-    images = set(worst_images(adaptive or counted(column)))
+    judges = beside(adaptive, column) if adaptive.images else counted(column)
+    images = set(judges.images)
     if not images:
         return None
-    judges, bare_judges = covering(column, images), covering(bare, images)
-    worst, bare_worst = worst_images(judges), worst_images(bare_judges)
+    worst, bare_worst = judges.least(), worst_images(covering(bare, images))
     clean, bare_clean = clean_scores(setting, defense), clean_scores(setting, "none")
     compared = clean.keys() & bare_clean.keys()
     under = _by_access(every)
-    submissions = max(counts_of(adaptive), default=1)
+    submissions = max(counts_of(adaptive.attacks), default=1)
     resubmitted = _mean(worst_on_all(adaptive, submissions))
     cell = column[0].cell
     return Headline(
@@ -195,7 +195,7 @@ def _headline(setting: Sequence[Result], defense: str, label: str, norm: str, ep
         clean=_figure(scores_of(clean, compared or clean.keys())),
         cost=_paired_on(compared, bare_clean, clean),
         under=under,
-        worst=_figure(scores_of(worst, images), len(judges)),
+        worst=_figure(worst, len(judges.attacks)),
         bare=_mean(scores_of(bare_worst, images)),
         gain=_paired_on(images, worst, bare_worst),
         submissions=submissions,
@@ -219,10 +219,9 @@ def _by_access(column: Sequence[Result]) -> dict[str, Figure]:
         results = [result for result in column if access_of(result) == access]
         if access == "known":  # before what is not random it is static, and bounds nothing
             results = [result for result in results if is_random(result)]
-        results = counted(results)
-        scores = worst_images(results)
-        if scores:
-            figures[access] = _figure(scores, len(results))
+        judges = counted(results)
+        if judges.images:
+            figures[access] = _figure(judges.least(), len(judges.attacks))
     return figures
 
 
