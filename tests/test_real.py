@@ -12,6 +12,7 @@ import rain
 from rain.bench.grid import expand
 from rain.bench.metrics import accuracy
 from rain.images import enter
+from rain.networks import own_size
 
 SHARED = Path(__file__).parents[2] / "shared"
 NIPS2017 = SHARED / "data" / "nips2017"
@@ -48,6 +49,22 @@ def test_the_shipped_dg_stands_clearly_above_bicubic(tmp_path: Path) -> None:
     if bicubic.cell.defense == "rain":
         bicubic, compact = compact, bicubic
     assert accuracy(compact) > accuracy(bicubic) + 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NIPS2017.is_dir(), reason="needs the NIPS 2017 images")
+@pytest.mark.parametrize(("number", "right"), [(0, 370), (1, 370), (2, 367)])
+def test_the_lites_know_the_pictures_of_nips2017(number: int, right: int) -> None:
+    classifier = rain.load_classifier(f"efficientnet_lite{number}")
+    pictures = rain.load_dataset(f"csv:{NIPS2017}")
+    known = 0
+    for first in range(0, 400, 20):
+        pairs = [pictures[index] for index in range(first, first + 20)]
+        images = torch.stack([enter(image, own_size(classifier)) for image, _ in pairs])
+        with torch.no_grad():
+            answers = classifier(images).argmax(1)
+        known += int((answers == torch.tensor([label for _, label in pairs])).sum())
+    assert known == pytest.approx(right, abs=2)  # rounding may turn an answer
 
 
 @pytest.mark.slow
