@@ -72,6 +72,7 @@ PLOTS: dict[str, tuple[Callable[[Sequence[Result], float], str], str]] = {
     "streams96.svg": (stream_plot, "imagenette96"),
     "defenses96.svg": (partial(all_defenses, study="defenses96"), "defenses96"),
     "defenses224.svg": (partial(all_defenses, study="defenses224"), "defenses224"),
+    "defenses224-lite2.svg": (partial(all_defenses, study="defenses224-lite2"), "defenses224-lite2"),
     "enhancers96.svg": (partial(all_defenses, study="enhancers96", names=NETWORKS), "enhancers96"),
     "certified96.svg": (partial(proven, study="certified96"), "certified96"),
     "baseline.svg": (robust_classifiers, "robust96"),

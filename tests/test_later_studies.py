@@ -87,3 +87,11 @@ def test_what_the_longer_attack_left_of_the_defences_at_96_pixels() -> None:
     assert sum(both[image] for image in longer) <= sum(alone[image] for image in longer) + 1
     longer, shorter = (scores("defenses96", "bart", attack) for attack in ("steps=60", "steps=20"))
     assert sum(longer.values()) > sum(shorter[image] for image in longer)
+
+
+def test_before_lite2_rain_keeps_most_of_transferred_attacks_and_nothing_of_adaptive_ones() -> None:
+    results = [one for one in load(ROOT / "studies" / "defenses224-lite2") if one.cell.access == "transfer"]
+    left = {one.cell.defense: sum(per_image(one).values()) for one in results}
+    others = [kept for defense, kept in left.items() if "rain" not in defense]
+    assert all(left[defense] > max(others) for defense in left if "rain" in defense)
+    assert max(scores("defenses224-lite2", "rain", "steps=20").values()) == 0
