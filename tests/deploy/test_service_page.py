@@ -1,5 +1,6 @@
 """The page's files and what they ask of the service; and the page itself, in a browser where there is one."""
 
+import asyncio
 import json
 import shutil
 import threading
@@ -13,7 +14,7 @@ import torch
 from serving import SMALL, Place, form, png, serving
 
 from rain.deploy.model import Model
-from rain.deploy.page import FAILED
+from rain.deploy.page import FAILED, Desk
 from rain.deploy.settings import Settings
 from rain.deploy.workbench import Limits, StoppedError, attack, look
 from rain.errors import ClassifierError
@@ -105,6 +106,23 @@ def test_look_and_attack_come_line_by_line(place: Place) -> None:
     assert status == 200
     assert told[0] == {"done": 0, "of": 20}
     assert "found" in told[-1]
+
+
+def test_the_desk_is_free_before_the_last_line_is_told(model: Model) -> None:
+    async def order() -> list[str]:
+        loop, called = asyncio.get_running_loop(), []
+        own = loop.call_soon_threadsafe
+
+        def recorded(piece: Any, *values: Any) -> Any:
+            called.append(piece.__name__)
+            return own(piece, *values)
+
+        setattr(loop, "call_soon_threadsafe", recorded)  # noqa: B010
+        desk = Desk(model.settings, model)
+        assert [line async for line in await desk.work(lambda limits, progress: {})] == [b'{"found": {}}\n']
+        return called
+
+    assert asyncio.run(order()) == ["_leave", "put_nowait"]
 
 
 def test_what_is_no_picture_or_no_attack_is_said(place: Place) -> None:

@@ -89,8 +89,9 @@ class Desk:
             except BaseException:  # somebody waits for a last line; own code may even exit
                 LOG.exception("a picture of the page failed")
                 last = {"error": FAILED}
-            say(last)
+            # Who has read the last line may ask again at once.
             loop.call_soon_threadsafe(self._leave)
+            say(last)
 
         self.thread.submit(run)
         return self._told(lines, limits)
