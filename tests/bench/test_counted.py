@@ -42,7 +42,7 @@ def test_doubt_tells_against_the_defence() -> None:
     assert left_of_each([most, further]) == {image: float(image > 1) for image in range(20)}
 
 
-def test_one_attack_more_makes_no_figure_better() -> None:
+def test_few_images_of_a_further_attack_make_no_figure_better() -> None:
     """The first twenty images hold, the others do not: of the first alone the figure would be higher."""
     further = other([0, 0] + [1] * 18)
     left = left_of_each([MOST, further])

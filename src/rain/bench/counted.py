@@ -38,8 +38,9 @@ def counted(results: Iterable[Result]) -> Counted:
 
     Four attacks on twenty images must not take the place of one on four hundred only because they are there.
     They count where they leave less of their images than it does. Then the figure is of those images, or of
-    all, each by the worst attack that was made on it: whichever is lower. So one attack more never makes a
-    figure better. An attack that was made on other images leaves no figure: nobody knows how strong it is.
+    all, each by the worst attack that was made on it: whichever is lower. So a further attack on fewer images
+    never makes a figure better. One that was made on other images leaves no figure: nobody knows how strong
+    it is.
 
     Convention: not only what is beyond noise is stronger, but anything from ``NO_STRONGER``: doubt tells
         against the defence.

@@ -6,7 +6,6 @@ from itertools import combinations
 from rain.bench.cells import Result
 from rain.bench.columns import access_of, clean_scores
 from rain.bench.counted import left_of_each
-from rain.bench.metrics import standing
 from rain.bench.significance import Paired, paired
 from rain.report.labels import read_spec
 
@@ -41,7 +40,7 @@ def compare_attacked(column: Iterable[Result], access: str, first: str, second: 
 
     Returns: None where no attack of this access met both on an image.
     """
-    same = standing(result for result in column if access_of(result) == access)
+    same = [result for result in column if access_of(result) == access]
     own = [result for result in same if result.cell.defense == first]
     other = [result for result in same if result.cell.defense == second]
     common = set(map(_attack_of, own)) & set(map(_attack_of, other))
