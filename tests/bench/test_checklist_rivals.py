@@ -115,7 +115,9 @@ def test_draws_that_an_attack_averages_by_itself_are_counted() -> None:
 def test_few_images_hide_no_rise_where_eps_grows() -> None:
     curve = [attacked(0.1, eps=0.5 / 255), attacked(0.6)]
     for further in ([], [attacked(0.0, 5, attack="apgd")]):
-        assert of("eps to 0", *curve, *further).state == "failed"
+        point = of("eps to 0", *curve, *further)
+        assert point.state == "failed"
+        assert point.figure.endswith(", by the attacks on most images") is bool(further)
 
 
 @pytest.mark.parametrize(

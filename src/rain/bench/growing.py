@@ -12,6 +12,7 @@ from rain.bench.cases import (
     Verdict,
     deciding,
     is_above,
+    left_text,
     mean_text,
     nearly_none,
     worst_text,
@@ -61,6 +62,8 @@ def small_budget(case: Case) -> Verdict:
     parts = [f"clean {mean_text(clean)}"]
     parts += [f"{eps_text(eps, case.budget.norm)}: {mean_text(scores)}" for eps, scores in curve.items()]
     figure = ", ".join(parts)
+    if mean_text(curve[case.budget.eps]) != left_text(case.adaptive):
+        figure += ", by the attacks on most images"
     ordered = list(curve.items())
     for (_, less), (eps, more) in pairwise(ordered):
         if is_above(more, less):
