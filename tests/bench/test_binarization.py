@@ -11,10 +11,12 @@ import rain
 from rain.bench import binarization, proofs, proving
 from rain.bench.binarization import (
     Binary,
+    Features,
     Judge,
     at_edge,
     direction_between,
     inside,
+    judge_of,
     last_linear,
     part,
     plant,
@@ -23,8 +25,10 @@ from rain.bench.binarization import (
 from rain.defense import Defense, Draw
 from rain.errors import GridError, ResultError
 from rain.images import Images, distance
+from rain.registry import load_defense
 
 EPS = 16 / 255
+GATED = "gated(defense=rain(enhancer=bicubic), threshold=0.5)"
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -97,6 +101,21 @@ def test_a_planted_point_is_found_by_its_own_judge() -> None:
     assert not binarization.finds(judge, readout, image)
 
 
+def test_the_judge_of_a_gate_goes_by_the_answer_that_the_gate_lets_through() -> None:
+    """With a threshold that nothing is above that is the bare answer, with one below all the defended one."""
+    network, images = tiny().eval(), torch.rand(4, 3, 16, 16, generator=seeded())
+    readout = binarization.Readout(torch.linspace(-1, 1, 128).double(), torch.tensor(0.1))
+    behind = rain.harden(network, "jpeg")
+    for threshold, expected in ((1e9, Features(network, "head.1")(images)), (-1e9, behind)):
+        spec = f"gated(defense=jpeg, threshold={threshold}, score=odds)"
+        gate = rain.Hardened(network, load_defense(spec))
+        judge = judge_of(gate, images[:1], 1, 40, seeded())
+        if isinstance(expected, rain.Hardened):
+            expected = with_features(expected, images[:1])(images)
+        assert torch.allclose(judge.scores(readout, images), readout.score(expected), atol=1e-5)
+    assert judge.features(images).shape == (8, 128)  # both answers are told apart
+
+
 def test_other_points_are_tried_where_the_first_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Judge(rain.harden(tiny().eval(), "jpeg"), 1, 40, seeded())
     image = torch.rand(1, 3, 8, 8, generator=seeded())
@@ -118,7 +137,7 @@ class Masked(Defense):
 
 
 def table(pictures: Path, defense: str, attack: str, access: str = "adaptive", **changes: object) -> object:
-    attacks = [{"attack": attack, "access": access, "eps": "16/255", "eot": 4}]
+    attacks = [{"attack": attack, "access": access, "eps": "16/255", "eot": 4, "defenses": [defense]}]
     return grid(pictures, attacks=attacks, defenses=["none", defense], **changes)
 
 
@@ -129,6 +148,10 @@ def table(pictures: Path, defense: str, attack: str, access: str = "adaptive", *
         ("jpeg", "pgd(steps=10)", True),
         ("test_binarization:Masked", "pgd(steps=10)", False),
         ("rain(enhancer=bicubic)", "pgd(steps=1, step=1/2550)", False),
+        (GATED, "pgd(steps=10, confidence=inf)", True),
+        (GATED, "ungated(attack=pgd(steps=10, confidence=inf))", True),
+        (GATED, "gate(steps=10, enough=30)", True),
+        (GATED, "gate(steps=1, step=1/2550)", False),
     ],
 )
 def test_attacks_that_work_pass_and_masked_ones_fail(
@@ -176,6 +199,12 @@ def test_other_weights_need_a_fresh_folder(
         ("rain(enhancer=bicubic)", "noise", "adaptive"),  # it does not follow the model
         ("rain(enhancer=bicubic)", "square(queries=9)", "query"),
         ("none", "pgd", "adaptive"),
+        (
+            "squeezing(threshold=0.5)",
+            "pgd",
+            "adaptive",
+        ),  # it raises alarms, and answers as the classifier does
+        ("gated(defense=crop_ensemble, threshold=0.5)", "pgd", "adaptive"),  # of features there is no vote
     ],
 )
 def test_only_attacks_that_a_claim_may_rest_on_are_proven(

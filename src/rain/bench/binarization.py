@@ -11,7 +11,8 @@ Source: Zimmermann, Brendel, Tramer, Carlini, "Increasing confidence in adversar
 Differs: the readout is the linear discriminant of the two kinds, in closed form. Of a random defence the
     points, and what the attack made, are judged by their mean features over several draws. The features are
     what enters the classifier's last linear layer, as in the paper; its logits where there is none, or where
-    the defence answers itself.
+    the defence answers itself. Behind a gate the readout parts the features of both answers, the bare one and
+    the defended one, and the gate, with its threshold, then chooses between the answers of two classes.
 """
 
 import copy
@@ -21,6 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rain.adaptive import Expectation, Model, Seeded, View
+from rain.gate import Gated
 from rain.hardened import Hardened
 from rain.images import Images, project
 
@@ -97,12 +99,27 @@ def with_features(model: Hardened, image: Images) -> Hardened:
     Args:
         image: (1, 3, H, W), one that it can be asked about.
     """
-    layer = "" if model.defense.answers_itself else last_linear(model.classifier, image)
-    if not layer:
+    if model.defense.answers_itself:
         return model
-    featured = copy.copy(model)
-    featured._modules = {**model._modules, "classifier": Features(model.classifier, layer)}
-    return featured
+    return _before(model, featured(model.classifier, image))
+
+
+def with_readout(model: Hardened, readout: "Readout", image: Images) -> Hardened:
+    """The same model, whose classifier is one of two classes: for a gate, which compares such answers."""
+    return _before(model, Binary(featured(model.classifier, image), readout))
+
+
+def featured(network: nn.Module, image: Images) -> nn.Module:
+    """A network that answers with features; itself where it has none."""
+    layer = last_linear(network, image)
+    return Features(network, layer) if layer else network
+
+
+def _before(model: Hardened, classifier: nn.Module) -> Hardened:
+    """Put the defence of a model before another classifier."""
+    other = copy.copy(model)
+    other._modules = {**model._modules, "classifier": classifier}
+    return other
 
 
 @torch.no_grad()
@@ -248,6 +265,42 @@ class Judge:
         averaged = Expectation(seeded, self.draws * times, batch=self.batch)
         return torch.cat([averaged(piece) for piece in images.split(self.batch)])
 
+    def scores(self, readout: Readout, images: Images, times: int = 1) -> Tensor:
+        """The readout's mean scores (N,): above 0 for the other class."""
+        return readout.score(self.features(images, times))
+
+
+@dataclass(frozen=True)
+class GateJudge(Judge):
+    """The same for a defence with a gate.
+
+    Args:
+        model: the defence behind the gate, with features for answers.
+        gate: the gated model, as it judges.
+    """
+
+    gate: Hardened
+
+    @torch.no_grad()
+    def features(self, images: Images, times: int = 1) -> Tensor:
+        """The features of the bare classifier, and then those behind the defence: (2 N, F)."""
+        bare = torch.cat([self.model.classify(piece) for piece in images.split(self.batch)])
+        return torch.cat([bare, super().features(images, times)])
+
+    def scores(self, readout: Readout, images: Images, times: int = 1) -> Tensor:
+        """The mean scores (N,) of the answers that the gate lets through."""
+        system = with_readout(self.gate, readout, images[:1])
+        logits = Judge(system, self.draws, self.batch, self.generator).features(images, times)
+        return logits[:, 1] - logits[:, 0]
+
+
+def judge_of(model: Hardened, image: Images, draws: int, batch: int, generator: Generator) -> Judge:
+    """The judge of a model; ``image`` as for ``with_features``, the others as for ``Judge``."""
+    if not isinstance(model.defense, Gated):
+        return Judge(with_features(model, image), draws, batch, generator)
+    behind = with_features(model.with_defense(model.defense.defense), image)
+    return GateJudge(behind, draws, batch, generator, model)
+
 
 def plant(
     judge: Judge, image: Images, own: int, planted: int, norm: str, eps: float, generator: Generator
@@ -283,14 +336,13 @@ def _plant_once(
     readout = part(direction, judge.features(others), judge.features(edge, OFTEN))
     if readout is None:
         return None
-    is_clean = bool(readout.score(judge.features(image, OFTEN))[0] < 0)
-    is_planted = bool((readout.score(judge.features(edge, OFTEN)) > 0).any())
-    return readout if is_clean and is_planted else None
+    is_clean = bool(judge.scores(readout, image, OFTEN)[0] < 0)
+    return readout if is_clean and finds(judge, readout, edge) else None
 
 
 def finds(judge: Judge, readout: Readout, images: Images) -> bool:
     """Whether one of these images is in the other class, by its mean over fresh draws."""
-    return bool((readout.score(judge.features(images, OFTEN)) > 0).any())
+    return bool((judge.scores(readout, images, OFTEN) > 0).any())
 
 
 def searches(
@@ -298,8 +350,7 @@ def searches(
 ) -> bool:
     """Whether random search finds the other class: the best of as many points as there were inside."""
     points = inside(image, count, norm, eps, generator)
-    scores = readout.score(judge.features(points))
-    best = points[scores.argmax()][None]
+    best = points[judge.scores(readout, points).argmax()][None]
     return finds(judge, readout, best)
 
 

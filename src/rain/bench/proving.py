@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator
 
+from rain.adaptive import Model
 from rain.bench import binarization, proofs
-from rain.bench.access import attack_in_pieces, attacker_view
+from rain.bench.access import attack_in_pieces, attacker_view, crafted_by
 from rain.bench.assets import Assets
 from rain.bench.binarization import Binary, Judge, Readout
 from rain.bench.cells import Cell, make_folder
@@ -25,6 +26,7 @@ from rain.bench.provenance import refused_fact
 from rain.bench.sharing import shared_out
 from rain.detector import Detector
 from rain.errors import GridError, ResultError
+from rain.gate import Gated
 from rain.images import Images
 from rain.registry import own_traits, traits_of
 from rain.runtime.forecast import Piece
@@ -101,7 +103,7 @@ def prepare(
         few = replace(cell, examples=min(cell.examples, examples))
         both[_proof_cell(few, inside, planted)] = few
     if not both:
-        needs = "an adaptive attack by gradients, with a budget, on a defence that is no gate"
+        needs = "an adaptive attack by gradients, with a budget, on a defence that answers"
         raise GridError(f"nothing to prove: the grid needs {needs}")
     warn_of_damage(assets, both.values())
     make_folder(folder)
@@ -116,7 +118,9 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
         return False
     defense = assets.hardened(cell.classifier, cell.defense).defense
     traits = traits_of(cell.attack)
-    if isinstance(defense, Detector) or own_traits(cell.attack).gate:
+    if isinstance(defense, Gated) and defense.defense.answers_itself:
+        return False  # nobody knows what it would answer of a classifier of two classes
+    if isinstance(defense, Detector) and not defense.overrules:
         return False
     if not traits.follows or traits.sees != "gradients":
         return False
@@ -178,8 +182,8 @@ def _prove(
     """Test an attack on one image; what is drawn depends on the seed, the dataset and its index only."""
     index, image = batch.indices[row], batch.images[row : row + 1]
     draws, seen, start = (_generator(cell, index, role) for role in ("judge", "attack draws", "attack"))
-    model = binarization.with_features(assets.hardened(cell.classifier, cell.defense), image)
-    judge = Judge(model, cell.draws, assets.batches.eot, draws)
+    model = assets.hardened(cell.classifier, cell.defense)
+    judge = binarization.judge_of(model, image, cell.draws, assets.batches.eot, draws)
     # Whatever the attack is, the same is planted.
     about = replace(cell, attack="", access="", eot=1), index
     if about not in planted:
@@ -188,9 +192,9 @@ def _prove(
     if made_here is None:
         return ProvenImage(index, fit=False, found=False, random_found=False)
     readout, random_found = made_here
-    size = image.shape[2], image.shape[3]
-    twin = binarization.with_features(assets.twin(cell.classifier, cell.defense, size), image)
-    view = Binary(attacker_view(twin, attacked, seen, batch=assets.batches.eot), readout)
+    if own_traits(attacked.attack).gate == "around":
+        attacked = crafted_by(attacked, random=model.defense.random)
+    view = _view(assets, attacked, readout, image, seen)
     wrapped = Mixed(view, assets.device, assets.mixed(cell.classifier, cell.defense))
     label = torch.zeros(1, dtype=torch.long, device=image.device)
     made = attack_in_pieces(wrapped, image, label, attacked, start, batch=assets.batches.attack)
@@ -200,6 +204,16 @@ def _prove(
         found=binarization.finds(judge, readout, made.images),
         random_found=random_found,
     )
+
+
+def _view(assets: Assets, cell: Cell, readout: Readout, image: Images, seen: Generator) -> Model:
+    """What the attacker has before him: the cell's model, with the readout's two classes."""
+    size = image.shape[2], image.shape[3]
+    twin, batch = assets.twin(cell.classifier, cell.defense, size), assets.batches.eot
+    if isinstance(twin.defense, Gated):
+        return attacker_view(binarization.with_readout(twin, readout, image), cell, seen, batch=batch)
+    featured = binarization.with_features(twin, image)
+    return Binary(attacker_view(featured, cell, seen, batch=batch), readout)
 
 
 def _plant(judge: Judge, cell: ProofCell, index: int, image: Images) -> tuple[Readout, bool] | None:
