@@ -162,6 +162,11 @@ class Result:
     made_by: Mapping[str, tuple[str, ...]]
     aside: tuple[int, ...] = ()
 
+    @cached_property
+    def scores(self) -> dict[tuple[bool, bool], Mapping[int, float]]:
+        """What ``rain.bench.metrics.per_image`` has computed of it: it is asked for often."""
+        return {}
+
     @property
     def left_out(self) -> frozenset[int]:
         """The indices of the images that are left out, since they are damaged."""

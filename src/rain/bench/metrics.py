@@ -42,7 +42,7 @@ class Placed(Protocol):
         """Its spec."""
 
 
-def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) -> dict[int, float]:
+def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) -> Mapping[int, float]:
     """Score each image between 0 and 1, by its index in the dataset.
 
     Args:
@@ -51,7 +51,10 @@ def per_image(result: Result, *, attacked: bool = True, averaged: bool = False) 
         averaged: score the one answer by the averaged probabilities; otherwise the fraction of single draws
             that are right.
     """
-    return {outcome.index: _score(outcome, attacked, averaged) for outcome in result.outcomes}
+    which = attacked, averaged
+    if which not in result.scores:
+        result.scores[which] = {one.index: _score(one, attacked, averaged) for one in result.outcomes}
+    return result.scores[which]
 
 
 def scores_of(scores: Mapping[int, float], images: Container[int]) -> dict[int, float]:

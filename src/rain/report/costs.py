@@ -110,7 +110,7 @@ def _kept(result: Result, bare: Result | None, *, averaged: bool) -> Kept:
     return Kept(result.cell.draws if averaged else 1, fmean(scores.values()), len(scores), cost)
 
 
-def _scores(result: Result, *, averaged: bool) -> dict[int, float]:
+def _scores(result: Result, *, averaged: bool) -> Mapping[int, float]:
     return per_image(result, attacked=False, averaged=averaged)
 
 
