@@ -238,6 +238,18 @@ def test_the_budget_of_most_attacks_is_proven(pictures: Path, tmp_path: Path) ->
     assert proven.eps == pytest.approx(16 / 255)
 
 
+def test_of_a_gate_each_way_is_proven(pictures: Path, tmp_path: Path) -> None:
+    """Around it fewer images are attacked than through it, and what is found there decides."""
+    attacks = [
+        {"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 4},
+        {"attack": "bim(steps=2)", "access": "adaptive", "eps": "16/255", "eot": 4, "examples": 2},
+        {"attack": "ungated(attack=fgsm)", "access": "adaptive", "eps": "16/255", "eot": 4, "examples": 2},
+    ]
+    grid_ = grid(pictures, attacks=attacks, defenses=[GATED])
+    cells = proving.prepare(grid_, tmp_path, examples=1, inside=5).cells
+    assert {cell.attack for cell in cells} == {"fgsm", "ungated(attack=fgsm)"}
+
+
 def test_of_two_attacks_the_same_is_planted_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,15 +130,17 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
 def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
     """The cells on whose attacks a claim rests: of each defence those of most images, at its main budget.
 
-    That is the budget of most attacks, of several the largest, as for ``rain.bench.cases.main_cases``.
+    That is the budget of most attacks, of several the largest, as for ``rain.bench.cases.main_cases``. Of a
+    gate each way is one of its own: through it, around it, and with its parts.
     """
     attacks = Counter((_column_of(cell), cell.eps) for cell in set(cells) if not unbounded(cell))
     chosen: list[Cell] = []
     for column, same in grouped(provable, _column_of).items():
         main = max({cell.eps for cell in same}, key=lambda eps: (attacks[column, eps], eps))
         there = [cell for cell in same if cell.eps == main]
-        most = max(cell.examples for cell in there)
-        chosen += [cell for cell in there if cell.examples == most]
+        for way in grouped(there, lambda cell: (own_traits(cell.attack).gate,)).values():
+            most = max(cell.examples for cell in way)
+            chosen += [cell for cell in way if cell.examples == most]
     return chosen
 
 
