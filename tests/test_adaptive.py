@@ -1,11 +1,12 @@
 import pytest
 import torch
-from models import tiny
+from models import tiny, without_a_class
 from torch import Tensor
 
 import rain
 from rain.adaptive import Expectation, Frozen, Seeded, StraightThrough, attackable
 from rain.errors import ImageError, OptionError
+from rain.registry import load_defense
 
 
 class Noisy:
@@ -184,3 +185,43 @@ def test_frozen_is_one_draw_for_every_image_and_call() -> None:
     assert torch.allclose(first[0], first[2], atol=1e-6)
     assert not torch.allclose(first, Frozen(hardened, seed=2)(twins))
     assert frozen(twins[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "gated(defense=jpeg, threshold=0.5)",
+        "gated(defense=rain(enhancer=bicubic), threshold=0.5)",
+        "crop_ensemble(crops=3)",
+        "squeezing(squeezers=bit_depth+median, threshold=0.5)",
+    ],
+)
+@pytest.mark.parametrize("gate", ["soft", "parts"])
+def test_a_class_that_is_ruled_out_costs_no_gradient(images: Tensor, spec: str, gate: str) -> None:
+    """Of minus infinity alone every gradient is NaN, so that attacks had none, and all looked robust."""
+    slopes = []
+    for network in (without_a_class(), tiny()):
+        model = attackable(rain.Hardened(network.eval(), load_defense(spec)), gate=gate)
+        points = images.clone().requires_grad_()
+        answers = model(points, generator=torch.Generator().manual_seed(0))
+        (slope,) = torch.autograd.grad(answers[:, :4].sum(), points)
+        assert torch.isfinite(slope).all()
+        slopes.append(float(slope.norm()))
+    assert slopes[0] > 0.01 * slopes[1] > 0
+
+
+def test_a_class_that_is_ruled_out_costs_no_gradient_of_an_average(images: Tensor) -> None:
+    model = rain.harden(without_a_class().eval(), "rain", enhancer="bicubic")
+    seeded = Seeded(model, torch.Generator().manual_seed(0))
+    points = images.clone().requires_grad_()
+    answers = Expectation(seeded, 3, average="probabilities")(points)
+    (slope,) = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(answers, torch.tensor([0, 1, 2])), points
+    )
+    assert torch.isfinite(slope).all()
+    assert slope.norm() > 0
+
+
+def test_a_part_of_a_draw_cannot_be_averaged_over() -> None:
+    with pytest.raises(OptionError, match="integers of at least 1"):
+        Expectation(tiny(), 2.5)  # type: ignore[arg-type]

@@ -11,12 +11,14 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Generator, Tensor, nn
 
+from rain.answers import finite, log_probabilities
 from rain.chain import Chain
 from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
 from rain.errors import ImageError, OptionError
 from rain.hardened import Hardened
 from rain.images import Images
+from rain.seeding import is_integer
 
 Model = Callable[[Images], Tensor]
 """From images (N, 3, H, W) in [0, 1] to logits (N, classes): all that an attack sees."""
@@ -103,8 +105,8 @@ class Expectation(View):
     """
 
     def __init__(self, model: Model, draws: int = 20, *, average: str = "logits", batch: int = 40):
-        if draws < 1 or batch < 1:
-            raise OptionError(f"draws and batch must be at least 1, got {draws} and {batch}")
+        if not (is_integer(draws) and is_integer(batch) and draws >= 1 and batch >= 1):
+            raise OptionError(f"draws and batch must be integers of at least 1, got {draws} and {batch}")
         if average not in ("logits", "probabilities"):
             raise OptionError(f"average must be logits or probabilities, got {average!r}")
         super().__init__(model)
@@ -123,7 +125,8 @@ class Expectation(View):
             logits = torch.stack([self.model(images) for _ in range(self.draws)])
         if self.average == "logits":
             return logits.mean(0)
-        return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
+        mean = log_probabilities(logits).logsumexp(0) - math.log(self.draws)
+        return mean.to(logits.dtype)
 
     def _all_draws(self, images: Images) -> Tensor:
         """Logits (draws, N, classes), in as few passes as ``batch`` allows."""
@@ -181,7 +184,8 @@ class StraightThrough(Defense):
             return through
         with torch.no_grad():
             exact = self.defense.answer(classify, images, draw, copies=copies)
-        return exact + (through - through.detach())
+        slope = finite(through)
+        return exact + (slope - slope.detach())
 
 
 class Frozen(View):

@@ -12,6 +12,9 @@ from rain.errors import ClassifierError
 
 NEEDED = "logits (N, classes), at least two of them for an image"
 
+LOWEST = -1e30
+"""What stands for minus infinity where answers are added up."""
+
 _looked_at: WeakSet[object] = WeakSet()
 """The models whose answers ``warn_if_probabilities`` has seen: it looks once."""
 
@@ -110,6 +113,27 @@ def probabilities_of(answer: object, model: object = None) -> Tensor:
     probabilities = logits.float().softmax(1)
     refuse_broken(torch.isfinite(probabilities).all(1), logits)
     return probabilities
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """The logarithms of the probabilities, in float32 at least: half precision has too few digits to compare.
+
+    Convention: finite, so that whatever is computed of them has a gradient; see ``finite``.
+
+    Shape: (..., classes) to (..., classes).
+    """
+    at_least = torch.promote_types(logits.dtype, torch.float32)
+    return finite(logits.to(at_least).log_softmax(-1))
+
+
+def finite(answers: Tensor) -> Tensor:
+    """Put a very low number in the place of minus infinity, which rules a class out.
+
+    The sum of the exponentials of nothing but minus infinity has no gradient, nor has a difference of two of
+    them: every gradient through the answer would be NaN.
+    """
+    lowest = max(LOWEST, torch.finfo(answers.dtype).min / 4)
+    return answers.masked_fill(answers == -torch.inf, lowest)
 
 
 def warn_if_probabilities(logits: Tensor, model: object) -> None:

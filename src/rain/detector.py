@@ -159,6 +159,8 @@ class Detector(Defense):
     def _watch(self, module: nn.Module) -> None:
         """See when other weights are loaded into a module, by whatever holds it: no threshold outlives them.
 
+        What is loaded into a layer of it alone is not seen.
+
         The hooks are methods, so that a copy of the model has those of its own detector.
         """
         module.register_load_state_dict_pre_hook(self._note_weights)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.answers import probabilities_of
+from rain.answers import log_probabilities, probabilities_of
 from rain.calibration import Calibration, Comparison
 from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
@@ -85,15 +85,6 @@ def evidence(bare: Tensor, defended: Tensor) -> Tensor:
     surer = entropy(bare) - entropy(defended)
     total = preference + 3 * gain(bare, defended) + surer
     return torch.where(own == other, 0.0, total[:, None])[:, 0].clamp_min(0)
-
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """The logarithms of the probabilities, in float32 at least: half precision has too few digits to compare.
-
-    Shape: (N, classes) to (N, classes).
-    """
-    at_least = torch.promote_types(logits.dtype, torch.float32)
-    return logits.to(at_least).log_softmax(1)
 
 
 def entropy(answers: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from models import tiny
 from torch import Tensor
 
-from rain.adaptive import Expectation
+from rain.adaptive import Expectation, Model
 from rain.attacks import margins
 from rain.attacks.autoattack import autoattack
 from rain.attacks.eot import eot
@@ -155,6 +155,22 @@ def test_worst_keeps_the_worse_point_of_each_image() -> None:
     assert (score(both) <= score(alone[0]) + 1e-6).all()
     assert (score(both) <= score(images) + 1e-6).all()
     assert share_right(model, both, labels) <= share_right(model, alone[1], labels)
+
+
+def open_ended(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    steps: int | None = None,
+) -> Tensor:
+    return images
+
+
+def test_worst_takes_attacks_that_leave_an_option_open() -> None:
+    assert traits_of("worst(attacks=test_attacks_averaging:open_ended+pgd)").steps == 0
 
 
 def test_worst_declares_what_its_attacks_do() -> None:

@@ -127,6 +127,9 @@ class TestAutozoom:
         assert 0.005 < (points[2] - images[0]).square().mean().sqrt() < 0.08
         assert (distance(adversarial, images, "linf") <= 0.05 + 1e-6).all()
         assert (heights(smooth, adversarial, labels) < 95).all()
+        few = load_attack(f"autozoom(decoder={tmp_path}/decoder.safetensors)", queries=3)
+        with torch.no_grad():
+            assert few(smooth, images.double(), labels, eps=0.05).dtype == torch.float64
 
     def test_a_decoder_that_is_none_is_told(self, tmp_path: Path) -> None:
         images, labels = spread()

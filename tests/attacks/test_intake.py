@@ -442,3 +442,10 @@ def test_a_budget_beyond_any_image_is_refused(images: Tensor) -> None:
         for eps in (1.4e4, 3.4e38, 1e300):
             with pytest.raises(OptionError, match="more than from black to white in the largest image"):
                 load_attack(name)(tiny().eval(), images, [0, 1, 2], eps=eps, norm="l2")
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd", "square", "nes", "mifgsm", "ead"])
+def test_nobody_is_fooled_before_he_is(images: Tensor, name: str) -> None:
+    """With a confidence below 0 attacks gave images up that were still right."""
+    with pytest.raises(OptionError, match="confidence must be a number of at least 0"):
+        load_attack(name, confidence=-1.0)(tiny().eval(), images, [0, 1, 2], eps=0.1, norm="linf")

@@ -88,6 +88,25 @@ def test_features_are_what_enters_the_last_linear_layer() -> None:
     assert model(image).shape == (1, 5)  # the model that was given answers as before
 
 
+class Odd(torch.nn.Module):
+    """It calls its last layer by keyword, and an auxiliary head after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.other = torch.nn.Linear(48, 5), torch.nn.Linear(48, 5)
+
+    def forward(self, images: Images) -> torch.Tensor:
+        logits = self.head(input=images.flatten(1))
+        self.other(input=images.flatten(1))
+        return logits
+
+
+def test_the_last_layer_is_the_one_that_gives_the_logits() -> None:
+    image = torch.rand(1, 3, 4, 4, generator=seeded())
+    assert last_linear(Odd(), image) == "head"
+    assert torch.equal(Features(Odd(), "head")(image), image.flatten(1))
+
+
 def test_a_planted_point_is_found_by_its_own_judge() -> None:
     """What was planted is there: the judge of the attack's images says so of the points themselves."""
     image = torch.rand(1, 3, 16, 16, generator=seeded())
@@ -198,6 +217,8 @@ def test_other_weights_need_a_fresh_folder(
         ("rain(enhancer=bicubic)", "pgd", "static"),  # it does not average
         ("rain(enhancer=bicubic)", "noise", "adaptive"),  # it does not follow the model
         ("rain(enhancer=bicubic)", "square(queries=9)", "query"),
+        ("jpeg", "targeted(attack=pgd, target=2)", "adaptive"),  # it does not look for what is planted
+        ("jpeg", "worst(attacks=pgd+targeted(attack=pgd))", "adaptive"),
         ("none", "pgd", "adaptive"),
         (
             "squeezing(threshold=0.5)",
@@ -236,6 +257,24 @@ def test_the_budget_of_most_attacks_is_proven(pictures: Path, tmp_path: Path) ->
     grid_ = grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"])
     (proven,) = proving.prepare(grid_, tmp_path, examples=1, inside=5).cells
     assert proven.eps == pytest.approx(16 / 255)
+
+
+def test_an_attack_on_more_and_on_fewer_images_is_one(pictures: Path, tmp_path: Path) -> None:
+    """As for the checklist, which asks about the budget of most attacks."""
+    attacks = [
+        {"attack": "fgsm", "access": "adaptive", "eps": "8/255", "eot": 4},
+        {"attack": "fgsm", "access": "adaptive", "eps": "8/255", "eot": 4, "examples": 2},
+        {"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 4},
+    ]
+    grid_ = grid(pictures, attacks=attacks, defenses=["rain(enhancer=bicubic)"])
+    (proven,) = proving.prepare(grid_, tmp_path, examples=1, inside=5).cells
+    assert proven.eps == pytest.approx(16 / 255)
+
+
+def test_an_attack_that_aims_at_the_planted_class_is_proven(pictures: Path, tmp_path: Path) -> None:
+    attack = "targeted(attack=pgd(steps=10), target=second)"
+    (proof,) = proving.run(proving.prepare(table(pictures, "jpeg", attack), tmp_path, examples=3, inside=30))
+    assert proof.found == 1.0
 
 
 def test_of_a_gate_each_way_is_proven(pictures: Path, tmp_path: Path) -> None:

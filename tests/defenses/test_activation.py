@@ -36,6 +36,13 @@ class Looking(nn.Module):
         return self.last(values.mean((2, 3)) if self.averages else values.amax((2, 3)))
 
 
+class InPlace(Looking):
+    """It scales the images that it is given, and not a copy."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images.sub_(0.5).div_(0.25))
+
+
 class Cropping(Looking):
     """It sees the inner half of a picture."""
 
@@ -195,3 +202,21 @@ def test_threads_do_not_hear_of_each_other():
     for number, each in enumerate(maps):
         assert torch.equal(each, maps[number % 2])
     assert not torch.equal(maps[0], maps[1])
+
+
+def test_a_network_that_works_in_place_leaves_the_images_alone(images: torch.Tensor):
+    before = images.clone()
+    rain.harden(InPlace().eval(), SPEC).predict(images, draws=2)
+    assert torch.equal(images, before)
+
+
+def test_behind_a_gate_the_attackers_twin_has_a_map_of_its_own():
+    """The judge's map is not asked of the twin's network."""
+    assets, classifier = Assets(torch.device("cpu")), "small_resnet(weights=imagenette)"
+    images = rain.images.enter(rain.load_dataset("samples")[0][0], 96)[None]
+    spec = f"gated(defense={SPEC}, threshold=0.5)"
+    judge = assets.hardened(classifier, spec)
+    twin = assets.twin(classifier, spec, (96, 96))
+    assert twin.defense.defense is not judge.defense.defense
+    own, others = (one(images, generator=torch.Generator().manual_seed(0)) for one in (judge, twin))
+    torch.testing.assert_close(own, others, atol=1e-2, rtol=0)

@@ -79,6 +79,7 @@ def _fault(name: str, value: Any) -> str:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # An integer of 400 digits is less than infinity, and no float.
         is_float = is_number and (isinstance(value, float) or abs(value) < 2**63)
-        words = "a number" if math.isinf(NUMBERS[name]) else f"a number of at most {NUMBERS[name]:g}"
-        return "" if is_float and value <= NUMBERS[name] else words
+        if name == "confidence":  # below 0 an image counts as fooled before it is
+            return "" if is_float and value >= 0 else "a number of at least 0"
+        return "" if is_float and value <= NUMBERS[name] else f"a number of at most {NUMBERS[name]:g}"
     return ""

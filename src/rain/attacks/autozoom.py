@@ -145,8 +145,8 @@ def learned(
 
     @torch.no_grad()
     def change(codes: Tensor) -> Images:
-        decoded = network.decode(torch.cat([codes, torch.zeros_like(codes[:1])]))
-        difference = decoded[:-1] - decoded[-1:]
+        decoded = network.decode(torch.cat([codes, torch.zeros_like(codes[:1])]).float())
+        difference = (decoded[:-1] - decoded[-1:]).to(codes)
         return F.interpolate(difference, (height, width), mode="bilinear", align_corners=False)
 
     # Codes of an autoencoder have a scale of their own; this brings it to that of the images.

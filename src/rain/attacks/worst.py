@@ -50,8 +50,9 @@ def _steps(attack: str) -> int:
 
 
 def _option(attack: str, name: str) -> float:
-    """An option of the attack that does the work; 0 where it has none of that name."""
-    return float(options_in_full(write(*innermost(attack))).get(name, 0))
+    """An option of the attack that does the work; 0 where it has none of that name, or leaves it open."""
+    value = options_in_full(write(*innermost(attack))).get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 @ATTACKS.register(traits=_traits)

@@ -135,7 +135,9 @@ class Assets:
                 network = Sparing(network)
             judge = self.hardened(classifier, defense).defense
             if isinstance(judge, Detector):  # the twin's weights are others, which no calibration knows
-                return self._harden(network, judge.seen_as("hard"))
+                fresh = load_defense(defense)  # the judge's own parts know the judge's classifier
+                parts = fresh.compared() if isinstance(fresh, Detector) else []
+                return self._harden(network, judge.seen_as("hard", *parts))
             return self._harden(network, load_defense(defense))
 
         return kept(self._twins, (classifier, defense), build)

@@ -17,6 +17,7 @@ Differs: the readout is the linear discriminant of the two kinds, in closed form
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -85,7 +86,9 @@ class Features(nn.Module):
         """The features of images: (N, F)."""
         entering: list[Tensor] = []
         hooked = self.network.get_submodule(self.layer)
-        handle = hooked.register_forward_pre_hook(lambda module, inputs: entering.append(inputs[0]))
+        handle = hooked.register_forward_pre_hook(
+            lambda _, inputs, named: entering.extend((*inputs, *named.values())), with_kwargs=True
+        )
         try:
             self.network(images)
         finally:
@@ -127,12 +130,13 @@ def last_linear(network: nn.Module, image: Images) -> str:
     """Name the linear layer that gives a network's logits; "" where none does."""
     calls: list[tuple[str, Tensor, Tensor]] = []
 
-    def remember(name: str, given: Tensor, answer: Tensor) -> None:
+    def remember(name: str, inputs: tuple[Any, ...], named: dict[str, Any], answer: Tensor) -> None:
+        given, *_ = (*inputs, *named.values())
         calls.append((name, given, answer))
 
     layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     handles = [
-        layer.register_forward_hook(lambda _, inputs, answer, name=name: remember(name, inputs[0], answer))
+        layer.register_forward_hook(lambda _, *call, name=name: remember(name, *call), with_kwargs=True)
         for name, layer in layers
     ]
     try:
@@ -140,8 +144,12 @@ def last_linear(network: nn.Module, image: Images) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    fitting = [name for name, given, answer in calls if given.ndim == 2 and answer.shape == logits.shape]
-    return fitting[-1] if fitting else ""
+    fitting = [
+        (torch.equal(answer, logits), place, name)  # an auxiliary head may come after the one that answers
+        for place, (name, given, answer) in enumerate(calls)
+        if given.ndim == 2 and given.shape[1] > 1 and answer.shape == logits.shape
+    ]
+    return max(fitting)[-1] if fitting else ""
 
 
 class Binary(View):

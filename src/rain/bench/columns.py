@@ -220,7 +220,7 @@ def most_draws(results: Sequence[Result]) -> int:
 
 def ends_at_success(result: Result) -> bool:
     """Whether the attack lets an image go at its first success."""
-    return traits(result).stops == "fooled" and option(result, "confidence") == 0
+    return traits(result).stops == "fooled" and option(result, "confidence") <= 0
 
 
 def ends_at_boundary(result: Result) -> bool:

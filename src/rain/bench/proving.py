@@ -28,7 +28,7 @@ from rain.detector import Detector
 from rain.errors import GridError, ResultError
 from rain.gate import Gated
 from rain.images import Images
-from rain.registry import own_traits, traits_of
+from rain.registry import attacks_within, options_in_full, own_traits, traits_of
 from rain.runtime.forecast import Piece
 from rain.runtime.memory import pick_device
 from rain.runtime.precision import Mixed
@@ -103,7 +103,7 @@ def prepare(
         few = replace(cell, examples=min(cell.examples, examples))
         both[_proof_cell(few, inside, planted)] = few
     if not both:
-        needs = "an adaptive attack by gradients, with a budget, on a defence that answers"
+        needs = "an adaptive attack by gradients, with a budget and no target, on a defence that answers"
         raise GridError(f"nothing to prove: the grid needs {needs}")
     warn_of_damage(assets, both.values())
     make_folder(folder)
@@ -124,7 +124,14 @@ def can_be_proven(assets: Assets, cell: Cell) -> bool:
         return False
     if not traits.follows or traits.sees != "gradients":
         return False
+    if any(map(_aims_elsewhere, attacks_within(cell.attack))):
+        return False
     return cell.access == "adaptive" or (cell.access == "static" and traits.averages > 1)
+
+
+def _aims_elsewhere(attack: str) -> bool:
+    """Whether an attack aims at a class that need not be the planted one, the second likeliest."""
+    return own_traits(attack).targeted and options_in_full(attack).get("target") != "second"
 
 
 def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
@@ -133,7 +140,12 @@ def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
     That is the budget of most attacks, of several the largest, as for ``rain.bench.cases.main_cases``. Of a
     gate each way is one of its own: through it, around it, and with its parts.
     """
-    attacks = Counter((_column_of(cell), cell.eps) for cell in set(cells) if not unbounded(cell))
+    tried = {
+        (_column_of(cell), cell.eps, cell.attack, cell.access, cell.eot)
+        for cell in cells
+        if cell.attack != "none" and not unbounded(cell)
+    }
+    attacks = Counter((column, eps) for column, eps, *_ in tried)
     chosen: list[Cell] = []
     for column, same in grouped(provable, _column_of).items():
         main = max({cell.eps for cell in same}, key=lambda eps: (attacks[column, eps], eps))

@@ -45,7 +45,7 @@ class ActivationMap:
         """
         outputs: list[Tensor] = []
         with _Hooks([(self._last, lambda _, output: outputs.append(output))]):
-            logits = self.classifier(images.detach())
+            logits = self.classifier(images.detach().clone())  # it may work in place
         likeliest = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
         shares = 0.5 ** torch.arange(1, likeliest.shape[1] + 1, device=images.device)
         weights = (self._head.weight[likeliest].float() * shares[:, None]).sum(1)

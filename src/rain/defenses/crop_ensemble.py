@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch.utils.checkpoint import checkpoint
 
+from rain.answers import log_probabilities
 from rain.defense import Classify, Defense, Draw
-from rain.gate import log_probabilities
 from rain.images import Images
 from rain.options import check_integer, check_number
 from rain.registry import DEFENSES

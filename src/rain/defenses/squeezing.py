@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from rain.answers import probabilities_of
+from rain.answers import log_probabilities, probabilities_of
 from rain.calibration import Calibration, Comparison
 from rain.defense import Classify, Defense, Draw
 from rain.detector import Detector
 from rain.errors import OptionError, kind_of
-from rain.gate import log_probabilities
 from rain.hardened import Hardened
 from rain.images import Images
 from rain.options import check_number
