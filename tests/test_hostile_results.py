@@ -136,3 +136,11 @@ def write_first(folder: Path, results: list[Any]) -> None:
     for one in results:
         made_by = {name: values[0] for name, values in one.made_by.items()}
         save(folder, one.cell, 0, one.outcomes, made_by)
+
+
+@pytest.mark.parametrize("options", ["threshold=abc", "share=abc", "share=None", "threshold=[1]"])
+def test_a_gate_of_somebody_else_is_told_as_it_stands(tmp_path: Path, options: str) -> None:
+    write(tmp_path, [result(cell(defense=f"gated(defense=rain, {options})"), share(0.5, 4))])
+    for command in ("report", "check"):
+        outcome = CliRunner().invoke(app, [command, str(tmp_path)])
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception

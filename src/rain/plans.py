@@ -203,7 +203,7 @@ def _check(name: str, value: object) -> None:
     if name == "shared":
         is_right = isinstance(value, bool)
     elif name == "fraction":
-        is_right = isinstance(value, int | float) and 0 <= value <= 1
+        is_right = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     elif name == "cell":
         is_right = type(value) is int and value in (2, 4)
     elif name == "shape":

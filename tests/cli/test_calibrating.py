@@ -107,3 +107,9 @@ def test_what_squeezing_needs_is_said_in_one_line(album: Path, tmp_path: Path) -
     arguments = ("--images", album, "--out", tmp_path / "a.json", "--defense", fixed)
     text = call("calibrate", *arguments, *own, status=1)
     assert "this detector has a threshold of its own" in " ".join(text.split())
+
+
+def test_what_cannot_be_is_told_before_the_work(album: Path, tmp_path: Path) -> None:
+    text = call("calibrate", "--images", album, *TINY, "--seed", 10**22, status=1)
+    assert "seed must be an integer of 64 bits" in text
+    assert "not to standard output" in call("calibrate", "--images", album, *TINY, "--out", "-", status=1)

@@ -288,3 +288,9 @@ def test_cards_are_printed_in_one_order() -> None:
                 cards[-1].append(line.split("\t")[1])
         assert any(cards)
         assert all(card == sorted(card) for card in cards)
+
+
+def test_a_name_with_more_than_it_takes_is_none() -> None:
+    for kind, name in (("attacks", "pgd/x"), ("enhancers", "compact/x")):
+        _, told = rain("list", kind, name, status=1)
+        assert f"no {kind.removesuffix('s')} {name!r}" in told

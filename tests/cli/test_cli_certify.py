@@ -65,3 +65,10 @@ def test_what_cannot_be_certified_is_one_line(options: tuple, message: str, tmp_
     assert message in text
     assert text.startswith("error: ")
     assert text.count("\n") == 1
+
+
+def test_a_seed_that_no_file_may_hold_is_refused_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    options = ("--images", pictures, "--classifier", "models:tiny", "--sigma", 0.1, "--examples", 1)
+    text = call(*options, *FEW, "--out", tmp_path / "out", "--seed", 10**22, status=1)
+    assert "seed must be an integer of 64 bits" in text
+    assert not (tmp_path / "out").exists()

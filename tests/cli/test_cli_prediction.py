@@ -141,3 +141,16 @@ def test_with_a_gate_one_draw_is_expected(album: Path, monkeypatch: pytest.Monke
     gated = ("--defense", "gated(defense=rain(enhancer=bicubic), threshold=1)")
     result = CliRunner().invoke(app, ["predict", str(album), "--classifier", "models:tiny", *gated])
     assert "itself will take about 12 s" in result.stderr
+
+
+def test_the_name_of_a_file_commands_no_terminal_and_writes_no_line(album: Path) -> None:
+    (album / "a.png").rename(album / "a\x1b[31m\nfake.png: class 3 99.9 %.png")
+    output, _ = predict(album)
+    assert "\x1b" not in output
+    assert len(output.splitlines()) == 3
+
+
+def test_a_folder_at_home_is_found(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(album.parent))
+    output, _ = predict("~/album")
+    assert len(output.splitlines()) == 3

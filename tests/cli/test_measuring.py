@@ -128,3 +128,15 @@ def test_little_work_behind_a_slow_defence_is_said(
     output, _ = rain("run", grid, "--out", tmp_path / "out")
     # Of each column one clean answer, one to what was attacked, and two steps.
     assert "it will take about 24 s; Ctrl-C" in output
+
+
+def test_options_of_a_cluster_are_not_ignored(grid: Path, tmp_path: Path) -> None:
+    for options in (("--hours", 2), ("--gpus", 1), ("--jobs", 3)):
+        _, told = rain("run", grid, "--out", tmp_path / "out", *options, status=1)
+        assert f"{options[0]} would be ignored by a run without --slurm" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_measures_nothing() -> None:
+    _, told = rain("demo", "--page", "--dataset", "nope", "--skip-damaged", status=1)
+    assert "--dataset, --skip-damaged would be ignored by the page" in told

@@ -1,6 +1,7 @@
 """``rain plan``, ``rain merge`` and shards, as they are typed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,23 @@ def test_what_is_no_shard_is_one_line(pictures: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert done.output.endswith("error: a shard is its number and how many there are, 3/8; got '9/8'\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_more_workers_than_there_is_work_are_no_faster(pictures: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(GRID.format(dataset=f"csv:{pictures}"))
+    out = tmp_path / "need.json"
+    assert rain("plan", grid, "--json", out).exit_code == 0
+    need = replace(read_need(out), seconds=1000.0, bundle_seconds=2.0)
+    text = table(need, chunks=(3,), workers=(1, 10, 1000))
+    assert "| 1 | 17 minutes |" in text
+    assert "| 10 | 100 s |" in text
+    assert "| 1000 | 6 s |" in text  # a chunk of three images
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.toml"
+    grid.write_text(GRID.format(dataset=f"csv:{pictures}"))
+    outcome = rain("plan", grid, "--json", tmp_path)
+    assert outcome.exit_code == 1
+    assert "cannot be written" in outcome.stderr

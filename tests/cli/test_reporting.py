@@ -106,3 +106,27 @@ def test_only_what_is_asked_for_is_made(tmp_path: Path, monkeypatch: pytest.Monk
     outcome = CliRunner().invoke(app, ["report", str(tmp_path), "--csv", "-"])
     assert outcome.exit_code == 0, outcome.exception
     assert outcome.stdout.startswith("dataset")
+
+
+def test_two_outputs_to_one_place_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "results", [attacked()])
+    file = tmp_path / "out.txt"
+    for options in (("--json", str(file), "--csv", str(file)), ("--json", "-", "--csv", "-")):
+        outcome = CliRunner().invoke(app, ["report", str(tmp_path / "results"), *options])
+        assert outcome.exit_code == 1
+        assert "two outputs go to one place" in outcome.stderr
+    assert not file.exists()
+
+
+def test_a_report_within_the_results_is_none_of_them(tmp_path: Path) -> None:
+    write(tmp_path, [attacked()])
+    for _ in range(2):
+        file = tmp_path / "reports" / "2026-11-28.json"
+        outcome = CliRunner().invoke(app, ["report", str(tmp_path), "--json", str(file)])
+        assert outcome.exit_code == 0, outcome.output
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.touch()
+    assert "is no folder" in CliRunner().invoke(app, ["report", str(file)]).stderr

@@ -1,6 +1,7 @@
 """An exported model without torch: what it answers, and what it says to what it cannot take."""
 
 import json
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -322,6 +323,11 @@ CHANGES: list[dict[str, Any]] = [
     {"draws": {"uniform": {"kind": "offsets", "fraction": "wide"}}},
     {"gate": {"score": "l1", "threshold": "high", "share": 1, "sizes": [], "origin": ""}},
     {"graphs": {}},
+    {"graphs": {"hardened": {"files": {}, "inputs": {}}}},
+    {"graphs": {"hardened": {"files": "", "inputs": {}}}},
+    {"draws": {}},
+    {"draws": {"uniform": {"kind": "offsets", "fraction": True}}},
+    {"gate": {"score": "l1", "threshold": math.nan, "share": 0.5, "sizes": [], "origin": ""}},
     {"graphs": {"hardened": {"files": {"../hardened.onnx": "0"}, "inputs": {}}}},
     {"graphs": {"hardened": {"files": {"/etc/passwd": "0"}, "inputs": {}}}},
     {"unheard": 1},

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import rain
 from rain.deploy import Runtime, export
 from rain.deploy.folders import make_temporary
-from rain.errors import ExportError, GateError, RainError
+from rain.errors import ExportError, GateError, OptionError, RainError
 from rain.hardened import Hardened
 
 
@@ -133,3 +133,9 @@ def test_two_exports_at_a_time_do_not_take_each_other_for_killed(tmp_path: Path)
             write(tmp_path)
         assert temporary.is_dir()
     write(tmp_path)
+
+
+def test_a_size_beyond_any_image_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="at most 64,000,000 pixels"):
+        export(rain.harden(pooled(), "noise"), tmp_path / "out", size=100_000)
+    assert not (tmp_path / "out").exists()

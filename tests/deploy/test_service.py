@@ -208,6 +208,15 @@ def test_bodies_that_are_none_are_said(place: Place, body: bytes, kind: str, sta
     assert json.loads(text)["detail"]
 
 
+@pytest.mark.parametrize("charset", ["undefined", "unicode_escape", "none-such"])
+def test_a_form_in_another_charset_is_told_or_read(place: Place, charset: str) -> None:
+    body, kind = form([png()], {})
+    named = body.replace(b"0.png", rb"\ud800.png")
+    status, _, text = place.ask("POST", "/predict", named, {"content-type": f"{kind}; charset={charset}"})
+    assert status in (200, 400, 422)
+    assert json.loads(text)
+
+
 def test_too_much_is_refused_before_it_is_read(place: Place) -> None:
     connection = socket.create_connection(("127.0.0.1", place.port), timeout=10)
     connection.sendall(head("application/json", f"content-length: {10**9}"))
@@ -260,6 +269,8 @@ def test_a_dropped_connection_costs_nobody_else() -> None:
         gone.sendall(head(kind, f"content-length: {len(body)}") + body[: len(body) // 2])
         gone.close()
         assert place.predict(png(77))[1]["predictions"][0]["label"] == pytest.approx(77, abs=2)
+        assert b'status="499"' in place.ask("GET", "/metrics")[2]  # it is no fault of the service
+        assert b'status="500"' not in place.ask("GET", "/metrics")[2]
 
 
 def test_strangers_name_no_seed_and_need_the_secret() -> None:

@@ -127,7 +127,12 @@ def test_the_desk_is_free_before_the_last_line_is_told(model: Model) -> None:
 
 def test_what_is_no_picture_or_no_attack_is_said(place: Place) -> None:
     assert lines(place, "/page/look", b"no picture")[0] == 422
-    for path in ("/page/attack/magic/4", "/page/attack/transfer/0", "/page/attack/transfer/17"):
+    for path in (
+        "/page/attack/magic/4",
+        "/page/attack/transfer/0",
+        "/page/attack/transfer/17",
+        f"/page/attack/transfer/{'9' * 400}",
+    ):
         assert lines(place, path, png())[0] == 404
     assert place.ask("GET", "/page/samples/99")[0] == 404
 

@@ -273,6 +273,8 @@ def load(folder: Path) -> list[Result]:
         ResultError: no such folder, nothing in it, or a file that is not a chunk of the cell that its folder
             names.
     """
+    if folder.exists() and not is_folder(folder):
+        raise ResultError(f"{folder}: is no folder; give the one that rain run --out named")
     if not is_folder(folder):
         raise ResultError(f"{folder}: no such folder; make results with: rain run GRID.toml --out {folder}")
     chunks: dict[Cell, list[Chunk]] = {}
@@ -295,7 +297,8 @@ def chunk_files(folder: Path, within: str = "") -> list[Path]:
     Raises:
         ResultError: a link leads out of the folder: what it names would be shown as if it belonged here.
     """
-    paths = sorted((folder / within).glob("*/[0-9]*.json"))
+    # Other files may stand there, too, such as a report that is called by its day.
+    paths = sorted(path for path in (folder / within).glob("*/[0-9]*.json") if path.stem.isdigit())
     folders = {path.parent for path in paths} | {folder / within}
     for place in (*sorted(folders), *paths):
         if place.is_symlink() and place != folder:

@@ -120,8 +120,9 @@ def table(need: Need, chunks: Sequence[int] = CHUNKS, workers: Sequence[int] = W
     Args:
         need: what was measured.
         chunks: sizes of chunks to compare.
-        workers: numbers of them to compare.
+        workers: numbers of them to compare. However many there are, one of them has the largest bundle.
     """
+    longest = estimate(need, min(chunks)).bundle_seconds
     where = need.device if need.device != "cpu" else f"a CPU with {_count(need.threads, 'thread')}"
     cells = sum(cells for _, cells in need.sizes)
     what = f"{cells} cells of up to {max(images for images, _ in need.sizes):,} images, on {where}"
@@ -131,7 +132,7 @@ def table(need: Need, chunks: Sequence[int] = CHUNKS, workers: Sequence[int] = W
         "",
         "| workers | time |",
         "|---:|---:|",
-        *(f"| {number} | {_time(need.seconds / number)} |" for number in workers),
+        *(f"| {number} | {_time(max(need.seconds / number, longest))} |" for number in workers),
         "",
         "| chunk | chunk numbers | files | MB of results | a dead worker loses | all cells of a chunk |",
         "|---:|---:|---:|---:|---:|---:|",

@@ -44,6 +44,7 @@ from rain.bench.schema import DRAWS, FARTHEST, MOST, SEEDS, SIDE
 from rain.errors import GridError, OptionError, did_you_mean, shown
 from rain.files import to_path
 from rain.presets import spelled_out
+from rain.seeds import check_seed
 from rain.tables import read_toml
 
 TOP = {
@@ -242,7 +243,11 @@ def clean_cell(
 
     Args:
         size: in pixels; ``rain.bench.cells.OWN_SIZE`` for what the classifier sees, None for their own.
+
+    Raises:
+        OptionError: a spec cannot be read, or the seed is no integer of 64 bits.
     """
+    check_seed(seed)
     return Cell(
         dataset=dataset,
         size=size,

@@ -52,7 +52,9 @@ def calibrate(
         from rain.networks import own_size
         from rain.registry import load_classifier, load_dataset
         from rain.runtime.memory import pick_device
+        from rain.seeds import check_seed
 
+        check_seed(seed)
         _check_writable(out)
         network = load_classifier(classifier)
         warn_if_untrained(classifier, network)
@@ -87,6 +89,8 @@ def _detector(defense: str) -> "Detector":
 def _check_writable(out: Path) -> None:
     """Raise ``GateError`` before the work if the file cannot be written."""
     path = to_path(out)
+    if path.name == "-":
+        raise GateError("the calibration goes into a file, not to standard output: give its name by --out")
     try:
         try_to_write(path)
     except OSError as error:

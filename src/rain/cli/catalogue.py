@@ -187,6 +187,8 @@ def _entry_text(kind: str, name: str) -> str:
     # As the list prints it, or without an argument: that is no attack, but how all of them are written.
     is_maker = maker in registry.makers and argument in ("", "NAME")
     entry = maker if is_maker else registry.look_up(name)[0]
+    if argument and entry == maker and not registry.about(entry).argument:
+        raise UnknownNameError(f"no {kind.removesuffix('s')} {name!r}; {did_you_mean(name, [maker])}")
     definition = registry.get(entry)
     usage = registry.usage(entry) + _options_text(definition)
     return f"{usage}\n\n{inspect.getdoc(definition) or ''}".rstrip()

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rain.cli.options import refuse_typed
+
 if TYPE_CHECKING:
     from rain.bench.jobs import Request
     from rain.bench.plan import Plan
@@ -42,6 +44,14 @@ def check_one_way(**ways: object) -> None:
     chosen = [name for name, value in ways.items() if value]
     if len(chosen) > 1:
         raise OptionError(f"choose one of --{' and --'.join(chosen)}")
+
+
+def check_used(context: typer.Context, *, slurm: str | None, ray: str | None) -> None:
+    """Raise ``OptionError`` for options of a cluster where none works."""
+    if not slurm:
+        refuse_typed(context, ("hours", "cpus", "gpus"), "a run without --slurm")
+    if not slurm and not ray:
+        refuse_typed(context, ("jobs",), "a run without --slurm or --ray")
 
 
 def options_of(**options: object) -> list[str]:

@@ -16,11 +16,12 @@ from rain.cli.clusters import (
     Ray,
     Slurm,
     check_one_way,
+    check_used,
     options_of,
     submit_jobs,
 )
 from rain.cli.errors import clean_errors
-from rain.cli.options import MOST_AT_ONCE, Device
+from rain.cli.options import MOST_AT_ONCE, Device, refuse_typed
 from rain.cli.reporting import print_report
 from rain.cli.serving import open_page
 from rain.files import to_path
@@ -72,6 +73,7 @@ DEMO_CLASSIFIER_HELP = "Another classifier than EfficientNet-Lite0, for example 
 
 
 def run(
+    context: typer.Context,
     grid: Annotated[
         str,
         typer.Argument(
@@ -125,6 +127,7 @@ def run(
         from rain.bench.shards import Shard, restrict
 
         check_one_way(slurm=slurm, ray=ray, workers=workers > 1)
+        check_used(context, slurm=slurm, ray=ray)
         part = Shard.read(shard) if shard else None
         asked = read(grid, dataset=dataset, examples=examples, classifier=classifier)
         settings: dict[str, Any] = {
@@ -165,6 +168,7 @@ def _tell_of_shard(plan: "Plan", part: "Shard") -> None:
 
 
 def demo(
+    context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help=DEMO_DATASET_HELP)] = None,
     examples: Annotated[int | None, typer.Option(min=1, metavar="N", help=DEMO_EXAMPLES_HELP)] = None,
     classifier: Annotated[str | None, typer.Option(help=DEMO_CLASSIFIER_HELP)] = None,
@@ -181,6 +185,9 @@ def demo(
     """
     if page:
         with clean_errors():
+            refuse_typed(
+                context, ("dataset", "examples", "out", "skip_damaged"), "the page, which measures nothing"
+            )
             open_page(classifier, device)
         return
     out = to_path(out or Path("runs") / _demo_name(dataset, classifier, examples))

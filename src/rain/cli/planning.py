@@ -35,20 +35,22 @@ def plan(
         from rain.bench.estimate import table
         from rain.bench.estimating import measure_need
         from rain.bench.grid import read
-        from rain.files import to_path, write_named
+        from rain.report.exports import check_output, write_output
         from rain.runtime.memory import keep_freed_memory
 
         keep_freed_memory()
         sizes, numbers = _numbers(chunks, "--chunks"), _numbers(workers, "--workers")
+        to_file = as_json is not None and str(as_json) != "-"
+        if as_json and to_file:
+            check_output(as_json)
         need = measure_need(read(grid, examples=examples), dataset, device)
         if as_json:
             text = json.dumps(asdict(need), indent=1, sort_keys=True) + "\n"
-            if str(as_json) == "-":
+            if not to_file:
                 print(text, end="")
                 return
-            file = to_path(as_json)
-            write_named(file, text.encode())
-            print_aside(f"measured: {file}")
+            write_output(as_json, text.encode())
+            print_aside(f"measured: {as_json}")
         print(table(need, sizes, numbers))
 
 

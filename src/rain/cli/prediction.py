@@ -13,7 +13,7 @@ import typer
 from rain.cli.announcing import announce
 from rain.cli.errors import clean_errors, print_error
 from rain.cli.options import MOST_AT_ONCE, MOST_DRAWS, MOST_SIDE, Device
-from rain.errors import DatasetError, RainError
+from rain.errors import DatasetError, RainError, visible
 
 if TYPE_CHECKING:
     import torch
@@ -223,9 +223,9 @@ def _announce(oracle: Oracle, items: Sequence[Item], defense: str) -> bool:
 def _items(paths: Iterable[Path]) -> Iterator[Item]:
     """The files that paths name: each file, and of each folder all pictures within."""
     from rain.datasets.pictures import pictures
-    from rain.files import is_folder
+    from rain.files import is_folder, to_path
 
-    for path in paths:
+    for path in map(to_path, paths):
         if not is_folder(path):
             yield Item(path)
             continue
@@ -288,11 +288,16 @@ def _print_answer(item: Item, answer: Answer, draws: int, *, as_json: bool, seve
         print_error(answer.error)
     elif item.within:
         guesses = ", ".join(f"{guess.title} {100 * guess.probability:.1f} %" for guess in answer.guesses)
-        print(f"{item.path}: {guesses} ({_how(answer, draws)})", flush=True)
+        print(visible(f"{_name_of(item)}: {guesses} ({_how(answer, draws)})"), flush=True)
     else:
-        print(f"{item.path}: {_how(answer, draws)}")
+        print(visible(f"{_name_of(item)}: {_how(answer, draws)}"))
         for guess in answer.guesses:
-            print(f"  {100 * guess.probability:5.1f} %  {guess.title}")
+            print(visible(f"  {100 * guess.probability:5.1f} %  {guess.title}"))
+
+
+def _name_of(item: Item) -> str:
+    """The path of a picture in one line: whoever named the file may have put another into its name."""
+    return str(item.path).replace("\n", "\\n")
 
 
 def _how(answer: Answer, draws: int) -> str:

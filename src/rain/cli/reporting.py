@@ -66,6 +66,7 @@ def report(
         from rain.bench.planned import never_begun
         from rain.bench.proofs import load as load_proofs
         from rain.bench.records import records
+        from rain.errors import OptionError
         from rain.files import encode, to_path
         from rain.report.certificates import certificate_rows
         from rain.report.detector import detection_rows
@@ -88,13 +89,15 @@ def report(
             "report": (html, lambda: page(folder, results, certified)),
         }
         to_files = {name: to_path(path) for name, (path, _) in texts.items() if path and str(path) != "-"}
+        to_output = [make for path, make in texts.values() if str(path) == "-"]
+        if len(to_output) > 1 or len({path.resolve() for path in to_files.values()}) < len(to_files):
+            raise OptionError("two outputs go to one place, where one would be lost: give each its own")
         for path in to_files.values():
             check_output(path)
         # Files first: who pipes the output into head ends the command.
         for name, path in to_files.items():
             write_output(path, encode(texts[name][1]()))
             print_aside(f"{name}: {path.resolve().as_uri() if name == 'report' else path}")
-        to_output = [make for path, make in texts.values() if str(path) == "-"]
         for make in to_output:
             print(make(), end="")
         if not to_output:

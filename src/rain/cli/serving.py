@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rain.cli.errors import clean_errors
-from rain.cli.options import MOST_SIDE
+from rain.cli.options import MOST_SIDE, is_typed
 from rain.errors import OptionError, RainError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def serve(
 
 def _check_together(context: typer.Context) -> None:
     """Raise ``OptionError`` for options of which one would be ignored."""
-    own = [name for name in context.params if _is_typed(context, name)]
+    own = [name for name in context.params if is_typed(context, name)]
     if "model" in own:
         ignored = [f"--{name}" for name in REPLACED if name in own]
         if ignored:
@@ -124,12 +124,6 @@ def _check_together(context: typer.Context) -> None:
         raise OptionError("--calibration is of a gate, and --gate 0 is none: leave one of them out")
     if "token_file" in own and context.params["insecure"]:
         raise OptionError("--token-file asks for a secret, and --insecure for none: leave one of them out")
-
-
-def _is_typed(context: typer.Context, name: str) -> bool:
-    """Whether a user typed an option, whatever its value is."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _token(path: Path | None) -> str:

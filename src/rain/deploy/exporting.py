@@ -20,7 +20,7 @@ from rain.errors import ExportError, GateError, ImageError, OptionError, did_you
 from rain.files import to_path
 from rain.gate import Gated
 from rain.hardened import Hardened
-from rain.images import Images, check_images
+from rain.images import MAX_PIXELS, Images, check_images
 from rain.networks import duplicate, own_size
 from rain.plans import Plan
 from rain.seeds import is_integer
@@ -199,7 +199,10 @@ def _sides(size: object, classifier: nn.Module) -> tuple[int, int] | None:
         return None
     if isinstance(size, tuple) and len(size) == 2:
         height, width = size
-        if is_integer(height) and is_integer(width) and min(height, width) >= 2:
+        in_pixels = is_integer(height) and is_integer(width)
+        if in_pixels and height * width > MAX_PIXELS:
+            raise OptionError(f"size is at most {MAX_PIXELS:,} pixels in all, got {height}x{width}")
+        if in_pixels and min(height, width) >= 2:
             return int(height), int(width)
     what = "size must be a number of pixels, (height, width), or 0 for any size"
     raise OptionError(f"{what}; got {size!r}")

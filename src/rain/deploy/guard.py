@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from rain.deploy.settings import Settings
@@ -19,6 +20,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/page.css", "/page.js", "/health", "/ready")
 """What may be asked without the secret: it says nothing of the model or of who asks it."""
+
+GONE = 499
+"""The status of a request whose client hung up, as servers count it: nobody is told."""
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -65,6 +69,8 @@ class Guard:
                 await refusal(scope, receive, answer)
             else:
                 await self.app(scope, self._limited(receive), answer)
+        except ClientDisconnect:
+            status = GONE
         finally:
             self.note(scope["path"], status, time.monotonic() - start)
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rain.deploy.settings import Settings
+from rain.files import printable
 
 TOP = 5
 MOST = 1000
@@ -83,11 +84,14 @@ async def _read_form(request: Request, settings: Settings) -> tuple[list[Upload]
         async with request.form(max_files=settings.max_files, max_fields=FIELDS) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
-                    uploads.append(Upload((value.filename or "")[:LONGEST], await value.read()))
+                    name = printable(value.filename or "")[:LONGEST]
+                    uploads.append(Upload(name, await value.read()))
                 else:
                     values[name] = value
     except HTTPException as error:
         raise _own_limit(error, settings) from None
+    except (UnicodeError, LookupError):  # the client names the charset
+        raise HTTPException(422, "the form is not in the charset that it names: send it in UTF-8") from None
     return uploads, values
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,9 @@ FORMATS = ("onnx", "openvino", "torch")
 
 PARTS = ("hardened", "classifier", "defense")
 """What a graph computes: the logits behind the defence, those of the classifier alone, the pictures."""
+
+DRAW = "draw_"
+"""How the name of an input begins that takes a part of a draw."""
 
 APART = {"classifier", "defense"}
 
@@ -229,8 +233,9 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
 def _gate(fields: dict[str, Any]) -> Gate:
     sizes = tuple(_size(size) for size in fields.pop("sizes"))
     gate = Gate(sizes=sizes, **fields)
-    if not isinstance(gate.score, str) or not isinstance(gate.threshold, int | float):
-        raise TypeError("a gate needs a score and a threshold")
+    is_number = isinstance(gate.threshold, int | float) and not isinstance(gate.threshold, bool)
+    if not isinstance(gate.score, str) or not is_number or not math.isfinite(gate.threshold):
+        raise TypeError("a gate needs a score, and a threshold that is a finite number")
     return gate
 
 
@@ -250,8 +255,13 @@ def _check(manifest: Manifest) -> None:
     if manifest.precision not in ("float32", "int8"):
         raise ValueError(f"precision {manifest.precision!r}")
     for graph in manifest.graphs.values():
+        if not isinstance(graph.files, dict) or not graph.files or not isinstance(graph.inputs, dict):
+            raise TypeError("a graph needs files with their digests, and inputs with their types")
         for name in graph.files:
             if not re.fullmatch(r"\w[\w.-]*", name):
                 raise ValueError(f"{name!r} is no name of a file beside it")
+    own = {name for graph in manifest.graphs.values() for name in graph.inputs if name.startswith(DRAW)}
+    if own != {DRAW + name for name in manifest.draws}:
+        raise ValueError(f"draws {sorted(manifest.draws)}, which are not those of the graphs")
     if not manifest.classes >= 2 or not manifest.multiple >= 1 or manifest.batch not in (None, 1):
         raise ValueError("classes, multiple or batch")

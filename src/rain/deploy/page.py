@@ -141,10 +141,9 @@ def add_page(app: FastAPI, settings: Settings, model: Model) -> Desk:
 
     @app.post("/page/attack/{kind}/{levels}", include_in_schema=False)
     async def page_attack(kind: str, levels: int, request: Request) -> Response:
-        eps = levels / 255
-        if kind not in ATTACKS or not 0 < eps <= MOST_EPS:
+        if kind not in ATTACKS or not 1 <= levels <= 255 * MOST_EPS:
             raise HTTPException(404, f"an attack is one of {', '.join(ATTACKS)}, of 1 to 16 levels")
-        image = await desk.read(request)
+        eps, image = levels / 255, await desk.read(request)
         lines = await desk.work(lambda limits, progress: attack(model, image, kind, eps, limits, progress))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 

@@ -135,10 +135,15 @@ def _gate_label(spec: str, options: Mapping[str, Any]) -> str:
     """The defence behind a gate, and what the gate lets through: ``rain, gate 2 %``."""
     label = f"{_defense_label(defense_within(spec))}, gate"
     if "threshold" in options:
-        label += f" above {options['threshold']:g}"
+        label += f" above {_number_text(options['threshold'])}"
     elif "share" in options:
-        label += f" {100 * options['share']:g} %"
+        label += f" {_number_text(options['share'], 100)} %"
     return f"{label} by {options['score']}" if "score" in options else label
+
+
+def _number_text(value: Any, times: int = 1) -> str:
+    """A number, as often; of a file that somebody sent, where it is none, what stands there."""
+    return f"{times * value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _value_text(key: str, value: Any) -> str:
