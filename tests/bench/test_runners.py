@@ -85,7 +85,7 @@ def test_a_second_run_computes_nothing_and_a_part_is_completed(
         (
             {"attacks": [{"attack": "pgd(confidence=much)", "access": "static", "eps": 0.1}]},
             OptionError,
-            "confidence must be a number, got 'much'",
+            "confidence must be a number of at least 0, got 'much'",
         ),
         (
             {"attacks": [{"attack": "pgd(eps=0.5)", "access": "static", "eps": 0.1}]},

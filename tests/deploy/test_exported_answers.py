@@ -35,7 +35,7 @@ def test_a_class_that_is_ruled_out_is_no_fault() -> None:
     bare[:, 3] = -np.inf
     expected = probabilities_of(torch.from_numpy(bare)).numpy()
     np.testing.assert_allclose(answers.probabilities_of(bare), expected, atol=1e-6)
-    for score in ("evidence", "gain", "js", "l1"):
+    for score in ("evidence", "gain", "js", "l1", "odds"):
         gate = Gated(load_defense("none"), score=score, threshold=0.5)
         of_torch = gate.suspicion(torch.from_numpy(bare), torch.from_numpy(defended)).numpy()
         np.testing.assert_allclose(

@@ -72,11 +72,16 @@ def average(of_draws: Array) -> Prediction:
     return Prediction(labels, probabilities, agreement)
 
 
+LOWEST = -1e30
+"""What stands for minus infinity, as in ``rain.answers``, which needs torch."""
+
+
 def log_probabilities(logits: Array) -> Array:
-    """The logarithms of the probabilities, in float32, of logits (N, classes)."""
+    """The logarithms of the probabilities, in float32, of logits (N, classes); finite, as those of torch."""
     shifted = logits.astype(np.float32) - logits.max(1, keepdims=True, initial=-np.inf)
-    normalised: Array = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return normalised
+    normalised = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    ruled: Array = np.where(np.isneginf(normalised), np.float32(LOWEST), normalised)
+    return ruled
 
 
 def l1(bare: Array, defended: Array) -> Array:
