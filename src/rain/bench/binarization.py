@@ -284,7 +284,7 @@ class GateJudge(Judge):
 
     Args:
         model: the defence behind the gate, with features for answers.
-        gate: the gated model, as it judges.
+        gate: the gated model, as it judges; its classifier is the one that these features are of.
     """
 
     gate: Hardened
@@ -297,7 +297,7 @@ class GateJudge(Judge):
 
     def scores(self, readout: Readout, images: Images, times: int = 1) -> Tensor:
         """The mean scores (N,) of the answers that the gate lets through."""
-        system = with_readout(self.gate, readout, images[:1])
+        system = _before(self.gate, Binary(self.model.classifier, readout))
         logits = Judge(system, self.draws, self.batch, self.generator).features(images, times)
         return logits[:, 1] - logits[:, 0]
 

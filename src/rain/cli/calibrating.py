@@ -89,7 +89,7 @@ def _detector(defense: str) -> "Detector":
 def _check_writable(out: Path) -> None:
     """Raise ``GateError`` before the work if the file cannot be written."""
     path = to_path(out)
-    if path.name == "-":
+    if str(path) == "-":
         raise GateError("the calibration goes into a file, not to standard output: give its name by --out")
     try:
         try_to_write(path)

@@ -89,7 +89,7 @@ def _check_writable(path: Path) -> None:
     Raises:
         ResultError: it cannot; with the system's reason.
     """
-    if path.name == "-":
+    if str(path) == "-":
         raise ResultError("the page goes into a file, not to standard output: give its name by --html")
     if is_folder(path):
         raise ResultError(f"{path}: is a folder; give the name of a file, such as {path / 'page.html'}")

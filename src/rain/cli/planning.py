@@ -40,17 +40,17 @@ def plan(
 
         keep_freed_memory()
         sizes, numbers = _numbers(chunks, "--chunks"), _numbers(workers, "--workers")
-        to_file = as_json is not None and str(as_json) != "-"
-        if as_json and to_file:
-            check_output(as_json)
+        file = as_json if as_json and str(as_json) != "-" else None
+        if file:
+            check_output(file)
         need = measure_need(read(grid, examples=examples), dataset, device)
         if as_json:
             text = json.dumps(asdict(need), indent=1, sort_keys=True) + "\n"
-            if not to_file:
+            if not file:
                 print(text, end="")
                 return
-            write_output(as_json, text.encode())
-            print_aside(f"measured: {as_json}")
+            write_output(file, text.encode())
+            print_aside(f"measured: {file}")
         print(table(need, sizes, numbers))
 
 
