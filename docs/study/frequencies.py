@@ -50,7 +50,11 @@ STAGES = {
 
 PARTS = {
     "bicubic": ("bicubic, bicubic", "rain(down=bicubic, shift=0.0, enhancer=bicubic)"),
-    "bicubic-dg": ("bicubic, DG", "rain(down=bicubic, shift=0.0, enhancer=compact(weights=blind))"),
+    "bicubic-dg": ("bicubic, DG", "rain(down=bicubic, shift=0.0, enhancer=compact(weights=sr))"),
+    "bicubic-dg-blind": (
+        "bicubic, blind DG",
+        "rain(down=bicubic, shift=0.0, enhancer=compact(weights=blind))",
+    ),
     "picked-bicubic": ("SRd, bicubic", "rain(shift=0.0, enhancer=bicubic)"),
     "picked-dg": ("SRd, DG", "rain(shift=0.0)"),
     "picked-dg-blind": ("SRd, blind DG", "rain(shift=0.0, enhancer=compact(weights=blind))"),
@@ -74,7 +78,8 @@ PARTS = {
 What has no name lies on another point.
 """
 
-BELOW = {"bicubic-dg", "picked-dg", "low-pass-500"}
+BELOW = {"band-stop-500-750", "picked-dg", "low-pass-500"}
+BESIDE = {"bicubic-dg", "bicubic-dg-blind"}
 LEFT = {"low-pass-375"}
 """Points whose names stand not above them to the right, where others are."""
 
@@ -274,7 +279,7 @@ def _argument_facts(dots: Mapping[str, tuple[float, float]], fact: str, key: str
 
 
 def _name_dot(axes: Any, name: str, lost: float, points: float) -> None:
-    offset = (-7 if name in LEFT else 5, -11 if name in BELOW else 3)
+    offset = (-7 if name in LEFT else 5, -11 if name in BELOW else -3 if name in BESIDE else 3)
     side = "right" if name in LEFT else "left"
     text = {"textcoords": "offset points", "fontsize": 9, "ha": side}
     axes.annotate(PARTS[name][0], (lost, points), offset, **text)

@@ -34,11 +34,16 @@ PARTS = {
     "both": ("pick and shift: SRd", "rain(enhancer=bicubic)"),
     "dg": ("DG alone", "rain(down=bicubic, shift=0.0, enhancer=compact(weights=imagenette))"),
     "shift-dg": ("shift, DG", "rain(down=bicubic, enhancer=compact(weights=imagenette))"),
+    "sr": ("DG of bicubic alone", "rain(down=bicubic, shift=0.0, enhancer=compact(weights=sr))"),
+    "shift-sr": ("shift, DG of bicubic", "rain(down=bicubic, enhancer=compact(weights=sr))"),
     "pick-dg": ("pick, DG", "rain(shift=0.0, enhancer=compact(weights=imagenette))"),
     "whole": ("pick, shift, DG: RAIN", RESTORED),
     "hardened": ("RAIN, adversarial DG", HARDENED),
 }
-"""RAIN in parts. Without DG, bicubic enlarges; without the pick, bicubic halves."""
+"""RAIN in parts. Without DG, bicubic enlarges; without the pick, bicubic halves.
+
+DG was trained behind the pick. That of bicubic was trained behind bicubic, and by no classifier.
+"""
 
 NETWORKS = {
     "bicubic": ("bicubic", "rain(enhancer=bicubic)"),

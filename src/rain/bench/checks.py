@@ -224,8 +224,8 @@ def unfit(column: Column) -> Findings:
     """A part of the defence was trained for another way to use it: no ablation, whatever it looks like."""
     reasons = {reason for result in column.results for reason in result.made_by.get("unfit", ())}
     name, options = parse(column.defense)
-    if not reasons and name == "rain" and options == {"preset": "no_pick"}:
-        # Files of before do not say it.
+    if name == "rain" and options == {"preset": "no_pick"} and any(map(_of_first_version, column.results)):
+        # It did not say so.
         reasons = {"rain halves by bicubic, and its DG was not trained for that"}
     for reason in sorted(reasons):
         why = "it restores less than one that was trained for it"
@@ -239,6 +239,10 @@ def _cell_text(cell: Cell) -> str:
     if cell.attack == "none":
         return f"{cell.defense} without an attack"
     return f"{cell.defense} at {budget_of(cell)} by {cell.attack}, {cell.access}"
+
+
+def _of_first_version(result: Result) -> bool:
+    return any(version.startswith("0.1.") for version in result.made_by.get("rain", ()))
 
 
 def _is_small(result: Result) -> bool:

@@ -51,8 +51,9 @@ class Part:
         name: of the part.
         option, value: what leaves it out.
         preset: that leaves it out, too.
-        moot: options that mean nothing without it. Without a pick another DG may stand: one that was trained
-            for what is there in its place.
+        moot: options that mean nothing without it.
+        enhancer: the DG that was trained for what is there in its place, for cells of 2x2 pixels; "" where
+            the DG that is there may stay.
     """
 
     name: str
@@ -60,10 +61,11 @@ class Part:
     value: Any
     preset: str
     moot: tuple[str, ...] = ()
+    enhancer: str = ""
 
 
 PARTS = (
-    Part("pick", "down", "bicubic", "no_pick", ("keep", "cell", "enhancer")),
+    Part("pick", "down", "bicubic", "no_pick", ("keep", "cell"), "compact(weights=sr)"),
     Part("shift", "shift", 0.0, "no_shift", ("seam", "shared_shift")),
     Part("DG", "enhancer", "bicubic", "no_dg"),
 )
@@ -322,7 +324,8 @@ def _left_out(defense: str, other: str) -> Part | None:
     if missing is None or len(missing) != 1:
         return None
     (part,) = [part for part in PARTS if part.name == missing[0]]
-    kept = [_options_but(spec, {part.option, *part.moot}, part.preset) for spec in (defense, other)]
+    free = {part.option, *part.moot, *(("enhancer",) if part.enhancer else ())}
+    kept = [_options_but(spec, free, part.preset) for spec in (defense, other)]
     return part if kept[0] == kept[1] else None
 
 
@@ -334,11 +337,12 @@ def _options_but(defense: str, left_out: set[str], preset: str) -> dict[str, Any
 
 
 def _without(defense: str, part: Part) -> str:
-    """Write ``rain`` with one part left out."""
-    _, options = parse(defense)
-    if not options:
+    """Write ``rain`` with one part left out, and with the DG that fits then, where there is one."""
+    other = {"enhancer": part.enhancer} if part.enhancer and "cell" not in parse(defense)[1] else {}
+    kept = _options_but(defense, {part.option, *part.moot, *other}, "")
+    if not kept:
         return f"rain(preset={part.preset})"
-    return write("rain", _options_but(defense, set(part.moot) - {"enhancer"}, "") | {part.option: part.value})
+    return write("rain", kept | {part.option: part.value} | other)
 
 
 def _missing_parts(defense: str) -> list[str] | None:
