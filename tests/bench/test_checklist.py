@@ -1,7 +1,6 @@
 """Each point of the checklist passes, fails, was not run or does not apply, as the results have it."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,10 @@ from typing import Any
 import pytest
 from synthetic import cell, result, share, unattacked, with_facts
 
-from rain.bench.cases import LEAST_OF_NONE, Verdict
+from rain.bench.cases import Verdict
 from rain.bench.cells import Result
 from rain.bench.checklist import POINTS, Checked, checklist, checklist_rows
-from rain.bench.points import PARTS
 from rain.bench.proofs import LEAST_FIT, Proof
-from rain.registry import DEFENSES
 
 PGD = "pgd(confidence=inf)"
 
@@ -190,134 +187,6 @@ def test_an_attack_on_a_frozen_draw_that_is_judged_on_fresh_ones() -> None:
     assert "known" in verdict.advice
 
 
-def ladder(*left: float, counts: tuple[int, ...] = (1, 5, 10, 20, 40)) -> list[Result]:
-    pairs = zip(left, counts, strict=False)
-    return [attacked(rate, eot=count) for rate, count in pairs]
-
-
-def test_more_draws_leave_no_less() -> None:
-    verdict = of("Draws (EOT) grow", *ladder(0.5, 0.3, 0.2, 0.11, 0.1))
-    assert verdict[:2] == ("passed", "1: 50.0 %, 5: 30.0 %, 10: 20.0 %, 20: 11.0 %, 40: 10.0 %")
-    verdict = of("Draws (EOT) grow", *ladder(0.5, 0.4, 0.3, 0.2, 0.1))
-    assert verdict.state == "failed"
-    assert "eot" in verdict.advice
-
-
-def test_a_ladder_is_told_on_the_images_that_its_points_share() -> None:
-    # Of 200 images the first 100 are right: the first 20 all are.
-    wide, few = attacked(0.5, eot=20), attacked(0.9, 20, eot=40)
-    assert of("Draws (EOT) grow", wide, few).figure == "20: 100.0 %, 40: 90.0 %, on 20 images"
-    assert of("Adaptive attack", wide, few).figure == "50.0 % left of 200 images"
-
-
-def test_a_ladder_of_draws_needs_its_end() -> None:
-    assert of("Draws (EOT) grow", attacked(0.1)).state == "not run"
-    assert of("Draws (EOT) grow", *ladder(0.5, 0.5, counts=(1, 2))).state == "not run"
-    assert of("Draws (EOT) grow", *ladder(0.1, 0.1, counts=(19, 20))).state == "not run"
-    # Draws of two attacks are no ladder.
-    assert of("Draws (EOT) grow", attacked(0.1, attack="bim", eot=40), attacked(0.1)).state == "not run"
-
-
-def test_twice_the_steps_leave_no_less() -> None:
-    def climbed(*pairs: tuple[int, float], more: str = "") -> list[Result]:
-        return [attacked(left, attack=f"pgd(confidence=inf, steps={steps}{more})") for steps, left in pairs]
-
-    assert of("Steps doubled", *climbed((20, 0.2), (40, 0.1), (80, 0.1))).state == "passed"
-    assert of("Steps doubled", *climbed((20, 0.3), (40, 0.2), (80, 0.1))).state == "failed"
-    assert of("Steps doubled", *climbed((20, 0.1), (22, 0.1))).state == "not run"
-    others = [*climbed((20, 0.1)), *climbed((40, 0.1), more=", loss=margin")]
-    assert of("Steps doubled", *others).state == "not run"
-
-
-def climbed(attack: str, *pairs: tuple[int, float]) -> list[Result]:
-    """An attack with several numbers of steps, and what it leaves with each."""
-    return [attacked(left, attack=f"{attack}(steps={steps}, confidence=inf)") for steps, left in pairs]
-
-
-def test_each_attack_that_decides_is_flat_where_its_steps_are_doubled() -> None:
-    name = "Steps doubled"
-    longest = climbed("pgd", (20, 0.6), (40, 0.6), (80, 0.6))
-    verdict = of(name, *longest, *climbed("apgd", (20, 0.5), (40, 0.2)))
-    assert verdict[:2] == ("failed", "20: 50.0 %, 40: 20.0 %")
-    assert verdict.advice.startswith("apgd(steps=40, confidence=inf) still falls")
-    # The curve of an attack that leaves more says nothing, whether it is flat or falls.
-    assert of(name, *longest, *climbed("apgd", (40, 0.2))).state == "not run"
-    assert of(name, *longest, *climbed("apgd", (20, 0.9), (40, 0.8))).state == "passed"
-    # Of several that decide one that still falls is enough, and one that is long enough.
-    equal = climbed("apgd", (20, 0.8), (40, 0.6))
-    assert of(name, *longest, *equal).state == "failed"
-    assert of(name, *longest, *climbed("apgd", (20, 0.8), (22, 0.6))).state == "not run"
-    assert of(name, *longest, *climbed("apgd", (10, 0.6), (11, 0.6))).state == "passed"
-
-
-def test_each_attack_that_decides_is_flat_where_its_draws_grow() -> None:
-    name = "Draws (EOT) grow"
-    flat = ladder(0.6, 0.6, 0.6, 0.6, 0.6)
-    falling = [attacked(left, attack="apgd", eot=eot) for eot, left in ((10, 0.5), (20, 0.2))]
-    assert of(name, *flat, *falling).state == "failed"
-    assert of(name, *flat, falling[-1]).state == "not run"
-    weaker = [attacked(left, attack="apgd", eot=eot) for eot, left in ((10, 0.9), (20, 0.8))]
-    assert of(name, *flat, *weaker).state == "passed"
-
-
-def curve(*pairs: tuple[float, float]) -> list[Result]:
-    """An adaptive attack at several eps in grey levels, and a second one at 4, so that 4 is the case."""
-    more = [attacked(0.5, access="transfer")]
-    return [attacked(left, eps=levels / 255) for levels, left in pairs] + more
-
-
-def test_the_accuracy_goes_to_that_of_clean_images() -> None:
-    verdict = of("eps to 0", *curve((0.25, 0.78), (2, 0.4), (4, 0.1), (8, 0.0)))
-    assert verdict.state == "passed"
-    assert verdict.figure == "clean 80.0 %, 1/1020: 78.0 %, 2/255: 40.0 %, 4/255: 10.0 %"
-    assert of("eps to 0", *curve((0.25, 0.3), (4, 0.1))).state == "failed"
-    rising = of("eps to 0", *curve((0.25, 0.78), (2, 0.1), (4, 0.3)))
-    assert rising.state == "failed"
-    assert "4/255" in rising.advice
-    assert of("eps to 0", *curve((1, 0.7), (4, 0.1))).state == "not run"
-
-
-def test_nothing_is_lost_where_nothing_is_lost_at_the_budget() -> None:
-    assert of("eps to 0", *curve((0.25, 0.8), (4, 0.8))).state == "passed"
-
-
-def test_nothing_is_left_without_a_budget() -> None:
-    def unlimited(left: float, **changes: Any) -> Result:
-        return attacked(left, eps=1.0, **changes)
-
-    assert of("No budget", attacked(0.1), unlimited(0.0)).state == "passed"
-    assert of("No budget", attacked(0.1), unlimited(0.1)).state == "failed"
-    # 1 of 20 is noise; what looks for the smallest perturbation, or hopes, does not count.
-    assert of("No budget", attacked(0.1), unlimited(0.05, count=20)).state == "passed"
-    assert of("No budget", attacked(0.1), unlimited(0.1, attack="deepfool")).state == "not run"
-    assert of("No budget", attacked(0.1), unlimited(0.0, access="transfer")).state == "not run"
-
-
-def test_no_budget_on_few_images_or_in_another_norm() -> None:
-    def unlimited(left: float, count: int, **changes: Any) -> Result:
-        return attacked(left, count=count, **{"eps": 1.0, "attack": "bim", **changes})
-
-    for count, state in ((1, "not run"), (LEAST_OF_NONE - 1, "not run"), (LEAST_OF_NONE, "passed")):
-        verdict = of("No budget", attacked(0.1), unlimited(0.0, count))
-        assert verdict.state == state
-    assert "on 20 images at least" in of("No budget", attacked(0.1), unlimited(0.0, 1)).advice
-    # Few images do not stand in the way of many, and neither do they hide what many say.
-    assert (
-        of("No budget", attacked(0.1), unlimited(0.0, 1), unlimited(0.0, 50, attack="mifgsm")).state
-        == "passed"
-    )
-    assert (
-        of("No budget", attacked(0.1), unlimited(0.0, 1), unlimited(0.5, 50, attack="mifgsm")).state
-        == "failed"
-    )
-    assert of("No budget", attacked(0.1), unlimited(1.0, 5)).state == "failed"
-    other = of("No budget", attacked(0.1), unlimited(0.0, 50, norm="l2", eps=100.0))
-    assert other[:2] == ("not run", "")
-    in_l2 = attacked(0.1, norm="l2", eps=2.0), attacked(0.1, norm="l2", eps=2.0, access="static")
-    assert of("No budget", *in_l2, unlimited(0.0, 50, norm="l2", eps=100.0)).state == "passed"
-    assert "eps = 100.0 (l2)" in of("No budget", *in_l2).advice
-
-
 def test_many_steps_against_one() -> None:
     name = "Many steps against one"
     assert of(name, attacked(0.1), attacked(0.4, attack="fgsm")).state == "passed"
@@ -406,64 +275,6 @@ def test_one_class_and_any() -> None:
     assert of("Targets", attacked(0.1)).state == "not run"
 
 
-def test_each_part_left_out() -> None:
-    def without(spec: str) -> Result:
-        return attacked(0.2, defense=f"rain({spec})")
-
-    def of_rain(*results: Result) -> Verdict:
-        every = checklist([attacked(0.1), *results])
-        (checked,) = [one for one in every if one.case.defense == "rain"]
-        return checked.verdicts[[point.name for point in POINTS].index("Each part alone")]
-
-    parts = [without("down=bicubic"), without("preset=no_shift")]
-    assert of_rain(*parts).state == "not run"
-    assert "no_dg" in of_rain(*parts).advice
-    whole = of_rain(*parts, without("enhancer=bicubic"))
-    assert whole[:2] == ("passed", "without pick 20.0 %, without shift 20.0 %, without DG 20.0 %")
-    # Two parts at once are not one.
-    assert of_rain(*parts, without("down=bicubic, enhancer=bicubic")).state == "not run"
-    assert of("Each part alone", attacked(0.1, defense="jpeg")).state == "does not apply"
-    assert of("Each part alone", attacked(0.1, defense="rain(shift=0.0)")).state == "does not apply"
-
-
-def test_what_leaves_a_part_of_another_rain_out_is_no_ablation_of_this_one() -> None:
-    def check(defense: str, *others: str) -> Verdict:
-        every = [attacked(0.2, defense=other) for other in others]
-        (checked,) = [
-            one for one in checklist([attacked(0.1, defense=defense), *every]) if one.case.defense == defense
-        ]
-        return checked.verdicts[[point.name for point in POINTS].index("Each part alone")]
-
-    own = "rain(enhancer=compact(weights=mine))"
-    others = ["rain(preset=no_shift)", "rain(enhancer=bicubic, seam=wrapped)"]
-    missed = check(own, *others)
-    assert (missed.state, missed.figure) == ("not run", "")
-    # Behind bicubic down-sampling the own DG restores less, so that another one has to stand there.
-    shift = "rain(enhancer=compact(weights=mine), shift=0.0)"
-    assert missed.advice.startswith(f"add rain(preset=no_pick), {shift}, rain(preset=no_dg), ")
-    assert check(own, *others, "rain(preset=no_pick)", shift, "rain(preset=no_dg)").state == "passed"
-    of_sr, of_bicubic = "rain(down=bicubic, enhancer=compact(weights=sr))", "rain(enhancer=bicubic)"
-    assert check(own, *others, of_sr, shift, of_bicubic).state == "passed"
-    released = check("rain(preset=released)", "rain(preset=released, shift=0)")
-    assert released.figure == "without shift 20.0 %"
-    assert "rain(down=bicubic, enhancer=compact(weights=sr), preset=released)" in released.advice
-    # Without a pick there is no cell to pick from; but its side is what DG restores.
-    assert (
-        "rain(down=bicubic, enhancer=compact(scale=4))"
-        in check("rain(cell=4, enhancer=compact(scale=4))").advice
-    )
-
-
-@pytest.mark.parametrize("defense", ["rain", "rain(enhancer=compact(weights=adversarial224))"])
-def test_the_ablations_that_are_advised_are_ablations(defense: str) -> None:
-    (checked,) = checklist([attacked(0.1, defense=defense)])
-    advice = checked.verdicts[[point.name for point in POINTS].index("Each part alone")].advice
-    ablations = re.findall(r"rain\((?:[^()]|\([^()]*\))*\)", advice)
-    assert len(ablations) == len(PARTS)
-    for spec in ablations:
-        DEFENSES.build(spec)  # which warns, an error here, where its DG was trained for something else
-
-
 def test_a_gate() -> None:
     gated = {"defense": "gated(defense=rain, share=0.02)"}
     assert of("Gate or alarm", attacked(0.1)).state == "does not apply"
@@ -544,14 +355,6 @@ def test_a_claim_needs_a_hundred_images() -> None:
     assert only(attacked(0.1, 50), many, proofs=(proof(),)).refusals == ["only 50 images of at least 100"]
 
 
-def test_the_budget_of_most_attacks_stands_for_a_curve() -> None:
-    results = curve((1, 0.6), (4, 0.2), (16, 0.0))
-    assert [one.case.budget.eps for one in checklist(results)] == [4 / 255]
-    assert len(checklist(results, main=False)) == 3
-    # Of budgets with as many attacks it is the largest.
-    assert only(attacked(0.2), attacked(0.1, eps=8 / 255)).case.budget.eps == 8 / 255
-
-
 def test_nothing_to_check() -> None:
     assert checklist([]) == []
     assert checklist([bare(), result(unattacked(draws=4), share(0.8))]) == []
@@ -574,6 +377,7 @@ def test_rows_for_a_file() -> None:
         "defense": "rain",
         "norm": "linf",
         "eps": 4 / 255,
+        "control": False,
         "point": "Adaptive attack",
         "source": POINTS[0].source,
         "needed": True,

@@ -58,6 +58,19 @@ def test_a_claim_of_a_random_defence_needs_a_proof(tmp_path: Path) -> None:
     assert after.stdout.strip().endswith(f"rain report {tmp_path}")
 
 
+def test_an_ablation_beside_what_is_claimed_forbids_nothing(tmp_path: Path) -> None:
+    write(tmp_path, three_columns())
+    prove(tmp_path, found=20)
+    few = result(replace(three_columns()[-1].cell, defense="rain(shift=0.0)", examples=20), share(0.1, 20))
+    write(tmp_path, [few])
+    outcome = checked(tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert "\nOf rain (shift 0) no claim is asked: each is an ablation" in outcome.stdout
+    assert "rain (shift 0) at 4/255" not in outcome.stdout
+    rows = json.loads(checked(tmp_path, "--json", "-").stdout)
+    assert {row["defense"]: row["control"] for row in rows} == {"rain": False, "rain(shift=0.0)": True}
+
+
 def test_a_proof_that_fails(tmp_path: Path) -> None:
     write(tmp_path, three_columns())
     prove(tmp_path, found=10)

@@ -39,6 +39,17 @@ def test_a_point_that_one_of_several_was_held_to_has_a_row() -> None:
     assert panel.heads[0].claim.startswith("no claim is allowed: Adaptive attack")
 
 
+def test_a_control_has_no_column_but_is_named() -> None:
+    few = result(cell(defense="rain(shift=0.0)", examples=20), share(0.1, 20))
+    results = [*three_columns(), few]
+    (panel,) = made(results)
+    assert [head.label for head in panel.heads] == ["rain"]
+    assert panel.controls == ["rain (shift 0)"]
+    said = "Of rain (shift 0) no claim is asked"
+    assert said in markdown(results)
+    assert said in html(results, {}).replace("<wbr>", "")
+
+
 def test_another_norm_is_a_column_and_another_place_a_panel() -> None:
     there = [replace(one, cell=replace(one.cell, dataset="folder:there")) for one in three_columns()]
     in_l2 = result(cell(norm="l2", eps=0.5, draws=3), share(0.1))

@@ -8,13 +8,14 @@ Never imports torch. A *claim* of robustness, of one defence at one budget, need
   where the steps are doubled, and without a budget it leaves nothing,
 - and no point that failed.
 
-What was not run is named. It does not forbid a claim: who reads it decides.
+What was not run is named. It does not forbid a claim: who reads it decides. Of *controls* none is asked: the
+ablations that *Each part alone* of another defence asks for, on few images.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from rain.bench import growing, points
+from rain.bench import growing, parts, points
 from rain.bench.cases import Case, Verdict, cases, main_cases
 from rain.bench.cells import Result
 from rain.bench.checks import LEAST_IMAGES
@@ -118,7 +119,7 @@ POINTS = (
     Point("Transfer", CARLINI, "Were images tried that were made on two classifiers?", points.transferred),
     GRADIENTS,
     Point("Targets", CARLINI, "Were there attacks to one class, and to any?", points.both_aims),
-    Point("Each part alone", CARLINI, "Were pick, shift and DG left out one by one?", points.each_part),
+    Point("Each part alone", CARLINI, "Were pick, shift and DG left out one by one?", parts.each_part),
     Point(
         "Gate or alarm", TRAMER, "Was a gate gone around, or an alarm kept silent?", points.around_the_gate
     ),
@@ -137,6 +138,12 @@ class Checked(NamedTuple):
 
     case: Case
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def control(self) -> bool:
+        """Whether no claim is looked for: it serves *Each part alone* of another, and nothing failed."""
+        failed = any(verdict.state == "failed" for verdict in self.verdicts)
+        return not failed and parts.is_control(self.case)
 
     @property
     def refusals(self) -> list[str]:
@@ -173,13 +180,14 @@ def checklist(results: Iterable[Result], proofs: Sequence[Proof] = (), *, main: 
 def checklist_rows(checked: Iterable[Checked]) -> list[dict[str, Any]]:
     """Make rows for a file: one a case and point."""
     rows = []
-    for case, verdicts in checked:
+    for one in checked:
+        case, verdicts = one
         cell = case.column.results[0].cell
         place = {"dataset": cell.dataset, "size": cell.size, "classifier": cell.classifier}
         budget = {"defense": case.defense, "norm": case.budget.norm, "eps": case.budget.eps}
         for point, verdict in zip(POINTS, verdicts, strict=True):
             about = {"point": point.name, "source": point.source, "needed": is_needed(point, case)}
-            rows.append({**place, **budget, **about, **verdict._asdict()})
+            rows.append({**place, **budget, "control": one.control, **about, **verdict._asdict()})
     return rows
 
 

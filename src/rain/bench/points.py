@@ -1,11 +1,8 @@
 """The points of the evaluation checklist: each looks at one case. Never imports torch.
 
-What grows (draws, steps, eps) stands in ``rain.bench.growing``. A comparison fails only where it is beyond
-noise, image by image (``rain.bench.significance.paired``).
+What grows (draws, steps, eps) stands in ``rain.bench.growing``, RAIN without a part in ``rain.bench.parts``.
+A comparison fails only where it is beyond noise, image by image (``rain.bench.significance.paired``).
 """
-
-from dataclasses import dataclass
-from typing import Any
 
 from rain.bench.cases import (
     LEAST_OF_NONE,
@@ -13,7 +10,6 @@ from rain.bench.cases import (
     SEEING_THROUGH,
     Case,
     Verdict,
-    attacked_at,
     deciding,
     is_about,
     is_above,
@@ -24,14 +20,13 @@ from rain.bench.cases import (
     worst_text,
 )
 from rain.bench.cells import Result
-from rain.bench.columns import is_adaptive, option, steps, traits, widest
+from rain.bench.columns import option, steps, traits, widest
 from rain.bench.counted import counted, left_of_each
 from rain.bench.metrics import percent_text, worst_images
 from rain.bench.proofs import LEAST_FIT, LEAST_SHARE, Proof
 from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.weak_attacks import LUCKY, flat_images, goes_around, is_observed
-from rain.errors import OptionError
-from rain.specs import apart, parse, write
+from rain.specs import apart, parse
 
 TRIES = 1000
 """Random noises for each image, at least."""
@@ -41,34 +36,6 @@ LESSER = ("transfer", "static", "frozen")
 
 TOO_EASY = 0.5
 """Where random points find what is planted on so many images, a proof says nothing of an attack."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of ``rain`` that an ablation leaves out.
-
-    Args:
-        name: of the part.
-        option, value: what leaves it out.
-        preset: that leaves it out, too.
-        moot: options that mean nothing without it.
-        enhancer: the DG that was trained for what is there in its place, for cells of 2x2 pixels; "" where
-            the DG that is there may stay.
-    """
-
-    name: str
-    option: str
-    value: Any
-    preset: str
-    moot: tuple[str, ...] = ()
-    enhancer: str = ""
-
-
-PARTS = (
-    Part("pick", "down", "bicubic", "no_pick", ("keep", "cell"), "compact(weights=sr)"),
-    Part("shift", "shift", 0.0, "no_shift", ("seam", "shared_shift")),
-    Part("DG", "enhancer", "bicubic", "no_dg"),
-)
 
 
 def adaptive_attack(case: Case) -> Verdict:
@@ -252,24 +219,6 @@ def both_aims(case: Case) -> Verdict:
     return Verdict("passed", f"targeted {mean_text(targeted)}, any {mean_text(free)}")
 
 
-def each_part(case: Case) -> Verdict:
-    """The parts of the defence were left out one by one."""
-    own = _missing_parts(case.defense)
-    if own is None or own:
-        return Verdict("does not apply", "no rain" if own is None else "an ablation itself")
-    without = {}
-    for column in case.setting:
-        part = _left_out(case.defense, column.defense)
-        attacks = [result for result in attacked_at(column, case.budget) if is_adaptive(result)]
-        if part is not None and attacks:
-            without[part.name] = mean_text(left_of_each(attacks))
-    figure = ", ".join(f"without {part.name} {without[part.name]}" for part in PARTS if part.name in without)
-    if len(without) < len(PARTS):
-        specs = ", ".join(_without(case.defense, part) for part in PARTS if part.name not in without)
-        return Verdict("not run", figure, f"add {specs}, attacked adaptively")
-    return Verdict("passed", figure)
-
-
 def around_the_gate(case: Case) -> Verdict:
     """A gate was gone around, and an alarm kept silent."""
     name, _ = parse(case.defense)
@@ -316,47 +265,3 @@ def _sources(result: Result) -> set[str]:
 def _proof_text(proof: Proof) -> str:
     shares = f"{percent_text(proof.found)} % found on {proof.images} images"
     return f"{shares}; random points {percent_text(proof.random_found)} %"
-
-
-def _left_out(defense: str, other: str) -> Part | None:
-    """The one part that another defence leaves out of ``rain``, where it is like it in all else."""
-    missing = _missing_parts(other)
-    if missing is None or len(missing) != 1:
-        return None
-    (part,) = [part for part in PARTS if part.name == missing[0]]
-    free = {part.option, *part.moot, *(("enhancer",) if part.enhancer else ())}
-    kept = [_options_but(spec, free, part.preset) for spec in (defense, other)]
-    return part if kept[0] == kept[1] else None
-
-
-def _options_but(defense: str, left_out: set[str], preset: str) -> dict[str, Any]:
-    options = {name: value for name, value in parse(defense)[1].items() if name not in left_out}
-    if options.get("preset") in ("default", preset):
-        del options["preset"]
-    return options
-
-
-def _without(defense: str, part: Part) -> str:
-    """Write ``rain`` with one part left out, and with the DG that fits then, where there is one."""
-    other = {"enhancer": part.enhancer} if part.enhancer and "cell" not in parse(defense)[1] else {}
-    kept = _options_but(defense, {part.option, *part.moot, *other}, "")
-    if not kept:
-        return f"rain(preset={part.preset})"
-    return write("rain", kept | {part.option: part.value} | other)
-
-
-def _missing_parts(defense: str) -> list[str] | None:
-    """The parts of ``rain`` that a defence leaves out; None of another one."""
-    try:
-        name, options = parse(defense)
-    except OptionError:
-        return None
-    if name != "rain":
-        return None
-    preset = options.get("preset", "default")
-    missing = []
-    for part in PARTS:
-        value = options.get(part.option)
-        if value == part.value or (value is None and preset == part.preset):
-            missing.append(part.name)
-    return missing

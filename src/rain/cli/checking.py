@@ -30,7 +30,8 @@ def check(
     random defence it needs a proof that such an attack finds what is there (rain prove). Of any other it
     needs an attack with gradients, whose figure is flat where its steps are doubled, and that leaves nothing
     without a budget. The command ends with status 1 where a claim is not allowed, or where no defence was
-    attacked at a budget. What else was not run is listed, and does not forbid a claim.
+    attacked at a budget. What else was not run is listed, and does not forbid a claim. Of ablations of a
+    defence that is here, too, on few images, no claim is asked.
     """
     with clean_errors():
         from rain.bench.checklist import checklist, checklist_rows
@@ -50,7 +51,8 @@ def check(
             print(rows, end="")
         else:
             _print_checked(checked, results, folder)
-    if not checked or any(one.refusals for one in checked):
+    claims = [one for one in checked if not one.control]
+    if not claims or any(one.refusals for one in claims):
         raise typer.Exit(1)
 
 
@@ -63,19 +65,24 @@ def _print_checked(checked: "list[Checked]", results: "list[Result]", folder: Pa
     from rich.console import Console
 
     from rain.report.labels import defense_labels
-    from rain.report.panel import budget_text, unlimited
+    from rain.report.panel import budget_text, controls_text, unlimited
 
     console = Console(width=None if sys.stdout.isatty() else COLUMNS)
     labels = defense_labels(dict.fromkeys(result.cell.defense for result in results))
     places = {one.case.place for one in checked}
     lines = []
     for one in checked:
+        if one.control:
+            continue
         where = f"{one.case.place}: " if len(places) > 1 else ""
         title = f"{where}{labels[one.case.defense]} at {budget_text(one.case)}"
         _print_points(console, title, one)
         verdict = f"no claim is allowed: {', '.join(one.refusals)}" if one.refusals else "a claim is allowed"
         lines.append(f"{title}: {verdict}.")
     lines += unlimited(results, labels)
+    controls = [labels[one.case.defense] for one in checked if one.control]
+    if controls:
+        lines.append(controls_text(controls))
     if not lines:
         lines.append("No defence was attacked here: no claim is allowed.")
     for line in lines:

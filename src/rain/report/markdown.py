@@ -20,7 +20,7 @@ from rain.report.costs import costs
 from rain.report.detector import BESIDE, CORRUPTIONS, SUSPICION, WHO, Section, corruption_sections, detectors
 from rain.report.labels import defense_labels
 from rain.report.markup import code, escaped, table_of
-from rain.report.panel import NEEDS, missing_text, panels, verdict_text
+from rain.report.panel import NEEDS, controls_text, missing_text, panels, verdict_text
 from rain.report.rivals import ABOUT as BARE_ONES
 from rain.report.rivals import sentences
 from rain.report.sentences import overall
@@ -101,7 +101,8 @@ def panel_parts(results: Sequence[Result], proofs: Sequence[Proof], labels: Mapp
             name = f"{row.point.name} ({row.point.source})"
             body.append([name, *(escaped(verdict_text(verdict)) for verdict in row.verdicts)])
         missing = f"Not run: {missing_text(panel.missing)}." if panel.missing else ""
-        parts += [f"*{escaped(panel.place)}*", table_of([header, *body]), missing]
+        controls = escaped(controls_text(panel.controls)) if panel.controls else ""
+        parts += [f"*{escaped(panel.place)}*", table_of([header, *body]), missing, controls]
     return ["The evaluation checklist:", NEEDS, *parts] if parts else []
 
 

@@ -31,7 +31,7 @@ from rain.report.detector_plot import roc_plots
 from rain.report.effort_plot import efforts
 from rain.report.grid_text import grid_texts
 from rain.report.labels import FACTS, defense_labels, fact_text, is_replayed, meanings_of, spec_text
-from rain.report.panel import NEEDS, SIGNS, panels, unlimited
+from rain.report.panel import NEEDS, SIGNS, controls_text, panels, unlimited
 from rain.report.pictures import Gallery, shown_galleries
 from rain.report.plots import curves, distances, library
 from rain.report.rivals import ABOUT as RIVALS
@@ -59,6 +59,7 @@ from rain.report.verdict import Headline, at_largest_budgets, summary
 
 PANEL_TEXTS = {
     "needs": NEEDS,
+    "controls": controls_text,
     "signs": SIGNS,
     "classes": {"passed": "gain", "failed": "word weaker", "not run": "soft", "does not apply": "soft"},
 }

@@ -74,12 +74,14 @@ class Panel(NamedTuple):
     Args:
         rows: of the points that say something of a defence.
         missing: the other ones, but for those that apply to none.
+        controls: the short names of the defences of which no claim is asked; they have no column.
     """
 
     place: str
     heads: list[Head]
     rows: list[PointRow]
     missing: list[Missing]
+    controls: list[str]
 
 
 def panels(results: Iterable[Result], proofs: Sequence[Proof], labels: Mapping[str, str]) -> list[Panel]:
@@ -108,6 +110,12 @@ def unlimited(results: Iterable[Result], labels: Mapping[str, str]) -> list[str]
     return lines
 
 
+def controls_text(controls: Sequence[str]) -> str:
+    """Say which defences are here for *Each part alone* of others."""
+    names = ", ".join(dict.fromkeys(controls))
+    return f"Of {names} no claim is asked: each is an ablation of a defence that is here, on few images."
+
+
 def budget_text(case: Case) -> str:
     """Write the budget of a case: ``4/255``, or ``0.5 in l2``."""
     norm, eps = case.budget
@@ -126,7 +134,8 @@ def missing_text(missing: Iterable[Missing]) -> str:
     return ", ".join(names)
 
 
-def _panel(place: str, checked: Sequence[Checked], labels: Mapping[str, str]) -> Panel:
+def _panel(place: str, every: Sequence[Checked], labels: Mapping[str, str]) -> Panel:
+    checked = [one for one in every if not one.control]
     heads = [Head(labels[one.case.defense], budget_text(one.case), one.refusals) for one in checked]
     rows, missing = [], []
     for number, point in enumerate(POINTS):
@@ -141,7 +150,8 @@ def _panel(place: str, checked: Sequence[Checked], labels: Mapping[str, str]) ->
         elif absent:
             needed = any(is_needed(point, case) for case, _ in absent)
             missing.append(Missing(point, absent[0][1].advice, needed))
-    return Panel(place, heads, rows, missing)
+    controls = [labels[one.case.defense] for one in every if one.control]
+    return Panel(place, heads, rows, missing, controls)
 
 
 def _is_told(verdict: Verdict) -> bool:
