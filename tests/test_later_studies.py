@@ -62,6 +62,19 @@ def test_the_figures_of_experiment_47() -> None:
     assert f"{left[0]} instead of {left[1]}" in (NOTEBOOK / "index.md").read_text()
 
 
+def test_experiment_47_on_images_on_which_its_recipe_was_not_chosen() -> None:
+    page = (NOTEBOOK / "47-known-draw-long.md").read_text()
+    halves = []
+    for weights in ("known", "imagenette"):
+        left = scores("checklist96", behind(weights), "pgd(confidence=3.0, step=1/255, steps=20)")
+        assert len(left) == 200
+        both = [[left[index] for index in part] for part in (range(100), range(100, 200))]
+        halves.append([percent_text(sum(part) / 100) for part in both])
+    (first, second), plain = halves
+    assert f"it keeps {first} of them, and {second} of the next 100" in page
+    assert f"DG {plain[0]} and {plain[1]}." in page
+
+
 def test_no_attack_of_the_statement_finds_two_points_more_than_that_of_the_checklist() -> None:
     results = [one for one in load(ROOT / "studies" / "statement96") if one.cell.attack != "none"]
     behind_rain = [one for one in results if one.cell.defense != "none"]
@@ -73,6 +86,20 @@ def test_no_attack_of_the_statement_finds_two_points_more_than_that_of_the_check
         more = paired(held[other.cell.defense], per_image(other))
         assert more.images >= 10
         assert more.difference <= 0.02, other.cell
+
+
+def test_all_attacks_of_the_statement_together_find_more_than_two_points() -> None:
+    results = [
+        one for one in load(ROOT / "studies" / "statement96") if one.cell.defense == behind("imagenette")
+    ]
+    (held,) = (per_image(one) for one in results if one.cell.attack.startswith("pgd("))
+    twenty = [one for one in results if one.cell.attack != "none" and len(one.outcomes) == 20]
+    more = paired({index: held[index] for index in per_image(twenty[0])}, worst_images(twenty))
+    assert more.images == 20
+    assert (
+        f"leaves {more.difference * 100:.0f} points less of the plain DG"
+        in (ROOT / "docs" / "results.md").read_text()
+    )
 
 
 def test_what_the_longer_attack_left_of_the_defences_at_96_pixels() -> None:

@@ -15,6 +15,7 @@ import torch
 from synthetic import cell
 
 from rain.bench.cells import Outcome, Result
+from rain.report import refresh
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "docs" / "study"
@@ -61,7 +62,8 @@ def test_a_figure_that_waits_for_more_images_can_be_drawn(study: Any) -> None:
 
 def test_a_number_in_the_text_is_generated(study: Any) -> None:
     make: ModuleType = study("make")
-    typed = make.MARKED.sub("", make.PAGE.read_text()).replace("95 % intervals", "")
+    text = refresh.MARKED.sub("", make.PAGE.read_text())
+    typed = make.MARKED.sub("", text).replace("95 % intervals", "")
     assert not re.findall(r"(?<!\w)\d+(?:\.\d+)? (?:%|points)", typed)
 
 

@@ -229,6 +229,10 @@ def _more_questions() -> Facts:
     for one in results("queries96"):
         name = one.cell.attack.partition("(")[0]
         facts[f"efforts.rain.{name}.10000"] = rate(one, attacked=True).text
+        (fewer,) = select(results("attacks96"), defense=one.cell.defense, attack=ASKERS[name][3], eps=EPS)
+        asked = {outcome.index for outcome in one.outcomes}
+        same = {index: score for index, score in _after(fewer, 1000).items() if index in asked}
+        facts[f"efforts.rain.{name}.1000.same"] = rate_of(same).text
         facts["efforts.rain.10000.images"] = str(len(one.outcomes))
     return facts
 

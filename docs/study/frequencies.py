@@ -256,6 +256,7 @@ def argument() -> tuple[str, Facts]:
                 label = CLASSIFIERS[classifier]
                 axes.plot(*zip(*dots.values(), strict=True), drawing.MARKS[colour], color=colour, label=label)
                 facts |= _argument_facts(dots, fact, KEYS[classifier])
+                facts |= _transfer_facts(select(measured, classifier=classifier), KEYS[classifier])
                 if classifier == LITE0:
                     for name, (lost, points) in dots.items():
                         _name_dot(axes, name, lost, points)
@@ -269,13 +270,29 @@ def argument() -> tuple[str, Facts]:
 
 
 def _argument_facts(dots: Mapping[str, tuple[float, float]], fact: str, key: str) -> Facts:
-    comparable = [dot for name, dot in dots.items() if name != "resize-pad"]  # in both panels
-    lost, points = zip(*comparable, strict=True)
+    comparable = {name: dot for name, dot in dots.items() if name != "resize-pad"}  # in both panels
+    others = {name: dot for name, dot in comparable.items() if name != "picked-dg-adversarial224"}
     facts = {
-        f"argument.{key}.{fact}": f"{correlation(lost, points):.2f}",
-        "argument.points": str(len(PARTS) - 1),
+        f"argument.{key}.{fact}": _correlation_text(comparable),
+        f"argument.{key}.{fact}.others": _correlation_text(others),
+        "argument.points": str(len(comparable)),
     }
     return facts | {f"argument.{key}.{name}": f"{dot[1]:.1f} points" for name, dot in dots.items()}
+
+
+def _correlation_text(dots: Mapping[str, tuple[float, float]]) -> str:
+    lost, points = zip(*dots.values(), strict=True)
+    return f"{correlation(lost, points):.2f}"
+
+
+def _transfer_facts(own: Sequence[Result], key: str) -> Facts:
+    """What transferred attacks leave of the parts that were attacked, for the text."""
+    facts = {}
+    for name, (_, defense) in PARTS.items():
+        attacked = select(own, defense=defense, attack=TRANSFERRED)
+        if attacked:
+            facts[f"argument.{key}.{name}.transfer"] = rate(attacked[0], attacked=True).text
+    return facts
 
 
 def _name_dot(axes: Any, name: str, lost: float, points: float) -> None:

@@ -42,7 +42,7 @@ PARTS = {
 }
 """RAIN in parts. Without DG, bicubic enlarges; without the pick, bicubic halves.
 
-DG was trained behind the pick. That of bicubic was trained behind bicubic, and by no classifier.
+DG was trained behind the pick. That of bicubic was last trained behind bicubic, on pictures alone.
 """
 
 NETWORKS = {

@@ -102,9 +102,9 @@ class Rain(Defense):
 
     Args:
         preset: "default"; "released", the method as published (one shift for the whole batch, its seam as it
-            is); and its ablations "no_shift", "no_pick" (bicubic down-sampling, and a DG that was trained
-            behind it, by no classifier) and "no_dg" (bicubic up-sampling). The options below change a
-            preset; None leaves what it says. What each of them calls its default is that of "default".
+            is); and its ablations "no_shift", "no_pick" (bicubic down-sampling, and a DG that was last
+            trained behind it, on pictures alone) and "no_dg" (bicubic up-sampling). The options below change
+            a preset; None leaves what it says. What each of them calls its default is that of "default".
         down: how images are halved: "channel" (the default: one pixel of each 2x2 cell, drawn for each colour
             channel apart, as released), "pixel" (one draw for all three), "bicubic" (nothing random), "scale"
             (bicubic, by a random factor).

@@ -29,7 +29,8 @@ A figure is ``figure FOLDER DEFENSE NUMBER [EPS] [WORD]``:
   from which on the defence pays, as the report says it. ``certified`` is the share that is right and proven
   to stay so within an l2 radius, which stands in the place of EPS.
 - EPS is the budget, as the report writes it; ``clean`` and ``cost`` have none.
-- WORD is ``interval`` for the 95 % interval of an accuracy, or ``images`` for how many images it is of.
+- WORD is ``interval`` for the 95 % interval of an accuracy, ``images`` for how many images it is of, or,
+  under an attack, ``all-N`` for what is right on each of N draws.
 """
 
 import re
@@ -40,11 +41,12 @@ from pathlib import Path
 from rain.bench.cells import Result
 from rain.bench.certificates import CertifiedResult, certified_accuracy, load_certified
 from rain.bench.columns import access_of, clean_scores, grouped
-from rain.bench.counted import left_of_each
+from rain.bench.counted import counted, left_of_each
 from rain.bench.estimate import read_need, table
 from rain.bench.metrics import eps_text, interval, percent_text, place_order, unbounded
 from rain.bench.proofs import load as load_proofs
 from rain.bench.streams import streams
+from rain.bench.submissions import counts_of, worst_on_all
 from rain.bench.taking_over import load_each_once
 from rain.bench.worth import worth
 from rain.errors import ResultError
@@ -121,11 +123,13 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
     """Say one number."""
     mark = " ".join(["figure", *words])
     if len(words) < 3:
-        raise ResultError(f"{mark}: write figure FOLDER DEFENSE NUMBER [EPS] [interval | images]")
+        raise ResultError(f"{mark}: write figure FOLDER DEFENSE NUMBER [EPS] [interval | images | all-N]")
     folder, defense, number, *rest = words
     eps = rest.pop(0) if rest and number not in ("clean", "cost") else ""
     word = rest.pop(0) if rest else ""
-    if rest or word not in ("", "interval", "images") or (word and not _is_accuracy(number)):
+    of_all = re.fullmatch(r"all-([1-9]\d*)", word) if number != "clean" else None
+    known = word in ("", "interval", "images") or of_all is not None
+    if rest or not known or (word and not _is_accuracy(number)):
         raise ResultError(f"{mark}: {' '.join([word, *rest])!r} cannot be understood there")
     defense, _, classifier = defense.partition("@")
     setting = [one for one in results(folder) if classifier in one.cell.classifier.replace(" ", "")]
@@ -140,8 +144,11 @@ def _figure(words: list[str], results: Callable[[str], list[Result]]) -> str:
         return _difference(_headline(setting, own[0].cell.defense, eps, mark), number, mark)
     if number.startswith(PAYS):
         return _pays(setting, own[0].cell.defense, number.removeprefix(PAYS), eps, mark)
-    scores = clean_scores(setting, own[0].cell.defense) if number == "clean" else _attacked(own, number, eps)
-    if not scores:
+    attacked = _attacked(own, number, eps)
+    if of_all and int(of_all[1]) in counts_of(attacked):
+        return _accuracy(worst_on_all(counted(attacked), int(of_all[1])), "")
+    scores = clean_scores(setting, own[0].cell.defense) if number == "clean" else left_of_each(attacked)
+    if not scores or of_all:
         raise ResultError(f"{mark}: that was not measured")
     return _accuracy(scores, word)
 
@@ -168,10 +175,10 @@ def _pays(setting: list[Result], defense: str, access: str, eps: str, mark: str)
     raise ResultError(f"{mark}: that was not measured")
 
 
-def _attacked(own: list[Result], access: str, eps: str) -> Scores:
-    """The worst of the attacks of an access on each image."""
+def _attacked(own: list[Result], access: str, eps: str) -> list[Result]:
+    """The results of the attacks of an access at a budget."""
     attacked = [one for one in own if access_of(one) == access and not unbounded(one.cell)]
-    return left_of_each([one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps])
+    return [one for one in attacked if eps_text(one.cell.eps, one.cell.norm) == eps]
 
 
 def _headline(setting: list[Result], defense: str, eps: str, mark: str) -> Headline:
