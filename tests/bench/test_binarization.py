@@ -26,6 +26,7 @@ from rain.defense import Defense, Draw
 from rain.errors import GridError, ResultError
 from rain.images import Images, distance
 from rain.registry import load_defense
+from rain.specs import parse
 
 EPS = 16 / 255
 GATED = "gated(defense=rain(enhancer=bicubic), threshold=0.5)"
@@ -245,6 +246,19 @@ def test_attacks_on_few_images_are_proven_where_all_are_asked_for(pictures: Path
     assert [cell.eot for cell in most.cells] == [4]
     every = proving.prepare(grid_, tmp_path, examples=1, inside=5, every=True)
     assert [cell.eot for cell in every.cells] == [4, 9]
+
+
+def test_attacks_on_ablations_are_proven_where_all_are_asked_for(pictures: Path, tmp_path: Path) -> None:
+    """No claim is asked of them on few images, beside the defence that they are of."""
+    attacks = [{"attack": "fgsm", "access": "adaptive", "eps": "16/255", "eot": 4}]
+    whole, ablation = "rain(enhancer=compact)", "rain(shift=0.0, enhancer=compact)"
+    both = grid(pictures, attacks=attacks, defenses=[whole, ablation])
+    chosen = proving.prepare(both, tmp_path, examples=1, inside=5).cells
+    assert [parse(cell.defense) for cell in chosen] == [parse(whole)]
+    every = proving.prepare(both, tmp_path, examples=1, inside=5, every=True)
+    assert len(every.cells) == 2
+    alone = grid(pictures, attacks=attacks, defenses=[ablation])
+    assert len(proving.prepare(alone, tmp_path, examples=1, inside=5).cells) == 1
 
 
 def test_the_budget_of_most_attacks_is_proven(pictures: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A point of the evaluation checklist: RAIN without each of its parts. Never imports torch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +63,12 @@ def is_control(case: Case) -> bool:
     """Whether a defence is here for this point of another one, which was attacked, too: on few images."""
     if not case.adaptive or len(left_of_each(case.adaptive)) >= LEAST_IMAGES:
         return False
-    whole = [column for column in case.setting if _missing_parts(column.defense) == []]
-    return any(_left_out(column.defense, case.defense) and _adaptive(column, case) for column in whole)
+    return is_ablation(case.defense, [one.defense for one in case.setting if _adaptive(one, case)])
+
+
+def is_ablation(defense: str, others: Iterable[str]) -> bool:
+    """Whether a defence leaves a part of one of the others out, which is whole."""
+    return any(_left_out(other, defense) for other in others if _missing_parts(other) == [])
 
 
 def _adaptive(column: Column, case: Case) -> list[Result]:

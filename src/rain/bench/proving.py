@@ -15,11 +15,13 @@ from rain.bench.access import attack_in_pieces, attacker_view, crafted_by
 from rain.bench.assets import Assets
 from rain.bench.binarization import Binary, Judge, Readout
 from rain.bench.cells import Cell, make_folder
+from rain.bench.checks import LEAST_IMAGES
 from rain.bench.columns import grouped
 from rain.bench.grid import Grid
 from rain.bench.measure import Bench
 from rain.bench.metrics import place_order, unbounded
 from rain.bench.outcomes import Batch
+from rain.bench.parts import is_ablation
 from rain.bench.plan import CHANGED, refuse_others, settle, warn_of_damage
 from rain.bench.proofs import Proof, ProofCell, ProvenImage
 from rain.bench.provenance import refused_fact
@@ -138,7 +140,8 @@ def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
     """The cells on whose attacks a claim rests: of each defence those of most images, at its main budget.
 
     That is the budget of most attacks, of several the largest, as for ``rain.bench.cases.main_cases``. Of a
-    gate each way is one of its own: through it, around it, and with its parts.
+    gate each way is one of its own: through it, around it, and with its parts. Of controls no claim is asked
+    (``rain.bench.parts``).
     """
     tried = {
         (_column_of(cell), cell.eps, cell.attack, cell.access, cell.eot)
@@ -148,6 +151,10 @@ def _deciding(provable: Sequence[Cell], cells: Iterable[Cell]) -> list[Cell]:
     attacks = Counter((column, eps) for column, eps, *_ in tried)
     chosen: list[Cell] = []
     for column, same in grouped(provable, _column_of).items():
+        beside = {cell.defense for cell in provable if place_order(cell) == place_order(same[0])}
+        few = max(cell.examples for cell in same) < LEAST_IMAGES
+        if few and is_ablation(same[0].defense, beside):
+            continue
         main = max({cell.eps for cell in same}, key=lambda eps: (attacks[column, eps], eps))
         there = [cell for cell in same if cell.eps == main]
         for way in grouped(there, lambda cell: (own_traits(cell.attack).gate,)).values():

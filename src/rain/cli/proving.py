@@ -19,7 +19,7 @@ OUT_HELP = (
 GRID_HELP = "A grid file (TOML), or the name of a shipped grid: its adaptive attacks on defences are proven."
 EXAMPLES_HELP = "Images of each test, at most."
 INSIDE_HELP = "Points around each image that stay in its class. As many random ones are the baseline."
-ALL_HELP = "Prove attacks, too, that the grid makes on fewer images, or at other budgets."
+ALL_HELP = "Prove attacks, too, that the grid makes on fewer images, at other budgets, or on ablations."
 PLANTED_HELP = "Points at the edge of the budget, one of which an attack must find the like of."
 
 
