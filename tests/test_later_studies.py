@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from rain.bench.cells import load
+from rain.bench.checklist import checklist
 from rain.bench.metrics import per_image, percent_text, worst_images
+from rain.bench.proofs import load as load_proofs
 from rain.bench.significance import Paired, paired
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +124,14 @@ def test_before_lite2_rain_keeps_most_of_transferred_attacks_and_nothing_of_adap
     others = [kept for defense, kept in left.items() if "rain" not in defense]
     assert all(left[defense] > max(others) for defense in left if "rain" in defense)
     assert max(scores("defenses224-lite2", "rain", "steps=20").values()) == 0
+
+
+def test_every_claim_is_allowed_at_224_pixels_and_nothing_is_left() -> None:
+    folder = ROOT / "studies" / "checklist224"
+    checked = [one for one in checklist(load(folder), load_proofs(folder)) if not one.control]
+    assert len(checked) == 5
+    for one in checked:
+        assert one.refusals == []
+        left = worst_images(one.case.adaptive)
+        assert len(left) == 100
+        assert sum(left.values()) / 100 < 0.05
