@@ -65,7 +65,7 @@ def test_an_ablation_beside_what_is_claimed_forbids_nothing(tmp_path: Path) -> N
     write(tmp_path, [few])
     outcome = checked(tmp_path)
     assert outcome.exit_code == 0, outcome.output
-    assert "\nOf rain (shift 0) no claim is asked: each is an ablation" in outcome.stdout
+    assert "\nNo claim is asked of rain (shift 0): ablations on few images" in outcome.stdout
     assert "rain (shift 0) at 4/255" not in outcome.stdout
     rows = json.loads(checked(tmp_path, "--json", "-").stdout)
     assert {row["defense"]: row["control"] for row in rows} == {"rain": False, "rain(shift=0.0)": True}

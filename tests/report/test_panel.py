@@ -45,7 +45,7 @@ def test_a_control_has_no_column_but_is_named() -> None:
     (panel,) = made(results)
     assert [head.label for head in panel.heads] == ["rain"]
     assert panel.controls == ["rain (shift 0)"]
-    said = "Of rain (shift 0) no claim is asked"
+    said = "No claim is asked of rain (shift 0): ablations"
     assert said in markdown(results)
     assert said in html(results, {}).replace("<wbr>", "")
 

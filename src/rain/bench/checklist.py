@@ -185,9 +185,10 @@ def checklist_rows(checked: Iterable[Checked]) -> list[dict[str, Any]]:
         cell = case.column.results[0].cell
         place = {"dataset": cell.dataset, "size": cell.size, "classifier": cell.classifier}
         budget = {"defense": case.defense, "norm": case.budget.norm, "eps": case.budget.eps}
+        told = {**place, **budget, "control": one.control}
         for point, verdict in zip(POINTS, verdicts, strict=True):
             about = {"point": point.name, "source": point.source, "needed": is_needed(point, case)}
-            rows.append({**place, **budget, "control": one.control, **about, **verdict._asdict()})
+            rows.append({**told, **about, **verdict._asdict()})
     return rows
 
 

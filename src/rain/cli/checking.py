@@ -30,8 +30,8 @@ def check(
     random defence it needs a proof that such an attack finds what is there (rain prove). Of any other it
     needs an attack with gradients, whose figure is flat where its steps are doubled, and that leaves nothing
     without a budget. The command ends with status 1 where a claim is not allowed, or where no defence was
-    attacked at a budget. What else was not run is listed, and does not forbid a claim. Of ablations of a
-    defence that is here, too, on few images, no claim is asked.
+    attacked at a budget. What else was not run is listed, and does not forbid a claim. No claim is asked of
+    ablations on few images, beside the defence that they are of.
     """
     with clean_errors():
         from rain.bench.checklist import checklist, checklist_rows

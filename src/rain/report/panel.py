@@ -113,7 +113,7 @@ def unlimited(results: Iterable[Result], labels: Mapping[str, str]) -> list[str]
 def controls_text(controls: Sequence[str]) -> str:
     """Say which defences are here for *Each part alone* of others."""
     names = ", ".join(dict.fromkeys(controls))
-    return f"Of {names} no claim is asked: each is an ablation of a defence that is here, on few images."
+    return f"No claim is asked of {names}: ablations on few images, beside the defence that they are of."
 
 
 def budget_text(case: Case) -> str:
